@@ -1,0 +1,238 @@
+//! Bodies and headers of the REST API under `/v1`, shared by the server and the command line.
+//!
+//! Unknown fields in requests are refused; clients ignore unknown fields in answers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::function::{FunctionConfig, FunctionSettings, RuntimeInfo, UrlAuth};
+use crate::ports::{LogStream, UsageSums};
+
+/// Header of every answer to a call: the request id.
+pub const HEADER_REQUEST_ID: &str = "x-hanshu-request-id";
+/// Request header `sync` (default), `async` or `dry-run`.
+pub const HEADER_INVOCATION: &str = "x-hanshu-invocation";
+/// Request header `1`: answer with [`crate::invocation::Timings`] as JSON in the header of the same name.
+pub const HEADER_TIMINGS: &str = "x-hanshu-timings";
+/// Answer header: the [`crate::invocation::FailureKind`] when the function failed; the body is then the error.
+pub const HEADER_FUNCTION_ERROR: &str = "x-hanshu-function-error";
+/// Answer header: the version that ran.
+pub const HEADER_VERSION: &str = "x-hanshu-version";
+/// Request header of a call: JSON text that the function sees as `context.clientContext`, base64-encoded.
+pub const HEADER_CLIENT_CONTEXT: &str = "x-hanshu-client-context";
+/// The official trace header, passed on to the function.
+pub const HEADER_TRACE: &str = "x-amzn-trace-id";
+
+/// Body of every refusal.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// What was refused and why.
+    pub error: ErrorDetail,
+}
+
+/// See [`ErrorBody`].
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ErrorDetail {
+    /// The code: a page of `docs/errors` explains it.
+    pub code: String,
+    /// What was wrong and what was expected.
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Whether the same request may pass later.
+    pub retryable: bool,
+    /// The id under which the daemon's log has the cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// State of the daemon.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok`, or `draining` while it stops.
+    pub status: String,
+    /// The daemon's version.
+    pub version: String,
+    /// What can run here.
+    pub runtimes: Vec<RuntimeInfo>,
+    /// Whether keys are not asked for.
+    pub dev: bool,
+    /// How instances are isolated and limited, feature by feature.
+    pub isolation: BTreeMap<String, String>,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NamespaceView {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// RFC 3339.
+    pub created_at: String,
+    /// Most live instances of its functions together; absent means the daemon's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<u32>,
+}
+
+/// Request: create a namespace.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateNamespace {
+    /// A letter, then letters, digits, `-`, `_`; at most 60 characters.
+    pub name: String,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// Most live instances of its functions together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<u32>,
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Page<T> {
+    /// The entries, by name.
+    pub items: Vec<T>,
+    /// Pass it as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A package in the store.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PackageView {
+    /// SHA-256 of the zip, in hexadecimal: its address.
+    pub digest: String,
+    /// Bytes of the zip.
+    pub size_bytes: u64,
+    /// Bytes of the files in it.
+    pub unpacked_bytes: u64,
+}
+
+/// Request: create a function, or replace code, configuration and settings of an existing one in one step.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutFunction {
+    /// The new configuration, whole.
+    pub config: FunctionConfig,
+    /// The new settings, whole; absent keeps them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<FunctionSettings>,
+    /// Digest of a package uploaded before; absent keeps the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Publish the result as a numbered version.
+    #[serde(default)]
+    pub publish: bool,
+}
+
+/// Request: change some fields of a function's configuration and settings. Absent fields stay.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchConfig {
+    /// See [`FunctionConfig::description`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// See [`FunctionConfig::runtime`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// See [`FunctionConfig::handler`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// See [`FunctionConfig::timeout_ms`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u32>,
+    /// See [`FunctionConfig::memory_mb`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<u32>,
+    /// Variables to set; `null` removes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<BTreeMap<String, Option<String>>>,
+    /// See [`FunctionSettings::max_instances`]; 0 stops all calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<u32>,
+    /// See [`FunctionSettings::url_auth`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url_auth: Option<UrlAuth>,
+    /// Tags to set; `null` removes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, Option<String>>>,
+}
+
+/// A function at one version.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct FunctionView {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// `$LATEST` or the version's number.
+    pub version: String,
+    /// The AWS-style name.
+    pub arn: String,
+    /// Where HTTP calls it.
+    pub url: String,
+    /// Configuration of this version.
+    pub config: FunctionConfig,
+    /// Settings of the function.
+    pub settings: FunctionSettings,
+    /// What the runtime was resolved to on this host.
+    pub resolved_runtime: RuntimeInfo,
+    /// The code.
+    pub code: PackageView,
+    /// RFC 3339.
+    pub created_at: String,
+    /// RFC 3339: when this version's code or configuration last changed.
+    pub modified_at: String,
+    /// Revision of the function's record: pass it as `If-Match` to change only what you have seen.
+    pub revision: u64,
+}
+
+/// A published version in a listing.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct VersionView {
+    /// The number.
+    pub version: u64,
+    /// RFC 3339.
+    pub published_at: String,
+}
+
+/// Answer to an asynchronous call.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Accepted {
+    /// The call's id.
+    pub request_id: String,
+}
+
+/// One log line.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LogLineView {
+    /// RFC 3339 with milliseconds.
+    pub time: String,
+    /// Which version wrote it.
+    pub version: String,
+    /// During which call; absent while loading.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// From where.
+    pub stream: LogStream,
+    /// The text.
+    pub text: String,
+}
+
+/// Metered use of one version in one minute.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct UsageView {
+    /// Which version.
+    pub version: String,
+    /// RFC 3339: start of the minute.
+    pub minute: String,
+    /// The sums.
+    #[serde(flatten)]
+    #[schema(inline)]
+    pub sums: UsageSums,
+}

@@ -1,0 +1,414 @@
+//! Functions and their versions, as the store keeps them and the engine runs them.
+//!
+//! One [`Function`] document holds everything that changes together, so that single-key compare-and-set is enough. A published
+//! [`Version`] is an immutable document of its own.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
+
+use crate::clock::UnixMillis;
+use crate::error::{Code, Error};
+use crate::ids::{Digest, FunctionKey, NamespaceName, Qualifier, RequestId};
+use crate::limits;
+
+/// What the owner of a function decides, versioned with the code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionConfig {
+    /// What the function is for; at most 1 000 characters.
+    #[serde(default)]
+    pub description: String,
+    /// The runtime as the owner named it, for instance `nodejs20`.
+    pub runtime: String,
+    /// What to call: `file.export` for Node.js, `module.function` for Python.
+    pub handler: String,
+    /// How long one call may run, in milliseconds: 1 to 900 000.
+    #[serde(default = "default_timeout_ms")]
+    pub timeout_ms: u32,
+    /// Memory limit of one instance, in MiB: 64 to 10 240.
+    #[serde(default = "default_memory_mb")]
+    pub memory_mb: u32,
+    /// Environment variables; at most 32 KiB of keys and values together.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+fn default_timeout_ms() -> u32 {
+    limits::TIMEOUT_DEFAULT_MS
+}
+
+fn default_memory_mb() -> u32 {
+    limits::MEMORY_DEFAULT_MB
+}
+
+/// Environment variables that the platform sets and a configuration may not (AWS Lambda, "Reserved environment variables").
+pub const RESERVED_ENVIRONMENT: &[&str] = &[
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_RUNTIME_API",
+    "LAMBDA_TASK_ROOT",
+    "LAMBDA_RUNTIME_DIR",
+];
+
+impl FunctionConfig {
+    /// Checks every field against its rule; the error names the field and what was expected.
+    pub fn validate(&self) -> Result<(), Error> {
+        let bad = |message: String| Err(Error::caller(Code::InvalidParameter, message));
+        if self.description.chars().count() > limits::DESCRIPTION_CHARS {
+            return bad(format!(
+                "description is too long: expected at most {} characters",
+                limits::DESCRIPTION_CHARS
+            ));
+        }
+        if !(limits::TIMEOUT_MIN_MS..=limits::TIMEOUT_MAX_MS).contains(&self.timeout_ms) {
+            return bad(format!(
+                "timeout_ms {} is out of range: expected {} to {}",
+                self.timeout_ms,
+                limits::TIMEOUT_MIN_MS,
+                limits::TIMEOUT_MAX_MS
+            ));
+        }
+        if !(limits::MEMORY_MIN_MB..=limits::MEMORY_MAX_MB).contains(&self.memory_mb) {
+            return bad(format!(
+                "memory_mb {} is out of range: expected {} to {}",
+                self.memory_mb,
+                limits::MEMORY_MIN_MB,
+                limits::MEMORY_MAX_MB
+            ));
+        }
+        self.validate_handler()?;
+        self.validate_environment()
+    }
+
+    fn validate_handler(&self) -> Result<(), Error> {
+        let h = &self.handler;
+        let plain = !h.is_empty()
+            && h.chars().count() <= limits::HANDLER_CHARS
+            && !h.chars().any(|c| c.is_whitespace() || c.is_control());
+        if !plain {
+            return Err(Error::caller(
+                Code::InvalidParameter,
+                format!(
+                    "handler is not valid: expected 1 to {} characters without spaces",
+                    limits::HANDLER_CHARS
+                ),
+            )
+            .with_hint("a handler is FILE.EXPORT, for instance index.handler"));
+        }
+        Ok(())
+    }
+
+    fn validate_environment(&self) -> Result<(), Error> {
+        let bad = |message: String| Err(Error::caller(Code::InvalidParameter, message));
+        let mut bytes = 0;
+        for (key, value) in &self.environment {
+            bytes += key.len() + value.len();
+            let starts = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+            if !starts || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                return bad(format!(
+                    "environment key {key:?} is not valid: expected a letter or '_', then letters, digits or '_'"
+                ));
+            }
+            if RESERVED_ENVIRONMENT.contains(&key.as_str()) {
+                return bad(format!("environment key {key:?} is reserved: the platform sets it"));
+            }
+            if value.contains('\0') {
+                return bad(format!("environment value of {key:?} holds a NUL character"));
+            }
+        }
+        if bytes > limits::ENVIRONMENT_BYTES {
+            return bad(format!(
+                "environment is too large: {bytes} bytes of keys and values, expected at most {}",
+                limits::ENVIRONMENT_BYTES
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What applies to a function whatever its version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionSettings {
+    /// Most live instances at once; absent means the daemon's default of 20.
+    #[serde(default)]
+    pub max_instances: Option<u32>,
+    /// Who may call the function's URL.
+    #[serde(default)]
+    pub url_auth: UrlAuth,
+    /// Free labels of the owner; at most 50.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl FunctionSettings {
+    /// Checks every field against its rule.
+    pub fn validate(&self) -> Result<(), Error> {
+        if let Some(n) = self.max_instances
+            && n > limits::INSTANCES_MAX
+        {
+            return Err(Error::caller(
+                Code::InvalidParameter,
+                format!(
+                    "max_instances {n} is out of range: expected 0 to {}",
+                    limits::INSTANCES_MAX
+                ),
+            ));
+        }
+        if self.tags.len() > limits::TAGS {
+            return Err(Error::caller(
+                Code::InvalidParameter,
+                format!(
+                    "tags are too many: {}, expected at most {}",
+                    self.tags.len(),
+                    limits::TAGS
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Who may call a function's URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UrlAuth {
+    /// Whoever has a key of the daemon.
+    #[default]
+    Key,
+    /// Everybody who reaches the daemon.
+    None,
+}
+
+/// A code package in the blob store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeRef {
+    /// SHA-256 of the zip.
+    pub digest: Digest,
+    /// Bytes of the zip.
+    pub size_bytes: u64,
+    /// Bytes of the files in it.
+    pub unpacked_bytes: u64,
+}
+
+/// The runtime that a name was resolved to on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RuntimeInfo {
+    /// The installed runtime, for instance `nodejs20`.
+    pub name: String,
+    /// The exact version it reports, for instance `20.20.2`.
+    pub version: String,
+}
+
+/// Code and configuration together: what an instance runs. Immutable once it has a number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The function it belongs to.
+    #[serde(flatten)]
+    pub key: FunctionKey,
+    /// `None` for `$LATEST`.
+    #[serde(default)]
+    pub number: Option<u64>,
+    /// The owner's configuration.
+    pub config: FunctionConfig,
+    /// The code package.
+    pub code: CodeRef,
+    /// What `config.runtime` was resolved to when this was deployed.
+    pub runtime: RuntimeInfo,
+    /// When code or configuration last changed; for a numbered version, when it was published.
+    pub modified_at: UnixMillis,
+}
+
+impl Version {
+    /// `$LATEST`, or the number, as functions see it in `AWS_LAMBDA_FUNCTION_VERSION`.
+    pub fn label(&self) -> Qualifier {
+        self.number.map_or(Qualifier::Latest, Qualifier::Version)
+    }
+
+    /// Digest of code, configuration and resolved runtime: equal fingerprints run alike.
+    pub fn fingerprint(&self) -> Digest {
+        let mut hash = Sha256::new();
+        hash.update(self.code.digest.as_bytes());
+        // Field order is the declaration's and the maps are sorted, so equal values give equal bytes.
+        let body = serde_json::to_vec(&(&self.config, &self.runtime)).unwrap_or_default();
+        hash.update(&body);
+        Digest::from_bytes(hash.finalize().into())
+    }
+
+    /// The name that AWS-style code expects for this version.
+    pub fn arn(&self) -> String {
+        arn(&self.key, self.number.map(Qualifier::Version).as_ref())
+    }
+}
+
+/// `arn:aws:lambda:local:ACCOUNT:function:NAME[:QUALIFIER]`; the account stands for the namespace.
+pub fn arn(key: &FunctionKey, qualifier: Option<&Qualifier>) -> String {
+    let mut out =
+        format!("arn:aws:lambda:local:{}:function:{}", account_id(&key.namespace), key.name);
+    if let Some(q) = qualifier {
+        // Writing to a String cannot fail.
+        write!(out, ":{q}").unwrap_or_default();
+    }
+    out
+}
+
+/// Twelve digits that stand for a namespace where AWS-style interfaces want an account: zeros for `default`, else a hash.
+pub fn account_id(namespace: &NamespaceName) -> String {
+    if namespace.as_str() == crate::ids::DEFAULT_NAMESPACE {
+        return "0".repeat(12);
+    }
+    let hash = Digest::of(namespace.as_str().as_bytes());
+    let n = hash.as_bytes().iter().take(8).fold(0_u64, |n, b| (n << 8) | u64::from(*b));
+    format!("{:012}", n % 1_000_000_000_000)
+}
+
+/// One line of a function's list of published versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionSummary {
+    /// The number, from 1, never used again.
+    pub number: u64,
+    /// [`Version::fingerprint`] of what was published.
+    pub fingerprint: Digest,
+    /// When.
+    pub published_at: UnixMillis,
+}
+
+/// Everything about one function that changes together: the value of one metadata key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// Tells two functions apart that had the same name one after the other.
+    pub id: RequestId,
+    /// When it was created.
+    pub created_at: UnixMillis,
+    /// What applies to all versions.
+    pub settings: FunctionSettings,
+    /// `$LATEST`.
+    pub latest: Version,
+    /// Published versions, ascending.
+    #[serde(default)]
+    pub versions: Vec<VersionSummary>,
+    /// The number that the next publish gives.
+    pub next_version: u64,
+}
+
+impl Function {
+    /// Namespace and name.
+    pub fn key(&self) -> &FunctionKey {
+        &self.latest.key
+    }
+}
+
+/// A namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Its name.
+    pub name: NamespaceName,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// When it was created.
+    pub created_at: UnixMillis,
+    /// Most live instances of all its functions together; absent means the daemon's default.
+    #[serde(default)]
+    pub max_instances: Option<u32>,
+}
+
+/// Metadata keys: where each document lies.
+pub mod keys {
+    use crate::ids::{FunctionKey, NamespaceName, RequestId};
+
+    /// All functions.
+    pub const FUNCTIONS: &str = "function/";
+    /// All namespaces.
+    pub const NAMESPACES: &str = "namespace/";
+
+    /// One [`super::Function`].
+    pub fn function(key: &FunctionKey) -> String {
+        format!("{FUNCTIONS}{}/{}", key.namespace, key.name)
+    }
+
+    /// All functions of one namespace.
+    pub fn functions_of(namespace: &NamespaceName) -> String {
+        format!("{FUNCTIONS}{namespace}/")
+    }
+
+    /// One published [`super::Version`]; `id` is [`super::Function::id`].
+    pub fn version(id: &RequestId, number: u64) -> String {
+        format!("version/{id}/{number}")
+    }
+
+    /// One [`super::Namespace`].
+    pub fn namespace(name: &NamespaceName) -> String {
+        format!("{NAMESPACES}{name}")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn config() -> FunctionConfig {
+        FunctionConfig {
+            description: String::new(),
+            runtime: "nodejs20".into(),
+            handler: "index.handler".into(),
+            timeout_ms: 3000,
+            memory_mb: 128,
+            environment: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn each_bad_field_is_named() {
+        type Spoil = fn(&mut FunctionConfig);
+        let cases: [(&str, Spoil); 7] = [
+            ("timeout_ms", |c| c.timeout_ms = 0),
+            ("timeout_ms", |c| c.timeout_ms = 900_001),
+            ("memory_mb", |c| c.memory_mb = 1),
+            ("handler", |c| c.handler = "a b".into()),
+            ("description", |c| c.description = "x".repeat(1001)),
+            ("environment key", |c| drop(c.environment.insert("A=B".into(), String::new()))),
+            ("reserved", |c| drop(c.environment.insert("_HANDLER".into(), String::new()))),
+        ];
+        config().validate().unwrap();
+        for (field, spoil) in cases {
+            let mut c = config();
+            spoil(&mut c);
+            let e = c.validate().unwrap_err();
+            assert!(e.message().contains(field), "{field}: {}", e.message());
+        }
+        let mut c = config();
+        c.environment.insert("BIG".into(), "x".repeat(limits::ENVIRONMENT_BYTES));
+        assert!(c.validate().unwrap_err().message().contains("too large"));
+    }
+
+    #[test]
+    fn unknown_configuration_fields_are_refused() {
+        let e = serde_json::from_str::<FunctionConfig>(
+            r#"{"runtime":"nodejs20","handler":"a.b","memory":1}"#,
+        );
+        assert!(e.unwrap_err().to_string().contains("unknown field `memory`"));
+    }
+
+    #[test]
+    fn accounts_have_twelve_digits() {
+        for name in ["default", "team-a", "B"] {
+            let id = account_id(&name.parse().unwrap());
+            assert_eq!(id.len(), 12, "{id}");
+            assert!(id.bytes().all(|b| b.is_ascii_digit()));
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! One call: what is asked ([`Call`]), what an instance is given ([`Invocation`]), what came of it ([`Outcome`]).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::clock::UnixMillis;
+use crate::ids::{FunctionRef, Qualifier, RequestId};
+
+/// How a call is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InvocationKind {
+    /// The caller waits for the outcome.
+    #[default]
+    Sync,
+    /// Accepted durably, run later.
+    Async,
+    /// Only checked.
+    DryRun,
+}
+
+/// A request to run a function, as it enters the engine.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its id, given by whoever accepted it.
+    pub id: RequestId,
+    /// What to run.
+    pub target: FunctionRef,
+    /// The event, as the function shall see it. Never parsed on the way.
+    pub payload: Bytes,
+    /// What else the function sees of the call.
+    pub context: CallContext,
+}
+
+/// What a function sees of a call beside the event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallContext {
+    /// The official trace header's value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// The client context, as JSON text (AWS Lambda API, `X-Amz-Client-Context` decoded).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_context: Option<String>,
+    /// How many functions called each other to get here.
+    #[serde(default)]
+    pub hops: u32,
+}
+
+/// One attempt, as it is handed to an instance.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// The call's id; the same for every attempt.
+    pub id: RequestId,
+    /// From 1.
+    pub attempt: u32,
+    /// The event.
+    pub payload: Bytes,
+    /// When the instance is destroyed if it has not answered.
+    pub deadline: Instant,
+    /// The same instant on the wall clock, for `getRemainingTimeInMillis`.
+    pub deadline_unix: UnixMillis,
+    /// What else the function sees.
+    pub context: CallContext,
+}
+
+/// The typed result of one attempt.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The function's answer, or how it failed.
+    pub result: Result<Bytes, Failure>,
+    /// Time spent in the instance, from the frame sent to the answer received, in microseconds.
+    pub run_us: u64,
+    /// Most memory the instance ever used, in bytes, where the sandbox knows it without asking.
+    pub memory_peak_bytes: Option<u64>,
+}
+
+/// How a function failed. Not an [`crate::error::Error`]: the platform did its part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind of failure.
+    pub kind: FailureKind,
+    /// JSON in the form of the function's language: `{errorMessage, errorType, stackTrace|trace}`.
+    pub payload: Bytes,
+}
+
+/// The kinds of function failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The handler threw, rejected, or called back with an error.
+    Handler,
+    /// The code could not be loaded: missing file or export, syntax error, an error at load.
+    Init,
+    /// Loading took longer than the limit.
+    InitTimeout,
+    /// The deadline passed; the instance is gone.
+    Timeout,
+    /// Over the memory limit; the instance is gone.
+    MemoryExceeded,
+    /// The process ended by itself or by a signal.
+    Exited,
+    /// The answer was over the response limit.
+    ResponseTooLarge,
+    /// The process broke the protocol.
+    Protocol,
+}
+
+impl FailureKind {
+    /// The kind as it stands in answers and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Handler => "handler",
+            Self::Init => "init",
+            Self::InitTimeout => "init-timeout",
+            Self::Timeout => "timeout",
+            Self::MemoryExceeded => "memory-exceeded",
+            Self::Exited => "exited",
+            Self::ResponseTooLarge => "response-too-large",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+impl Failure {
+    /// A failure that the platform words: the function had no chance to.
+    pub fn new(kind: FailureKind, error_type: &str, message: &str) -> Self {
+        let payload =
+            serde_json::json!({ "errorType": error_type, "errorMessage": message }).to_string();
+        Self { kind, payload: payload.into() }
+    }
+}
+
+/// Where the time of a call went, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Timings {
+    /// Whether this call waited for a new instance.
+    pub cold: bool,
+    /// Accepted until an instance was at hand, less the start below.
+    pub queue_us: u64,
+    /// Sandbox set-up, of the instance that served the call; 0 when warm.
+    pub sandbox_us: u64,
+    /// Runtime start, until its bootstrap ran; 0 when warm.
+    pub runtime_us: u64,
+    /// Loading the code; 0 when warm.
+    pub code_us: u64,
+    /// The handler.
+    pub handler_us: u64,
+    /// Accepted until answered.
+    pub total_us: u64,
+}
+
+/// How long the start of an instance took, in microseconds, by stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StartTimings {
+    /// Namespaces, root, limits.
+    pub sandbox_us: u64,
+    /// Until the bootstrap ran.
+    pub runtime_us: u64,
+    /// Loading the code.
+    pub code_us: u64,
+}
+
+/// What the engine answers to a call.
+#[derive(Clone, Debug)]
+pub struct Completed {
+    /// The call's id.
+    pub id: RequestId,
+    /// The version that ran.
+    pub version: Qualifier,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_named_as_they_serialise() {
+        for kind in [
+            FailureKind::Handler,
+            FailureKind::Init,
+            FailureKind::InitTimeout,
+            FailureKind::Timeout,
+            FailureKind::MemoryExceeded,
+            FailureKind::Exited,
+            FailureKind::ResponseTooLarge,
+            FailureKind::Protocol,
+        ] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+}

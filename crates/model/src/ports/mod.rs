@@ -1,0 +1,21 @@
+//! What the engine and the server need of the world, as traits. The guarantees stand at each method; `suites` tests them.
+//!
+//! A port promises no more than both the embedded store and a cluster engine can keep, so the engine never knows which it has.
+
+mod blobs;
+mod bus;
+mod lease;
+mod logs;
+mod meta;
+mod queue;
+mod sandbox;
+mod usage;
+
+pub use blobs::Blobs;
+pub use bus::{Address, Bus, Message, NodeId, Reply, Subscription};
+pub use lease::{Fence, Lease};
+pub use logs::{LogLine, LogQuery, LogStream, LogTail, Logs};
+pub use meta::{Change, Entry, Expect, Meta, Revision, Watch};
+pub use queue::{DEDUPE_WINDOW, DeadMessage, Enqueued, Leased, NewMessage, Queue, Token};
+pub use sandbox::{Image, Instance, PackageInfo, Sandbox, StartFailed};
+pub use usage::{Usage, UsageDelta, UsageQuery, UsageRow, UsageSums};

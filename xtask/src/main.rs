@@ -1,0 +1,2 @@
+//! map to come
+fn main() {}
