@@ -1,46 +1,283 @@
 //! Decides which instance serves which call, and when instances start and stop. Knows no HTTP, no SQL, no process.
 //!
-//! [`Engine::invoke`] and [`Engine::enqueue`] are the only doors to execution.
+//! [`Engine::invoke`] and [`Engine::enqueue`] are the only doors to execution. Inside, a call passes `resolve` (name → pool), `pool` with
+//! `admit` (an instance, within the limits) and `attempt` (run it); queued calls take the same way through `drain`.
 
+use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::Result;
-use model::function::{FunctionSettings, Version};
+use model::clock::Clock;
+use model::error::{Code, Error};
+use model::function::keys;
 use model::ids::FunctionRef;
 use model::invocation::{Call, Completed};
-use model::ports::{Enqueued, Revision};
+use model::ports::{Enqueued, Meta, Queue, Revision, Sandbox, Usage, UsageDelta, Watch};
+use model::tasks::Tasks;
+
+mod admit;
+mod attempt;
+mod config;
+mod drain;
+mod meter;
+mod pool;
+mod resolve;
+mod retry;
+
+pub use config::EngineConfig;
+pub use resolve::Resolved;
+
+use admit::Admission;
+use pool::{PoolDeps, Registry};
+use resolve::Routes;
+
+/// How often idle instances are looked over and use is reported.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Pause after the catalogue's watch failed.
+const WATCH_PAUSE: Duration = Duration::from_millis(200);
+
+/// What the engine stands on.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// The catalogue.
+    pub meta: Arc<dyn Meta>,
+    /// Asynchronous calls.
+    pub queue: Arc<dyn Queue>,
+    /// Where code runs.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// Where use is reported.
+    pub usage: Arc<dyn Usage>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
 
 /// Runs calls. Clones share one engine.
 #[derive(Clone, Debug)]
-pub struct Engine {}
+pub struct Engine {
+    shared: Arc<Shared>,
+}
 
-/// What a target resolved to.
-#[derive(Clone, Debug)]
-pub struct Resolved {
-    /// The version that a call would run.
-    pub version: Arc<Version>,
-    /// The function's settings.
-    pub settings: Arc<FunctionSettings>,
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: EngineConfig,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) routes: Routes,
+    /// Attempts, and the loops that end first at a drain.
+    pub(crate) tasks: Tasks,
+    pools: Arc<PoolDeps>,
+    usage: Arc<dyn Usage>,
+    meta: Arc<dyn Meta>,
+}
+
+/// What an engine holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Instances that wait for a call.
+    pub idle_instances: usize,
+    /// Calls that wait for an instance.
+    pub waiting_calls: usize,
+    /// Memory limits of all live instances together, in MiB.
+    pub memory_mb: u64,
 }
 
 impl Engine {
-    /// Runs a call and answers with its outcome. The call goes on if the caller goes away.
-    pub async fn invoke(&self, _call: Call) -> Result<Completed> {
-        unimplemented!()
+    /// Reads the catalogue and starts the background work. Calls may come as soon as it returns.
+    pub async fn start(config: EngineConfig, deps: Deps) -> Result<Self> {
+        let tasks = Tasks::new();
+        let pools = Arc::new(PoolDeps {
+            sandbox: deps.sandbox,
+            clock: Arc::clone(&deps.clock),
+            tasks: Tasks::new(),
+            admission: Arc::new(Admission::new(
+                config.host_memory_mb,
+                config.instances_per_namespace,
+            )),
+            registry: Registry::default(),
+            waiters_max: config.waiters_per_version,
+        });
+        let routes =
+            Routes::new(Arc::clone(&deps.meta), Arc::clone(&pools), config.instances_per_function);
+        let shared = Arc::new(Shared {
+            config,
+            queue: deps.queue,
+            clock: deps.clock,
+            routes,
+            tasks,
+            pools,
+            usage: deps.usage,
+            meta: deps.meta,
+        });
+        shared.start_watch().await?;
+        let tasks = &shared.tasks;
+        drop(tasks.spawn("drain-queue", drain::drain(Arc::clone(&shared))));
+        let admission = Arc::clone(&shared.pools.admission);
+        tasks.spawn_until_cancelled("feed-starved", async move { admission.feed_starved().await });
+        let keeper = Arc::clone(&shared);
+        tasks.spawn_until_cancelled("housekeeping", async move { keeper.housekeeping().await });
+        Ok(Self { shared })
     }
 
-    /// Accepts an asynchronous call durably.
-    pub async fn enqueue(&self, _call: Call) -> Result<Enqueued> {
-        unimplemented!()
+    /// Runs a call and answers with its outcome. The call goes on if the caller goes away: a function may count on being run whole.
+    ///
+    /// Errors: `not-found`, `throttled`, `unavailable`, `sandbox-failed`. A function that fails is no error.
+    pub async fn invoke(&self, call: Call) -> Result<Completed> {
+        let accepted = self.shared.clock.instant();
+        self.refuse_when_stopping()?;
+        let pool = self.shared.routes.pool(&call.target).await?;
+        let shared = Arc::clone(&self.shared);
+        let run = async move { attempt::attempt(&shared, pool, call, 1, accepted).await };
+        self.shared.tasks.spawn("attempt", run).await.map_err(Error::internal)?
+    }
+
+    /// Accepts an asynchronous call: durable when this returns.
+    ///
+    /// Errors: `not-found`, `payload-too-large`, `storage-full`, `unavailable`.
+    pub async fn enqueue(&self, call: Call) -> Result<Enqueued> {
+        self.refuse_when_stopping()?;
+        self.shared.routes.resolve(&call.target).await?;
+        drain::enqueue(&self.shared, call).await
     }
 
     /// What a call of this target would run, from the local cache.
-    pub async fn resolve(&self, _target: &FunctionRef) -> Result<Resolved> {
-        unimplemented!()
+    pub async fn resolve(&self, target: &FunctionRef) -> Result<Resolved> {
+        self.shared.routes.resolve(target).await
     }
 
     /// Waits until the local cache knows the change `revision`, so that whoever made it sees its effect.
-    pub async fn caught_up(&self, _revision: Revision) -> Result<()> {
-        unimplemented!()
+    pub async fn caught_up(&self, revision: Revision) -> Result<()> {
+        self.shared.routes.caught_up(revision).await
+    }
+
+    /// What the engine holds now.
+    pub fn stats(&self) -> Stats {
+        let memory_mb = self.shared.pools.admission.memory_used_mb();
+        self.shared.pools.registry.all().iter().fold(
+            Stats { memory_mb, ..Stats::default() },
+            |mut stats, pool| {
+                let (idle, waiting) = pool.counts();
+                stats.idle_instances += idle;
+                stats.waiting_calls += waiting;
+                stats
+            },
+        )
+    }
+
+    /// Refuses new calls, lets those under way end within `grace`, stops every instance, reports the last use.
+    /// Returns how many calls were still running.
+    pub async fn drain(&self, grace: Duration) -> usize {
+        let left = self.shared.tasks.drain(grace).await;
+        for pool in self.shared.pools.registry.all() {
+            pool.retire();
+        }
+        /// Destroying an instance takes milliseconds; a kernel that takes longer shall not hold up the exit.
+        const STOP_GRACE: Duration = Duration::from_secs(5);
+        let stuck = self.shared.pools.tasks.drain(STOP_GRACE).await;
+        if stuck > 0 {
+            tracing::warn!(stuck, "instances were still stopping at exit");
+        }
+        self.shared.report_usage().await;
+        left
+    }
+
+    fn refuse_when_stopping(&self) -> Result<()> {
+        if self.shared.tasks.cancelled().is_cancelled() {
+            return Err(Error::platform(Code::Unavailable, "the daemon is stopping")
+                .retry_after(Duration::from_secs(1)));
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Fills the cache, then keeps it current in the background.
+    async fn start_watch(self: &Arc<Self>) -> Result<()> {
+        let mut watch = self.fill().await?;
+        let shared = Arc::clone(self);
+        self.tasks.spawn_until_cancelled("watch-catalogue", async move {
+            loop {
+                let Err(error) = shared.follow(watch).await;
+                tracing::error!(%error, "the watch on the catalogue broke; reading it again");
+                watch = loop {
+                    shared.clock.sleep_until(shared.clock.instant() + WATCH_PAUSE).await;
+                    match shared.fill().await {
+                        Ok(watch) => break watch,
+                        Err(error) => tracing::error!(%error, "cannot read the catalogue"),
+                    }
+                };
+            }
+        });
+        Ok(())
+    }
+
+    /// Reads the whole catalogue into the cache. The watch it answers with goes on from there.
+    async fn fill(&self) -> Result<Box<dyn Watch>> {
+        let stood_at = self.meta.revision().await?;
+        let mut watch = self.meta.watch("", 0).await?;
+        let mut functions = HashSet::new();
+        while let Some(change) = watch.next().await? {
+            if let (Some(name), true) =
+                (change.key.strip_prefix(keys::FUNCTIONS), change.value.is_some())
+            {
+                functions.insert(name.to_owned());
+            }
+            self.routes.apply(&change);
+        }
+        self.routes.retain(&functions);
+        self.routes.advance(stood_at);
+        Ok(watch)
+    }
+
+    /// Applies changes until the watch breaks.
+    async fn follow(&self, mut watch: Box<dyn Watch>) -> Result<Infallible> {
+        loop {
+            if let Some(change) = watch.next().await? {
+                self.routes.apply(&change);
+            }
+        }
+    }
+
+    async fn housekeeping(&self) {
+        loop {
+            self.clock.sleep_until(self.clock.instant() + HOUSEKEEPING).await;
+            let limit = self.clock.instant().checked_sub(self.config.keep_alive);
+            for pool in self.pools.registry.all() {
+                if let Some(limit) = limit {
+                    pool.reap(limit);
+                }
+            }
+            self.report_usage().await;
+            for pool in self.pools.registry.all() {
+                pool.forget_if_done();
+            }
+        }
+    }
+
+    /// Carries the counts of all pools to the `Usage` port; what cannot be written is counted again next time.
+    async fn report_usage(&self) {
+        let time = self.clock.now();
+        let mut taken = Vec::new();
+        for pool in self.pools.registry.all() {
+            if let Some(sums) = pool.meter.take() {
+                taken.push((pool, sums));
+            }
+        }
+        if taken.is_empty() {
+            return;
+        }
+        let deltas = taken.iter().map(|(pool, sums)| UsageDelta {
+            function: pool.version.key.clone(),
+            version: pool.version.label(),
+            time,
+            sums: *sums,
+        });
+        if let Err(error) = self.usage.add(deltas.collect()).await {
+            tracing::error!(%error, "cannot record use; trying again");
+            for (pool, sums) in taken {
+                pool.meter.add(&sums);
+            }
+        }
     }
 }

@@ -67,7 +67,8 @@ impl Clock for SystemClock {
     }
 
     fn instant(&self) -> Instant {
-        Instant::now()
+        // Tokio's clock is the host's, except in tests that pause it: then sleeping and measuring agree.
+        tokio::time::Instant::now().into_std()
     }
 
     async fn sleep_until(&self, deadline: Instant) {

@@ -42,7 +42,7 @@ pub struct Leased {
     pub id: RequestId,
     /// What to show when settling it.
     pub token: Token,
-    /// How often it was leased, this time included.
+    /// How often it was leased, this time included, deliveries taken back left out.
     pub deliveries: u32,
     /// When it was first enqueued.
     pub enqueued_at: UnixMillis,
@@ -81,8 +81,10 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     /// Done: removes the message.
     async fn ack(&self, id: RequestId, token: Token) -> Result<()>;
 
-    /// Not done: due again after `delay`.
-    async fn nack(&self, id: RequestId, token: Token, delay: Duration) -> Result<()>;
+    /// Not done: due again after `delay`. With `counted` false the delivery is taken back: [`Leased::deliveries`] of the next
+    /// lease does not count it (the message never reached the function: a throttle, a fault of the platform).
+    async fn nack(&self, id: RequestId, token: Token, delay: Duration, counted: bool)
+    -> Result<()>;
 
     /// Still at it: hidden for `ttl` from now. The token stays good.
     async fn extend(&self, id: RequestId, token: Token, ttl: Duration) -> Result<()>;

@@ -1,0 +1,107 @@
+//! One attempt, as straight-line code: pool, instance, outcome, meter.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::Result;
+use model::error::Code;
+use model::ids::RequestId;
+use model::invocation::{Call, Completed, Invocation, Outcome, Timings};
+use model::ports::UsageSums;
+
+use crate::Shared;
+use crate::pool::{Lent, Pool, Refused};
+
+/// Runs `call` once on `pool`. `accepted` is when the call came in; its wait for an instance counts from there.
+pub(crate) async fn attempt(
+    shared: &Shared,
+    pool: Arc<Pool>,
+    call: Call,
+    number: u32,
+    accepted: Instant,
+) -> Result<Completed> {
+    let done = Done { shared, pool: &pool, id: call.id, bytes_in: call.payload.len(), accepted };
+    let mut lent = match pool.acquire(accepted + shared.config.queue_wait).await {
+        Ok(lent) => lent,
+        Err(Refused::Function(failure)) => {
+            let outcome = Outcome { result: Err(failure), run_us: 0, memory_peak_bytes: None };
+            let timings = Timings { cold: true, ..Timings::default() };
+            return Ok(done.with(outcome, timings));
+        }
+        Err(Refused::Error(error)) => {
+            if error.code() == Code::Throttled {
+                pool.meter.add(&UsageSums { throttles: 1, ..UsageSums::default() });
+            }
+            return Err(error);
+        }
+    };
+    let timings = waited(shared, &lent, accepted);
+    let timeout = Duration::from_millis(u64::from(pool.version.config.timeout_ms));
+    let invocation = Invocation {
+        id: call.id,
+        attempt: number,
+        payload: call.payload,
+        deadline: shared.clock.instant() + timeout,
+        deadline_unix: shared.clock.now().after(timeout),
+        context: call.context,
+    };
+    let outcome = lent.instance.invoke(invocation).await;
+    pool.release(lent);
+    Ok(done.with(outcome, timings))
+}
+
+/// Timings up to the moment when an instance is at hand.
+fn waited(shared: &Shared, lent: &Lent, accepted: Instant) -> Timings {
+    let mut timings = Timings { cold: lent.fresh, ..Timings::default() };
+    if lent.fresh {
+        let start = lent.instance.start_timings();
+        timings.sandbox_us = start.sandbox_us;
+        timings.runtime_us = start.runtime_us;
+        timings.code_us = start.code_us;
+    }
+    let start_us = timings.sandbox_us + timings.runtime_us + timings.code_us;
+    timings.queue_us = micros(shared.clock.instant() - accepted).saturating_sub(start_us);
+    timings
+}
+
+/// What is known of an attempt before its outcome.
+struct Done<'a> {
+    shared: &'a Shared,
+    pool: &'a Pool,
+    id: RequestId,
+    bytes_in: usize,
+    accepted: Instant,
+}
+
+impl Done<'_> {
+    /// Meters the attempt and words the answer.
+    fn with(&self, outcome: Outcome, mut timings: Timings) -> Completed {
+        let version = &self.pool.version;
+        timings.handler_us = outcome.run_us;
+        timings.total_us = micros(self.shared.clock.instant() - self.accepted);
+        let duration_ms = outcome.run_us.div_ceil(1000);
+        let bytes_out = match &outcome.result {
+            Ok(body) => body.len(),
+            Err(failure) => {
+                let kind = failure.kind.as_str();
+                tracing::debug!(function = %version.key, request = %self.id, kind, "function failed");
+                failure.payload.len()
+            }
+        };
+        self.pool.meter.add(&UsageSums {
+            requests: 1,
+            failures: u64::from(outcome.result.is_err()),
+            cold_starts: u64::from(timings.cold),
+            throttles: 0,
+            duration_ms,
+            memory_mb_ms: duration_ms * u64::from(version.config.memory_mb),
+            bytes_in: self.bytes_in as u64,
+            bytes_out: bytes_out as u64,
+        });
+        Completed { id: self.id, version: version.label(), outcome, timings }
+    }
+}
+
+fn micros(d: Duration) -> u64 {
+    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+}

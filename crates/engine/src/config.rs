@@ -1,0 +1,41 @@
+//! The engine's section of the configuration.
+
+use std::time::Duration;
+
+use model::limits;
+
+/// Limits and times of the engine.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineConfig {
+    /// Memory limits of all live instances together, in MiB.
+    pub host_memory_mb: u64,
+    /// Live instances of a function that sets no limit of its own.
+    pub instances_per_function: u32,
+    /// Live instances of a namespace that sets no limit of its own.
+    pub instances_per_namespace: u32,
+    /// Calls of one version that may wait for an instance; the next one is throttled.
+    pub waiters_per_version: usize,
+    /// How long a call may wait for an instance before it is throttled.
+    pub queue_wait: Duration,
+    /// How long an instance may be idle before it is stopped.
+    pub keep_alive: Duration,
+    /// Asynchronous calls that run at once.
+    pub async_concurrency: usize,
+    /// Hold of a node on a queued call; renewed while the call runs. A killed daemon's calls run again after it.
+    pub async_lease: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            host_memory_mb: 4096,
+            instances_per_function: limits::INSTANCES_DEFAULT,
+            instances_per_namespace: 1_000,
+            waiters_per_version: limits::WAITERS_PER_VERSION,
+            queue_wait: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(300),
+            async_concurrency: 64,
+            async_lease: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! When an asynchronous call that did not succeed runs again, and when it is given up. Defaults: `events.md`, Delivery.
+
+use std::time::Duration;
+
+use model::clock::UnixMillis;
+use model::limits;
+
+/// What to do with an asynchronous call that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Again after `delay`. `counted`: whether this try was one of the function's attempts.
+    Again { delay: Duration, counted: bool },
+    /// Given up, for this reason.
+    Dead(String),
+}
+
+/// The function failed: a minute more of pause each time, three attempts in all.
+pub(crate) fn after_failure(attempts: u32, kind: &str) -> Verdict {
+    if attempts >= limits::ASYNC_ATTEMPTS {
+        return Verdict::Dead(format!("the function failed {attempts} times, last: {kind}"));
+    }
+    Verdict::Again { delay: Duration::from_secs(60 * u64::from(attempts.max(1))), counted: true }
+}
+
+/// The platform could not run it: from a second, doubling with age, to five minutes, until the call is too old.
+///
+/// The pause follows from the age alone, so it needs no state: waiting as long again as one has waited doubles it.
+pub(crate) fn after_refusal(enqueued: UnixMillis, now: UnixMillis, why: &str) -> Verdict {
+    const LEAST: Duration = Duration::from_secs(1);
+    const MOST: Duration = Duration::from_secs(5 * 60);
+    let age = enqueued.until(now);
+    if age >= Duration::from_secs(limits::ASYNC_MAX_AGE_SECONDS) {
+        return Verdict::Dead(format!("too old: not run within {} s, last: {why}", age.as_secs()));
+    }
+    Verdict::Again { delay: age.clamp(LEAST, MOST), counted: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_wait_a_minute_then_two_then_are_given_up() {
+        let again = |s| Verdict::Again { delay: Duration::from_secs(s), counted: true };
+        assert_eq!(after_failure(1, "handler"), again(60));
+        assert_eq!(after_failure(2, "handler"), again(120));
+        assert!(
+            matches!(after_failure(3, "timeout"), Verdict::Dead(why) if why.contains("timeout"))
+        );
+    }
+
+    #[test]
+    fn refusals_double_from_a_second_to_five_minutes_until_too_old() {
+        let mut now = UnixMillis(1_000);
+        let mut delays = Vec::new();
+        let last = loop {
+            match after_refusal(UnixMillis(1_000), now, "throttled") {
+                Verdict::Again { delay, counted } => {
+                    assert!(!counted);
+                    delays.push(delay.as_secs());
+                    now = now.after(delay);
+                }
+                dead @ Verdict::Dead(_) => break dead,
+            }
+        };
+        assert_eq!(delays.get(..5), Some([1, 1, 2, 4, 8].as_slice()));
+        assert_eq!(delays.last(), Some(&300));
+        assert!(now.0 >= limits::ASYNC_MAX_AGE_SECONDS * 1000);
+        assert!(matches!(last, Verdict::Dead(why) if why.contains("throttled")));
+    }
+}
