@@ -3,7 +3,7 @@
 //! A [`Permit`] is the right to one instance; dropping it gives the right back and wakes the pools that were refused.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use model::ids::NamespaceName;
@@ -61,6 +61,8 @@ pub(crate) struct Admission {
     namespace_default: u32,
     namespaces: papaya::HashMap<NamespaceName, Arc<Quota>>,
     starved: Mutex<VecDeque<Weak<Pool>>>,
+    /// Length of `starved`, for the hot path to look at without the lock.
+    starving: AtomicUsize,
     freed: Notify,
 }
 
@@ -72,6 +74,7 @@ impl Admission {
             namespace_default,
             namespaces: papaya::HashMap::new(),
             starved: Mutex::default(),
+            starving: AtomicUsize::new(0),
             freed: Notify::new(),
         }
     }
@@ -125,6 +128,14 @@ impl Admission {
         let mut starved = self.starved.lock().unwrap_or_else(PoisonError::into_inner);
         if !starved.iter().any(|p| p.ptr_eq(&pool)) {
             starved.push_back(pool);
+            self.starving.store(starved.len(), Ordering::Release);
+        }
+    }
+
+    /// An instance went idle: a refused pool may have it stopped in favour of its own.
+    pub(crate) fn idled(&self) {
+        if self.starving.load(Ordering::Acquire) > 0 {
+            self.freed.notify_one();
         }
     }
 
@@ -133,8 +144,11 @@ impl Admission {
     pub(crate) async fn feed_starved(&self) {
         loop {
             self.freed.notified().await;
-            let starved =
-                std::mem::take(&mut *self.starved.lock().unwrap_or_else(PoisonError::into_inner));
+            let starved = {
+                let mut starved = self.starved.lock().unwrap_or_else(PoisonError::into_inner);
+                self.starving.store(0, Ordering::Release);
+                std::mem::take(&mut *starved)
+            };
             for pool in starved.iter().filter_map(Weak::upgrade) {
                 pool.grow();
             }

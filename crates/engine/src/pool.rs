@@ -195,13 +195,15 @@ impl Pool {
                 }
             }
         };
-        if let Some(lent) = surplus {
-            self.destroy(lent);
+        match surplus {
+            Some(lent) => self.destroy(lent),
+            None => self.deps.admission.idled(),
         }
     }
 
     /// Starts an instance for each waiting call that has none coming, while the limits allow.
     pub(crate) fn grow(self: &Arc<Self>) {
+        let mut refused = false;
         loop {
             let permit = {
                 let mut state = self.lock();
@@ -224,14 +226,16 @@ impl Pool {
                 }
                 // An instance of this very function has to come back first, and that one serves the waiter.
                 Err(Denied::Function) => return,
+                Err(_) if refused => return,
                 Err(denied) => {
+                    // Tried once more after this: what came back before the pool was on the list woke nobody.
+                    refused = true;
                     self.deps.admission.starve(Arc::downgrade(self));
                     let fits = |p: &Pool| {
                         denied == Denied::HostMemory || Arc::ptr_eq(&p.namespace, &self.namespace)
                     };
                     // The permit of what is evicted comes back when its processes are gone; then the starved are fed.
                     self.deps.registry.evict_one(self, fits);
-                    return;
                 }
             }
         }

@@ -1,0 +1,82 @@
+//! Asynchronous calls: run, retried, given up.
+
+use engine::EngineConfig;
+use model::Code;
+use model::ports::{Enqueued, Queue};
+
+use crate::scripted::{World, call, sleep_ms};
+
+#[tokio::test(start_paused = true)]
+async fn an_accepted_call_runs_once() {
+    let world = World::new(EngineConfig::default()).await;
+    world.deploy("f", "echo").await;
+    let first = call("f", "x");
+    assert_eq!(world.engine.enqueue(first.clone()).await.unwrap(), Enqueued::New);
+    assert_eq!(world.engine.enqueue(first).await.unwrap(), Enqueued::Duplicate);
+    sleep_ms(100).await;
+    assert_eq!(world.finished(), 1);
+    assert_eq!(world.queued().await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_functions_and_large_payloads_are_refused_before_they_are_queued() {
+    let world = World::new(EngineConfig::default()).await;
+    assert_eq!(world.engine.enqueue(call("nope", "")).await.unwrap_err().code(), Code::NotFound);
+    world.deploy("f", "echo").await;
+    let mut large = call("f", "");
+    large.payload = vec![b'x'; 1024 * 1024 + 1].into();
+    assert_eq!(world.engine.enqueue(large).await.unwrap_err().code(), Code::PayloadTooLarge);
+    assert_eq!(world.queued().await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_call_gets_three_attempts_a_minute_and_two_apart_then_is_dead() {
+    let world = World::new(EngineConfig::default()).await;
+    world.deploy("f", "fail").await;
+    world.engine.enqueue(call("f", "x")).await.unwrap();
+    for (at_ms, attempts) in [(1_000, 1), (58_000, 1), (2_500, 2), (117_000, 2), (4_000, 3)] {
+        sleep_ms(at_ms).await;
+        assert_eq!(world.finished(), attempts);
+    }
+    assert_eq!(world.queued().await, (0, 1));
+    let dead = world.queue.dead_messages(None, 1).await.unwrap();
+    assert!(dead[0].reason.contains("3 times"), "{}", dead[0].reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttles_do_not_count_as_attempts() {
+    let world = World::new(EngineConfig::default()).await;
+    world.deploy_with("f", "fail", |f| f.settings.max_instances = Some(0)).await;
+    world.engine.enqueue(call("f", "x")).await.unwrap();
+    sleep_ms(60_000).await;
+    assert_eq!((world.finished(), world.queued().await), (0, (1, 0)));
+    world.deploy_with("f", "fail", |f| f.settings.max_instances = None).await;
+    // Tried after 1, 2, 4, … 64 s of age; the second attempt would follow a minute later.
+    sleep_ms(50_000).await;
+    assert_eq!((world.finished(), world.queued().await), (1, (1, 0)), "one attempt, not given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_longer_than_its_lease_keeps_it() {
+    let config =
+        EngineConfig { async_lease: std::time::Duration::from_secs(3), ..EngineConfig::default() };
+    let world = World::new(config).await;
+    world.deploy("f", "sleep:20000").await;
+    world.engine.enqueue(call("f", "x")).await.unwrap();
+    sleep_ms(25_000).await;
+    assert_eq!((world.started(), world.finished()), (1, 1), "nobody ran it a second time");
+    assert_eq!(world.queued().await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_a_deleted_function_are_given_up() {
+    let world = World::new(EngineConfig::default()).await;
+    world.deploy_with("f", "echo", |f| f.settings.max_instances = Some(0)).await;
+    world.engine.enqueue(call("f", "x")).await.unwrap();
+    sleep_ms(10).await;
+    let at = model::function::keys::function(&crate::scripted::key("f"));
+    let entry = model::ports::Meta::get(&*world.meta, &at).await.unwrap().unwrap();
+    model::ports::Meta::delete_if(&*world.meta, &at, entry.revision).await.unwrap();
+    sleep_ms(10_000).await;
+    assert_eq!(world.queued().await, (0, 1));
+}

@@ -1,0 +1,281 @@
+//! A sandbox whose instances do what the version's handler says, in the test's own time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use engine::{Deps, Engine, EngineConfig};
+use model::clock::Clock;
+use model::error::{Code, Error};
+use model::function::{
+    CodeRef, Function, FunctionConfig, FunctionSettings, RuntimeInfo, Version, VersionSummary, keys,
+};
+use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
+use model::invocation::{
+    Call, CallContext, Failure, FailureKind, Invocation, Outcome, StartTimings,
+};
+use model::ports::{Expect, Image, Instance, Meta, PackageInfo, Queue, Sandbox, StartFailed};
+use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage, TestClock};
+
+/// What happened in the sandbox.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) started: AtomicUsize,
+    pub(crate) stopped: AtomicUsize,
+    pub(crate) finished: AtomicUsize,
+}
+
+/// Handlers: `echo`, `who` (the instance's number), `sleep:MS`, `fail`, `die`, `init-fail`, `no-sandbox`.
+#[derive(Debug, Default)]
+pub(crate) struct ScriptedSandbox {
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) start_ms: u64,
+}
+
+#[async_trait]
+impl Sandbox for ScriptedSandbox {
+    fn runtimes(&self) -> Vec<RuntimeInfo> {
+        Vec::new()
+    }
+
+    fn resolve_runtime(&self, name: &str) -> model::Result<RuntimeInfo> {
+        Ok(RuntimeInfo { name: name.into(), version: "1".into() })
+    }
+
+    async fn check_package(&self, package: Bytes) -> model::Result<PackageInfo> {
+        Ok(PackageInfo { digest: Digest::of(&package), unpacked_bytes: 0, entries: 0 })
+    }
+
+    async fn prepare(&self, version: Arc<Version>) -> model::Result<Arc<dyn Image>> {
+        Ok(Arc::new(ScriptedImage {
+            handler: version.config.handler.clone(),
+            counts: Arc::clone(&self.counts),
+            start: Duration::from_millis(self.start_ms),
+        }))
+    }
+
+    async fn forget_package(&self, _digest: &Digest) {}
+}
+
+#[derive(Debug)]
+struct ScriptedImage {
+    handler: String,
+    counts: Arc<Counts>,
+    start: Duration,
+}
+
+#[async_trait]
+impl Image for ScriptedImage {
+    async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
+        tokio::time::sleep(self.start).await;
+        match self.handler.as_str() {
+            "init-fail" => {
+                let failure = Failure::new(FailureKind::Init, "Runtime.ImportModuleError", "no");
+                return Err(StartFailed::Function(failure));
+            }
+            "no-sandbox" => {
+                let error = Error::platform(Code::SandboxFailed, "no namespaces");
+                return Err(StartFailed::Platform(error));
+            }
+            _ => {}
+        }
+        let number = self.counts.started.fetch_add(1, Ordering::SeqCst);
+        let (handler, counts) = (self.handler.clone(), Arc::clone(&self.counts));
+        Ok(Box::new(ScriptedInstance { handler, counts, number, alive: true }))
+    }
+}
+
+#[derive(Debug)]
+struct ScriptedInstance {
+    handler: String,
+    counts: Arc<Counts>,
+    number: usize,
+    alive: bool,
+}
+
+#[async_trait]
+impl Instance for ScriptedInstance {
+    async fn invoke(&mut self, invocation: Invocation) -> Outcome {
+        let result = match self.handler.split_once(':').unwrap_or((&self.handler, "")) {
+            ("echo", _) => Ok(invocation.payload),
+            ("who", _) => Ok(Bytes::from(self.number.to_string())),
+            ("sleep", ms) => {
+                tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;
+                Ok(Bytes::from(self.number.to_string()))
+            }
+            ("die", _) => {
+                self.alive = false;
+                Err(Failure::new(FailureKind::Exited, "Runtime.ExitError", "exit status 1"))
+            }
+            ("fail", _) => Err(Failure::new(FailureKind::Handler, "Error", "no")),
+            other => panic!("no such script: {other:?}"),
+        };
+        self.counts.finished.fetch_add(1, Ordering::SeqCst);
+        Outcome { result, run_us: 1_500, memory_peak_bytes: None }
+    }
+
+    fn alive(&self) -> bool {
+        self.alive
+    }
+
+    fn start_timings(&self) -> StartTimings {
+        StartTimings { sandbox_us: 1, runtime_us: 2, code_us: 3 }
+    }
+
+    async fn stop(self: Box<Self>) {}
+}
+
+impl Drop for ScriptedInstance {
+    fn drop(&mut self) {
+        self.counts.stopped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// An engine on ports in memory.
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) meta: Arc<MemoryMeta>,
+    pub(crate) queue: Arc<MemoryQueue>,
+    pub(crate) usage: Arc<MemoryUsage>,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl World {
+    pub(crate) async fn new(config: EngineConfig) -> Self {
+        Self::with_start(config, 10).await
+    }
+
+    /// `start_ms`: how long an instance takes to start.
+    pub(crate) async fn with_start(config: EngineConfig, start_ms: u64) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(TestClock::new());
+        let meta = Arc::new(MemoryMeta::default());
+        let queue = Arc::new(MemoryQueue::new(Arc::clone(&clock)));
+        let usage = Arc::new(MemoryUsage::default());
+        let sandbox = ScriptedSandbox { start_ms, ..ScriptedSandbox::default() };
+        let counts = Arc::clone(&sandbox.counts);
+        let deps = Deps {
+            meta: meta.clone(),
+            queue: queue.clone(),
+            sandbox: Arc::new(sandbox),
+            usage: usage.clone(),
+            clock: clock.clone(),
+        };
+        let engine = Engine::start(config, deps).await.unwrap();
+        Self { engine, meta, queue, usage, counts, clock }
+    }
+
+    /// Deploys or changes a function; the engine knows it when this returns.
+    pub(crate) async fn deploy(&self, name: &str, handler: &str) {
+        self.deploy_with(name, handler, |_| {}).await;
+    }
+
+    pub(crate) async fn deploy_with(
+        &self,
+        name: &str,
+        handler: &str,
+        change: impl FnOnce(&mut Function),
+    ) {
+        let key = key(name);
+        let old = self.meta.get(&keys::function(&key)).await.unwrap();
+        let config = FunctionConfig {
+            description: String::new(),
+            runtime: "scripted".into(),
+            handler: handler.into(),
+            timeout_ms: 3_000,
+            memory_mb: 128,
+            environment: BTreeMap::new(),
+        };
+        let latest = Version {
+            key: key.clone(),
+            number: None,
+            config,
+            code: CodeRef { digest: Digest::of(b""), size_bytes: 0, unpacked_bytes: 0 },
+            runtime: RuntimeInfo { name: "scripted".into(), version: "1".into() },
+            modified_at: self.clock.now(),
+        };
+        let (expect, mut function) = match old {
+            Some(entry) => {
+                let function: Function = serde_json::from_slice(&entry.value).unwrap();
+                (Expect::Revision(entry.revision), Function { latest, ..function })
+            }
+            None => {
+                let function = Function {
+                    id: RequestId::generate(),
+                    created_at: self.clock.now(),
+                    settings: FunctionSettings::default(),
+                    latest,
+                    versions: Vec::new(),
+                    next_version: 1,
+                };
+                (Expect::Absent, function)
+            }
+        };
+        change(&mut function);
+        let value = serde_json::to_vec(&function).unwrap();
+        let revision = self.meta.put_if(&keys::function(&key), expect, value.into()).await.unwrap();
+        self.engine.caught_up(revision).await.unwrap();
+    }
+
+    /// Publishes `$LATEST` under `number`.
+    pub(crate) async fn publish(&self, name: &str, number: u64) {
+        let entry = self.meta.get(&keys::function(&key(name))).await.unwrap().unwrap();
+        let function: Function = serde_json::from_slice(&entry.value).unwrap();
+        let version = Version { number: Some(number), ..function.latest.clone() };
+        let value = serde_json::to_vec(&version).unwrap();
+        let at = keys::version(&function.id, number);
+        self.meta.put_if(&at, Expect::Absent, value.into()).await.unwrap();
+        let handler = function.latest.config.handler.clone();
+        self.deploy_with(name, &handler, |f| {
+            let (fingerprint, published_at) = (f.latest.fingerprint(), f.created_at);
+            f.versions.push(VersionSummary { number, fingerprint, published_at });
+        })
+        .await;
+    }
+
+    pub(crate) async fn invoke(&self, name: &str) -> model::Result<String> {
+        let done = self.engine.invoke(call(name, "hello")).await?;
+        Ok(match done.outcome.result {
+            Ok(body) => String::from_utf8(body.to_vec()).unwrap(),
+            Err(failure) => format!("failed: {}", failure.kind.as_str()),
+        })
+    }
+
+    pub(crate) fn started(&self) -> usize {
+        self.counts.started.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn stopped(&self) -> usize {
+        self.counts.stopped.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn finished(&self) -> usize {
+        self.counts.finished.load(Ordering::SeqCst)
+    }
+
+    /// How many messages the queue still holds, and how many are dead.
+    pub(crate) async fn queued(&self) -> (u64, usize) {
+        let dead = self.queue.dead_messages(None, 100).await.unwrap();
+        (self.queue.depth().await.unwrap(), dead.len())
+    }
+}
+
+pub(crate) fn key(name: &str) -> FunctionKey {
+    FunctionRef::parse("default", name).unwrap().key
+}
+
+pub(crate) fn call(name: &str, payload: &'static str) -> Call {
+    Call {
+        id: RequestId::generate(),
+        target: FunctionRef::parse("default", name).unwrap(),
+        payload: Bytes::from_static(payload.as_bytes()),
+        context: CallContext::default(),
+    }
+}
+
+pub(crate) async fn sleep_ms(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
