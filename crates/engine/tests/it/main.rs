@@ -1,5 +1,7 @@
 //! The engine on ports in memory and a scripted sandbox, in paused time: what is asserted about time is exact.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic as its tests do")]
+
 mod queued;
 mod scripted;
 mod sync;

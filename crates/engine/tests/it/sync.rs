@@ -1,4 +1,5 @@
 //! Synchronous calls: pool, limits, changes of code, shutdown.
+#![expect(clippy::disallowed_methods, reason = "callers of a test need no name and end with it")]
 
 use std::time::Duration;
 
