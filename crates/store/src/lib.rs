@@ -1,1 +1,24 @@
-//! map to come
+//! The store behind the ports of `model`: one data folder, nothing else to install.
+//!
+//! Start at [`open`]: it takes a [`StoreConfig`] and answers with a [`Store`], one value per port.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `open` | from a location to a backend; today the location is a folder |
+//! | `format` | the folder: its version, its lock, migrations |
+//! | `fault` | errors of SQLite and of the file system as errors of the platform |
+//! | `embedded::db` | the catalogue database: one writer thread with group commit, a few readers |
+//! | `embedded::{meta, queue, usage, lease}` | ports as tables of that database |
+//! | `embedded::blobs` | packages as files under their SHA-256 |
+//! | `embedded::logs` | log lines in compressed blocks, found through an index that can be rebuilt |
+//! | `embedded::bus` | messages within this process |
+//!
+//! The store knows no function semantics: it keeps bytes, and every promise it makes stands at the port.
+
+mod embedded;
+mod fault;
+mod format;
+mod open;
+
+pub use format::FORMAT_VERSION;
+pub use open::{Store, StoreConfig, open};

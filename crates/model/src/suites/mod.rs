@@ -2,3 +2,4 @@
 //!
 //! Each suite is a function (or a few) that panics with what was expected and what was found.
 pub mod memory;
+pub mod sandbox;

@@ -1,0 +1,265 @@
+//! Contract of [`crate::ports::Sandbox`], [`crate::ports::Image`] and [`crate::ports::Instance`]: what every isolation technique keeps, whatever the language.
+//!
+//! A [`Kit`] is one language in one sandbox. Its package holds a handler that does what the event says; [`SCENARIOS`] are independent of each
+//! other and may run in any order.
+//!
+//! | `op` | the handler |
+//! |---|---|
+//! | `echo` | returns `value` |
+//! | `count` | returns how many calls this instance has served with `count`, this one included |
+//! | `throw` | fails with an error whose message is `text` |
+//! | `print` | writes the line `text` to its standard output, returns null |
+//! | `flood` | writes `bytes` bytes to its standard output, returns `bytes` |
+//! | `big` | returns a string of `bytes` characters |
+//! | `unserialisable` | returns something that has no JSON form |
+//! | `busy` | computes for ever |
+//! | `never` | waits for ever without computing |
+//! | `children` | starts a process that starts a process, both with `marker` on their command line and both asleep, then waits for ever |
+//! | `forks` | starts processes that start processes, without end |
+//! | `exit` | ends its own process with exit code `code` |
+//! | `signal` | kills its own process with `signal`, by number |
+//! | `memory` | takes and touches memory until there is none |
+//! | `connect` | opens a TCP connection to 127.0.0.1 `port`, returns `"connected"`, or fails |
+//! | `write` | writes `text` to the file `path`, or fails |
+//! | `read` | returns the text of the file `path`, or fails |
+//! | `list` | returns the names in the folder `path`, or fails |
+//! | `environment` | returns its environment variables as an object |
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a suite panics at a broken promise")]
+
+mod calls;
+mod isolation;
+mod limits;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::function::{CodeRef, FunctionConfig, Version};
+use crate::ids::{FunctionKey, NamespaceName, RequestId};
+use crate::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
+use crate::ports::{Image, Instance, LogLine, LogQuery, Logs, Sandbox, StartFailed};
+
+/// Time for a call that is expected to answer.
+const AMPLE: Duration = Duration::from_secs(30);
+/// Time for a call that is expected not to.
+const SHORT: Duration = Duration::from_millis(700);
+/// How long after its deadline a call may take to end: every process has to be gone by then.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// One language in one sandbox.
+#[derive(Clone, Debug)]
+pub struct Kit {
+    /// The sandbox.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// Where it writes what functions print.
+    pub logs: Arc<dyn Logs>,
+    /// A name or alias of the runtime.
+    pub runtime: &'static str,
+    /// The handler in `package`.
+    pub handler: &'static str,
+    /// The package whose handler does what the table says.
+    pub package: Bytes,
+    /// Packages with a handler of the same name that cannot be loaded: what is wrong, package, a word that the error must hold.
+    pub broken: Vec<(&'static str, Bytes, &'static str)>,
+    /// How many processes of the host have this text on their command line.
+    pub survivors: fn(&str) -> usize,
+    /// A file that the daemon can read and no function may, by its path on the host.
+    pub daemon_file: String,
+    /// Whether the memory limit holds for an instance as a whole and an excess always ends it. Where it only makes single allocations fail, a function that
+    /// asks for too much may also fail by itself.
+    pub exact_memory: bool,
+}
+
+/// One promise of the contract.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// Tries it; panics if it is not kept.
+    pub run: fn(Arc<Kit>) -> Trial,
+}
+
+/// One run of a scenario.
+pub type Trial = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+macro_rules! scenarios {
+    ($($module:ident::$name:ident,)*) => {
+        /// The contract.
+        pub const SCENARIOS: &[Scenario] = &[
+            $(Scenario {
+                name: stringify!($name),
+                run: |kit| Box::pin(async move { $module::$name(&kit).await }),
+            },)*
+        ];
+    };
+}
+
+scenarios! {
+    calls::echoes,
+    calls::keeps_state_between_warm_calls,
+    calls::fresh_instances_share_no_state,
+    calls::errors_are_the_functions_own,
+    calls::what_cannot_be_loaded_is_an_init_failure,
+    calls::what_cannot_be_serialised_is_a_handler_failure,
+    calls::lines_belong_to_their_call,
+    calls::packages_are_checked_and_forgotten,
+    calls::unknown_runtimes_are_refused,
+    calls::stop_ends_everything,
+    calls::drop_ends_everything,
+    limits::a_busy_loop_ends_at_the_deadline,
+    limits::a_silent_call_ends_at_the_deadline,
+    limits::the_process_tree_ends_at_the_deadline,
+    limits::a_fork_bomb_is_bounded_and_ends_at_the_deadline,
+    limits::an_exit_code_is_reported,
+    limits::a_signal_is_reported,
+    limits::too_large_an_answer_is_refused,
+    limits::large_payloads_pass,
+    limits::memory_is_limited,
+    limits::a_flood_of_output_blocks_nobody,
+    isolation::the_host_cannot_be_reached,
+    isolation::code_and_root_are_read_only,
+    isolation::scratch_is_private,
+    isolation::the_environment_is_the_functions_alone,
+    isolation::the_daemons_files_are_out_of_reach,
+}
+
+impl Kit {
+    fn version(&self, package: &crate::ports::PackageInfo, size: usize) -> Version {
+        let config = FunctionConfig {
+            description: String::new(),
+            runtime: self.runtime.into(),
+            handler: self.handler.into(),
+            timeout_ms: 30_000,
+            memory_mb: 128,
+            environment: [("COLOUR".to_owned(), "blue".to_owned())].into(),
+        };
+        Version {
+            key: FunctionKey {
+                namespace: NamespaceName::default_namespace(),
+                // Lines of different scenarios are told apart by their function.
+                name: format!("f{}", RequestId::generate()).parse().expect("a valid name"),
+            },
+            number: None,
+            config,
+            code: CodeRef {
+                digest: package.digest,
+                size_bytes: size as u64,
+                unpacked_bytes: package.unpacked_bytes,
+            },
+            runtime: self.sandbox.resolve_runtime(self.runtime).expect("the kit's runtime"),
+            modified_at: SystemClock.now(),
+        }
+    }
+
+    async fn version_of(&self, package: &Bytes) -> Arc<Version> {
+        let info = self.sandbox.check_package(package.clone()).await.expect("the kit's package");
+        Arc::new(self.version(&info, package.len()))
+    }
+
+    async fn image_of(&self, version: Arc<Version>) -> Arc<dyn Image> {
+        self.sandbox.prepare(version).await.expect("prepare")
+    }
+
+    async fn image(&self) -> Arc<dyn Image> {
+        self.image_of(self.version_of(&self.package).await).await
+    }
+
+    async fn start(&self) -> Box<dyn Instance> {
+        start(&*self.image().await).await
+    }
+
+    /// Lines of a function, once `enough` says that they are complete.
+    async fn lines(
+        &self,
+        function: &FunctionKey,
+        enough: impl Fn(&[LogLine]) -> bool,
+    ) -> Vec<LogLine> {
+        let until = Instant::now() + AMPLE;
+        loop {
+            let query = LogQuery::newest(function.clone(), 1000);
+            let lines = self.logs.query(query).await.expect("query logs");
+            if enough(&lines) {
+                return lines;
+            }
+            assert!(Instant::now() < until, "the lines never came, only {lines:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn start(image: &dyn Image) -> Box<dyn Instance> {
+    match image.start().await {
+        Ok(instance) => {
+            assert!(instance.alive(), "a started instance is alive");
+            instance
+        }
+        Err(StartFailed::Function(f)) => panic!("the function failed to load: {f:?}"),
+        Err(StartFailed::Platform(e)) => panic!("the platform failed to start it: {e:?}"),
+    }
+}
+
+fn invocation(event: &Value, within: Duration) -> Invocation {
+    Invocation {
+        id: RequestId::generate(),
+        attempt: 1,
+        payload: event.to_string().into(),
+        deadline: Instant::now() + within,
+        deadline_unix: SystemClock.now().after(within),
+        context: CallContext::default(),
+    }
+}
+
+async fn call_within(instance: &mut Box<dyn Instance>, event: Value, within: Duration) -> Outcome {
+    instance.invoke(invocation(&event, within)).await
+}
+
+async fn call(instance: &mut Box<dyn Instance>, event: Value) -> Result<Value, Failure> {
+    let outcome = call_within(instance, event, AMPLE).await;
+    outcome.result.map(|body| serde_json::from_slice(&body).expect("the answer is JSON"))
+}
+
+async fn answer(instance: &mut Box<dyn Instance>, event: Value) -> Value {
+    let shown = event.to_string();
+    match call(instance, event).await {
+        Ok(value) => value,
+        Err(f) => panic!("{shown} failed: {} {:?}", f.kind.as_str(), f.payload),
+    }
+}
+
+/// The call fails in this way, with JSON that holds `word`.
+async fn fails(instance: &mut Box<dyn Instance>, event: Value, kind: FailureKind, word: &str) {
+    let shown = event.to_string();
+    match call(instance, event).await {
+        Ok(value) => panic!("{shown} was answered with {value}"),
+        Err(failure) => assert_failure(&failure, kind, word),
+    }
+}
+
+fn assert_failure(failure: &Failure, kind: FailureKind, word: &str) {
+    let payload: Value = serde_json::from_slice(&failure.payload).expect("the failure is JSON");
+    assert_eq!(failure.kind, kind, "{payload}");
+    assert!(payload["errorMessage"].is_string(), "no errorMessage in {payload}");
+    assert!(payload["errorType"].is_string(), "no errorType in {payload}");
+    assert!(payload.to_string().contains(word), "no '{word}' in {payload}");
+}
+
+/// The call runs into its deadline, ends soon after, and the instance is gone.
+async fn times_out(instance: &mut Box<dyn Instance>, event: Value) {
+    let shown = event.to_string();
+    let begun = Instant::now();
+    let outcome = call_within(instance, event, SHORT).await;
+    let took = begun.elapsed();
+    match outcome.result {
+        Ok(body) => panic!("{shown} was answered with {body:?}"),
+        Err(failure) => assert_failure(&failure, FailureKind::Timeout, "timed out after 0.70"),
+    }
+    assert!(took >= SHORT, "{shown} ended {took:?} after its start, before the deadline");
+    assert!(took < SHORT + KILL_GRACE, "{shown} took {took:?} to end");
+    assert!(!instance.alive(), "an instance is not used again after a timeout");
+}
