@@ -1,1 +1,19 @@
-//! map to come
+//! Where strangers' code runs: the ports [`model::ports::Sandbox`], `Image` and `Instance` made real. The only crate that starts processes.
+//!
+//! ```text
+//! process/   ProcessSandbox: Node.js and Python as locked-in processes        start here
+//! jail/      namespaces, root, control groups, limits; the only home of `unsafe`
+//! frame      the protocol between daemon and bootstrap (runtimes/PROTOCOL.md)
+//! output     standard output and error → log lines, within a rate
+//! package    bounded unpacking of code packages
+//! ```
+//!
+//! A program that uses this crate calls [`jail::main_if_spawner`] first in its `main`.
+
+mod frame;
+pub mod jail;
+mod output;
+mod package;
+mod process;
+
+pub use process::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};

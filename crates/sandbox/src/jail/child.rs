@@ -1,0 +1,221 @@
+//! The instance's first process: locks itself in, starts the runtime, then stays as pid 1 to reap.
+//!
+//! **Why the runtime is not pid 1 itself.** The kernel drops signals that pid 1 has no handler for, when they come from inside its
+//! namespace. A runtime as pid 1 would survive `process.kill(process.pid, 'SIGTERM')` and end on a false signal in `abort()`; it would also
+//! collect as zombies what its children leave behind. So a copy of the spawner stays: it costs one `clone` (50–100 µs) and some
+//! 100 KiB, and makes the exit status exact. It cannot be reached from inside: pid 1 takes no signals it has no handler for, and it is not dumpable,
+//! so it cannot be traced nor its `/proc` files read by processes of the same user. When it ends the kernel kills the rest.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+
+use rustix::fs::{Gid, Uid, fchown};
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::process::{
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit, setsid,
+};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, UnshareFlags, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
+};
+
+use super::report::{self, AtStep, Report, StepError};
+use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Program, Spec};
+use super::{root, sys};
+
+/// Where the runtime finds the frame socket: `runtimes/PROTOCOL.md`.
+const FRAME_FD: RawFd = 3;
+/// Where the status socket lies in the child; closed by `exec`.
+const STATUS_FD: RawFd = 4;
+/// Above every number that the runtime inherits.
+const SPARE_FD: RawFd = 10;
+
+/// The descriptors of a runtime.
+#[derive(Debug)]
+pub(super) struct RuntimeFds {
+    /// Frames.
+    pub(super) frames: OwnedFd,
+    /// Standard output.
+    pub(super) stdout: OwnedFd,
+    /// Standard error.
+    pub(super) stderr: OwnedFd,
+}
+
+/// Ends the process instead of letting a panic unwind into the copied spawner's loop.
+struct NeverReturns;
+
+impl Drop for NeverReturns {
+    fn drop(&mut self) {
+        sys::exit(101);
+    }
+}
+
+/// Runs in the fresh clone. Every error goes to the spawner with the step it happened at.
+pub(super) fn run(spec: &Spec, fds: &RuntimeFds, status: &OwnedFd) -> ! {
+    let _guard = NeverReturns;
+    // If an error cannot be told, the spawner still sees the process end before it started.
+    if let Err(e) = arrange(fds, status) {
+        let error = StepError::new("arrange descriptors", e);
+        report::tell(status, &Report::Failed(error)).unwrap_or_default();
+        sys::exit(1);
+    }
+    let status = sys::installed(STATUS_FD);
+    match lock_in(spec, status).and_then(|()| start(&spec.program, status)) {
+        Ok(runtime) => sys::exit(reap(runtime, status)),
+        Err(error) => {
+            report::tell(status, &Report::Failed(error)).unwrap_or_default();
+            sys::exit(1);
+        }
+    }
+}
+
+fn lock_in(spec: &Spec, status: BorrowedFd<'_>) -> Result<(), StepError> {
+    for group in &spec.attach.join {
+        fs::write(group, "0").at(|| format!("join {}", group.display()))?;
+    }
+    if let Owner::Daemon { .. } = spec.owner {
+        await_maps(status)?;
+    }
+    // Only now, so that the group just joined is the namespace's root.
+    sys::unshare(UnshareFlags::NEWCGROUP).at(|| "new cgroup namespace".into())?;
+    root::enter(&spec.root, spec.owner)?;
+    let hostname = spec.program.hostname.as_bytes();
+    rustix::system::sethostname(hostname).at(|| "set the host name".into())?;
+    loopback().at(|| "loopback up".into())?;
+    if let Owner::Stranger { uid, gid } = spec.owner {
+        // A pipe belongs to whoever made it, and `/dev/stdout` opens it anew.
+        for pipe in [1, 2] {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            fchown(sys::installed(pipe), Some(uid), Some(gid)).at(|| "give output away".into())?;
+        }
+        sys::unshare(UnshareFlags::NEWUSER).at(|| "new user namespace".into())?;
+        await_maps(status)?;
+        // An ordinary user may not: a group could be a way to deny access.
+        set_thread_groups(&[]).at(|| "drop groups".into())?;
+    }
+    limit(&spec.limits).at(|| "set limits".into())?;
+    drop_rights().at(|| "drop rights".into())?;
+    tie_to_spawner(status).at(|| "tie to the spawner".into())
+}
+
+/// 0 `/dev/null`, 1 and 2 the pipes, 3 the frames, 4 the status socket; everything else closed.
+fn arrange(fds: &RuntimeFds, status: &OwnedFd) -> io::Result<()> {
+    let null = fcntl_dupfd_cloexec(File::open("/dev/null")?, SPARE_FD)?;
+    let stdout = fcntl_dupfd_cloexec(&fds.stdout, SPARE_FD)?;
+    let stderr = fcntl_dupfd_cloexec(&fds.stderr, SPARE_FD)?;
+    let frames = fcntl_dupfd_cloexec(&fds.frames, SPARE_FD)?;
+    let status = fcntl_dupfd_cloexec(status, SPARE_FD)?;
+    sys::install(&null, 0, true)?;
+    sys::install(&stdout, 1, true)?;
+    sys::install(&stderr, 2, true)?;
+    sys::install(&frames, FRAME_FD, true)?;
+    sys::install(&status, STATUS_FD, false)?;
+    // The owners of what is closed here are never dropped.
+    for fd in [null, stdout, stderr, frames, status] {
+        std::mem::forget(fd);
+    }
+    sys::close_range(STATUS_FD.unsigned_abs() + 1, u32::MAX)
+}
+
+fn await_maps(status: BorrowedFd<'_>) -> Result<(), StepError> {
+    report::tell(status, &Report::MapIds).at(|| "ask for id maps".into())?;
+    report::await_go(status).at(|| "await id maps".into())
+}
+
+fn loopback() -> io::Result<()> {
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    sys::loopback_up(socket)
+}
+
+fn limit(limits: &Limits) -> io::Result<()> {
+    let exactly = |n| Rlimit { current: Some(n), maximum: Some(n) };
+    setrlimit(Resource::Nofile, exactly(limits.open_files))?;
+    setrlimit(Resource::Nproc, exactly(limits.processes))?;
+    setrlimit(Resource::Core, exactly(0))?;
+    if let Some(bytes) = limits.data_bytes {
+        setrlimit(Resource::Data, exactly(bytes))?;
+    }
+    Ok(())
+}
+
+/// Becomes the unprivileged user and gives up every capability, for good.
+fn drop_rights() -> io::Result<()> {
+    for bit in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
+            Ok(()) => {}
+            // The first number that this kernel does not know.
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    let (uid, gid) = (Uid::from_raw(INNER_UID), Gid::from_raw(INNER_GID));
+    set_thread_res_gid(Some(gid), Some(gid), Some(gid))?;
+    set_thread_res_uid(Some(uid), Some(uid), Some(uid))?;
+    clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// From here on the kernel kills this process, and so the instance, when the spawner ends. A change of credentials would clear the
+/// signal, so this comes after the last one; a spawner that ended before is found by its closed socket.
+fn tie_to_spawner(status: BorrowedFd<'_>) -> io::Result<()> {
+    // The runtime gets it back by `exec`; pid 1 stays closed to it.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if report::spawner_lives(status)? { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+}
+
+/// Clones the runtime's process; returns once it has executed or failed to.
+fn start(program: &Program, status: BorrowedFd<'_>) -> Result<Pid, StepError> {
+    let strings = |list: &[String]| -> Result<Vec<CString>, StepError> {
+        let list: Result<Vec<_>, _> = list.iter().map(|s| CString::new(s.as_str())).collect();
+        list.map_err(io::Error::from).at(|| "read the program".into())
+    };
+    let argv = strings(&program.argv)?;
+    let environment = strings(&program.environment)?;
+    rustix::process::chdir(&program.directory).at(|| format!("enter {}", program.directory))?;
+    // With CLONE_VFORK this process sleeps until the other has executed or ended, so what is reported after it is true.
+    let runtime = match sys::clone3(sys::VFORK, None).at(|| "clone the runtime".into())? {
+        sys::Cloned::Parent { pid, .. } => pid,
+        sys::Cloned::Child => {
+            sys::reset_signals();
+            let Err(e) =
+                setsid().map_err(io::Error::from).and_then(|_| sys::execute(&argv, &environment));
+            let step = program.argv.first().map_or("execute", String::as_str);
+            let error = StepError::new(format!("execute {step}"), e);
+            report::tell(status, &Report::Failed(error)).unwrap_or_default();
+            sys::exit(127);
+        }
+    };
+    report::tell(status, &Report::Started).at(|| "report".into())?;
+    Ok(runtime)
+}
+
+/// Reaps until the runtime has ended, reports how, and returns the exit code of pid 1.
+fn reap(runtime: Pid, status: BorrowedFd<'_>) -> i32 {
+    // The daemon shall see the ends of socket and pipes close with the runtime.
+    if sys::close_range(0, FRAME_FD.unsigned_abs()).is_err() {
+        return 1;
+    }
+    loop {
+        match sys::wait_for_any_child() {
+            Ok(ended) if ended.pid == runtime => {
+                let report = Report::Ended {
+                    wait_status: ended.wait_status,
+                    max_rss_kib: ended.max_rss_kib,
+                };
+                return i32::from(report::tell(status, &report).is_err());
+            }
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return 1,
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The daemon's side: keeps one spawner running and a record of every instance it was asked for.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::tasks::Tasks;
+use rustix::net::sockopt::set_socket_send_buffer_size;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{OnceCell, watch};
+
+use super::report::StepError;
+use super::spawner::SPAWNER_ARGUMENT;
+use super::spec::Spec;
+use super::sys;
+use super::wire::{self, InstanceId, Reply, Request};
+
+/// What the runtime is given beside its [`Spec`].
+#[derive(Debug)]
+pub(crate) struct StartFds {
+    /// Its end of the frame socket; becomes descriptor 3.
+    pub(crate) frames: OwnedFd,
+    /// Its end of the pipe for standard output.
+    pub(crate) stdout: OwnedFd,
+    /// Its end of the pipe for standard error.
+    pub(crate) stderr: OwnedFd,
+}
+
+/// Why there is no process.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// A step of the set-up failed.
+    Step(StepError),
+    /// The spawner could not be started or reached, or ended meanwhile.
+    Spawner(io::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Step(e) => e.fmt(f),
+            Self::Spawner(e) => write!(f, "the spawner cannot be used: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// How an instance ended. Every process of it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The runtime exited with this code.
+    Code(i32),
+    /// The runtime was killed by this signal.
+    Signal(i32),
+    /// The whole instance was killed from outside.
+    Killed,
+}
+
+impl Exit {
+    fn of(wait_status: Option<i32>) -> Self {
+        let Some(status) = wait_status.map(ExitStatus::from_raw) else { return Self::Killed };
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, Some(signal)) => Self::Signal(signal),
+            (None, None) => Self::Killed,
+        }
+    }
+}
+
+/// What is known of an instance so far.
+#[derive(Clone, Debug, Default)]
+struct Life {
+    pidfd: Option<Arc<OwnedFd>>,
+    started: bool,
+    failed: Option<StepError>,
+    exit: Option<Exit>,
+    max_rss_bytes: Option<u64>,
+    /// The spawner ended: nothing more will be heard, and the kernel has killed the instance.
+    lost: bool,
+}
+
+/// One instance's processes. Does not kill by itself when dropped: whoever holds it decides who waits for the end.
+#[derive(Debug)]
+pub(crate) struct Process {
+    life: watch::Receiver<Life>,
+}
+
+impl Process {
+    /// Waits until the runtime has been executed.
+    pub(crate) async fn started(&mut self) -> Result<(), StartError> {
+        let over = |life: &Life| life.started || life.failed.is_some() || life.lost;
+        let life = self.life.wait_for(over).await.map_err(|_| lost())?;
+        match &life.failed {
+            _ if life.started => Ok(()),
+            Some(error) => Err(StartError::Step(error.clone())),
+            None => Err(lost()),
+        }
+    }
+
+    /// Kills everything in the instance, if it runs. `SIGKILL` to pid 1 of its namespace is enough: the kernel then kills the rest, before pid 1
+    /// counts as ended, so a group-wide kill would add nothing.
+    pub(crate) fn kill(&self) {
+        if let Some(pidfd) = &self.life.borrow().pidfd {
+            // The only error is that it has ended by itself.
+            pidfd_send_signal(pidfd, Signal::KILL).unwrap_or_default();
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        let life = self.life.borrow();
+        life.exit.or(life.lost.then_some(Exit::Killed))
+    }
+
+    /// Most resident memory of any one process of it, in bytes, once it has ended and if it ended by itself.
+    pub(crate) fn max_rss_bytes(&self) -> Option<u64> {
+        self.life.borrow().max_rss_bytes
+    }
+
+    /// Waits until every process of it is gone.
+    pub(crate) async fn gone(&mut self) -> Exit {
+        let over = |life: &Life| life.exit.is_some() || life.lost;
+        let life = self.life.wait_for(over).await.map(|life| life.clone());
+        let Ok(Life { exit: None, pidfd: Some(pidfd), .. }) = life else {
+            return life.ok().and_then(|life| life.exit).unwrap_or(Exit::Killed);
+        };
+        // Without the spawner nobody says when it has ended; the descriptor does.
+        pidfd_send_signal(&pidfd, Signal::KILL).unwrap_or_default();
+        let watched = pidfd.try_clone().and_then(|fd| sys::register(fd, Interest::READABLE));
+        if let Ok(pidfd) = watched {
+            // An error would only say that the descriptor cannot be waited for, and it can.
+            drop(pidfd.readable().await);
+        }
+        Exit::Killed
+    }
+
+    /// Kills it and waits until every process of it is gone, also if its first process does not exist yet.
+    pub(crate) async fn destroy(&mut self) -> Exit {
+        let known = |life: &Life| life.pidfd.is_some() || life.failed.is_some() || life.lost;
+        if self.life.wait_for(known).await.is_ok_and(|life| life.pidfd.is_none()) {
+            return Exit::Killed;
+        }
+        self.kill();
+        self.gone().await
+    }
+}
+
+fn lost() -> StartError {
+    StartError::Spawner(io::Error::new(io::ErrorKind::BrokenPipe, "it ended"))
+}
+
+/// Starts instances. Starts the spawner itself with the first, and again if it ends.
+#[derive(Debug)]
+pub(crate) struct Spawner {
+    executable: PathBuf,
+    tasks: Tasks,
+    connection: Mutex<Arc<OnceCell<Arc<Connection>>>>,
+    next_id: AtomicU64,
+}
+
+impl Spawner {
+    /// `executable` calls [`super::main_if_spawner`] first in its `main`.
+    pub(crate) fn new(executable: PathBuf, tasks: Tasks) -> Self {
+        Self { executable, tasks, connection: Mutex::default(), next_id: AtomicU64::new(1) }
+    }
+
+    /// Starts the spawner if it does not run, so that the first instance need not wait for it.
+    pub(crate) async fn warm(&self) -> Result<(), StartError> {
+        self.connection().await.map(drop)
+    }
+
+    /// Asks for an instance. The process may not exist yet when this returns.
+    pub(crate) async fn start(&self, spec: Spec, fds: &StartFds) -> Result<Process, StartError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let request =
+            serde_json::to_vec(&Request { id, spec }).map_err(|e| StartError::Spawner(e.into()))?;
+        let connection = self.connection().await?;
+        let (told, life) = watch::channel(Life::default());
+        if !connection.expect(id, told) {
+            return Err(lost());
+        }
+        let process = Process { life };
+        match connection.send(&request, fds).await {
+            Ok(()) => Ok(process),
+            Err(e) => {
+                connection.forget(id);
+                Err(StartError::Spawner(e))
+            }
+        }
+    }
+
+    async fn connection(&self) -> Result<Arc<Connection>, StartError> {
+        let cell = {
+            let mut current = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            if current.get().is_some_and(|c| c.is_closed()) {
+                *current = Arc::default();
+            }
+            Arc::clone(&current)
+        };
+        let opened = cell.get_or_try_init(|| self.open()).await;
+        opened.cloned().map_err(StartError::Spawner)
+    }
+
+    async fn open(&self) -> io::Result<Arc<Connection>> {
+        let executable = self.executable.clone();
+        let (socket, child) = tokio::task::spawn_blocking(move || launch(&executable)).await??;
+        let connection = Arc::new(Connection {
+            socket: sys::register(socket, Interest::READABLE | Interest::WRITABLE)?,
+            lives: Mutex::new(Some(HashMap::new())),
+        });
+        let (reader, tasks) = (Arc::clone(&connection), self.tasks.clone());
+        // Not ended with the group at once: instances that are draining need it.
+        self.tasks.spawn("spawner", async move {
+            let error = reader.serve(&tasks).await.err();
+            reader.close();
+            reap(child, error).await;
+        });
+        Ok(connection)
+    }
+}
+
+/// Executes the spawner. This is no fork of the daemon: std uses `posix_spawn`, which shares the memory until `exec`.
+fn launch(executable: &std::path::Path) -> io::Result<(OwnedFd, Child)> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    // Room for the largest request even where the default is small.
+    set_socket_send_buffer_size(&ours, wire::MESSAGE_BYTES)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    #[expect(clippy::disallowed_methods, reason = "only sandbox starts processes: this is where")]
+    let child = Command::new(executable)
+        .arg0("hanshu-spawner")
+        .arg(SPAWNER_ARGUMENT)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .spawn()?;
+    Ok((ours, child))
+}
+
+async fn reap(mut child: Child, error: Option<io::Error>) {
+    let status = tokio::task::spawn_blocking(move || {
+        // Its socket is closed, so it is ending; a spawner that hangs is none.
+        child.kill().and_then(|()| child.wait())
+    });
+    match (status.await, error) {
+        (Ok(Ok(status)), None) => tracing::debug!(%status, "the spawner ended"),
+        (status, error) => tracing::warn!(?status, ?error, "the spawner is gone"),
+    }
+}
+
+/// A running spawner.
+#[derive(Debug)]
+struct Connection {
+    socket: AsyncFd<OwnedFd>,
+    /// What is told to whom; `None` once the spawner is gone.
+    lives: Mutex<Option<HashMap<InstanceId, watch::Sender<Life>>>>,
+}
+
+impl Connection {
+    fn is_closed(&self) -> bool {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    fn expect(&self, id: InstanceId, told: watch::Sender<Life>) -> bool {
+        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        lives.as_mut().map(|lives| lives.insert(id, told)).is_some()
+    }
+
+    fn forget(&self, id: InstanceId) -> Option<watch::Sender<Life>> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.remove(&id)
+    }
+
+    async fn send(&self, request: &[u8], fds: &StartFds) -> io::Result<()> {
+        let fds = [fds.frames.as_fd(), fds.stdout.as_fd(), fds.stderr.as_fd()];
+        let send = |socket: &OwnedFd| wire::send_bytes(socket.as_fd(), request, &fds);
+        self.socket.async_io(Interest::WRITABLE, send).await
+    }
+
+    /// Hands out replies until the spawner ends, or until the group is cancelled and no instance is left.
+    async fn serve(&self, tasks: &Tasks) -> io::Result<()> {
+        let cancel = tasks.cancelled();
+        let mut buffer = vec![0; wire::MESSAGE_BYTES];
+        let mut stopping = false;
+        while !(stopping && self.is_idle()) {
+            let receive =
+                self.socket.async_io(Interest::READABLE, |s| wire::receive(s.as_fd(), &mut buffer));
+            tokio::select! {
+                received = receive => match received? {
+                    Some((reply, fds)) => self.on_reply(reply, fds),
+                    None => return Ok(()),
+                },
+                () = cancel.cancelled(), if !stopping => stopping = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        lives.as_ref().is_none_or(HashMap::is_empty)
+    }
+
+    fn on_reply(&self, reply: Reply, fds: Vec<OwnedFd>) {
+        let tell = |id, change: &dyn Fn(&mut Life)| {
+            let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(told) = lives.as_ref().and_then(|lives| lives.get(&id)) {
+                told.send_modify(change);
+            }
+        };
+        match reply {
+            Reply::Cloned { id } => {
+                let pidfd = fds.into_iter().next().map(Arc::new);
+                tell(id, &|life| life.pidfd.clone_from(&pidfd));
+            }
+            Reply::Started { id } => tell(id, &|life| life.started = true),
+            Reply::Failed { id, error } => {
+                tell(id, &|life| life.failed = Some(error.clone()));
+                // Without a process there will be no exit to report.
+                let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+                let cloned = lives.as_ref().and_then(|lives| lives.get(&id));
+                let cloned = cloned.is_some_and(|told| told.borrow().pidfd.is_some());
+                drop(lives);
+                if !cloned {
+                    self.forget(id);
+                }
+            }
+            Reply::Exited { id, wait_status, max_rss_kib } => {
+                if let Some(told) = self.forget(id) {
+                    told.send_modify(|life| {
+                        life.exit = Some(Exit::of(wait_status));
+                        life.max_rss_bytes = max_rss_kib.map(|kib| kib.saturating_mul(1024));
+                    });
+                }
+            }
+        }
+    }
+
+    /// Tells everybody that nothing more will come.
+    fn close(&self) {
+        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for told in lives.into_iter().flat_map(HashMap::into_values) {
+            told.send_modify(|life| life.lost = true);
+        }
+    }
+}

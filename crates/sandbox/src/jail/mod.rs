@@ -1,0 +1,31 @@
+//! Namespaces, root, control groups and limits: how a process is locked in. The only home of `unsafe` in this crate ([`sys`]).
+//!
+//! ```text
+//! daemon                        spawner                          instance
+//! client::Spawner ──Request──▶  spawner::run ──clone3──▶  child::run: pid 1, sets everything up, then reaps
+//!       ▲                          │  ▲                        │
+//!       └──────── Reply ───────────┘  └──────── Report ────────┴─ clone3 ─▶ pid 2: the runtime, by exec
+//! ```
+//!
+//! The daemon has many threads and much memory, so it never forks: `fork` of a process of 1 GB costs 50 ms, and a child of a
+//! threaded process may hardly do anything before `exec`. It starts itself again, once, as a *spawner*: a small process
+//! of one thread ([`main_if_spawner`]), whose children may run ordinary Rust until they `exec`. If the daemon goes, by whatever signal, the
+//! spawner sees its socket close and takes every instance along; if the spawner goes, the kernel kills the instances (parent-death signal)
+//! and the daemon starts another one.
+//!
+//! Start at [`spec::Spec`]: what is asked for. [`client`] is the daemon's side, [`spawner`] the loop in between, [`child`] and [`root`] the
+//! set-up, step by step; [`cgroup`] is used by the daemon directly.
+
+pub(crate) mod cgroup;
+mod child;
+mod client;
+mod report;
+mod root;
+mod spawner;
+mod spec;
+mod sys;
+mod wire;
+
+pub(crate) use client::{Exit, Process, Spawner, StartError, StartFds};
+pub use spawner::main_if_spawner;
+pub(crate) use spec::{Limits, Mount, Owner, Program, Root, Spec};

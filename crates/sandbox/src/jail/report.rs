@@ -1,0 +1,115 @@
+//! What the child tells the spawner while it sets itself up, and when the runtime has ended.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use serde::{Deserialize, Serialize};
+
+/// Longest report, in bytes; the one with text is cut to it.
+const REPORT_BYTES: usize = 1024;
+/// The spawner's answer to [`Report::MapIds`].
+const GO: &[u8] = b"go";
+
+/// One message over the status socket (`SOCK_SEQPACKET`: boundaries are kept).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Report {
+    /// It is in a user namespace now and waits for its id maps: only the parent may write them.
+    MapIds,
+    /// It gives up.
+    Failed(StepError),
+    /// The runtime has been executed, or has reported why not.
+    Started,
+    /// The runtime ended.
+    Ended {
+        /// As `wait` gives it.
+        wait_status: i32,
+        /// Most resident memory of any one process, in KiB.
+        max_rss_kib: u64,
+    },
+}
+
+/// A step of the set-up that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StepError {
+    /// Which, as text: `mount /proc`.
+    pub(crate) step: String,
+    /// The system's error number.
+    pub(crate) errno: i32,
+}
+
+impl StepError {
+    /// `error` at `step`.
+    pub(super) fn new(step: impl Into<String>, error: impl Into<io::Error>) -> Self {
+        Self { step: step.into(), errno: error.into().raw_os_error().unwrap_or(libc::EIO) }
+    }
+}
+
+impl std::fmt::Display for StepError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.step, io::Error::from_raw_os_error(self.errno))
+    }
+}
+
+impl std::error::Error for StepError {}
+
+/// Names the step that an error came from.
+pub(super) trait AtStep<T> {
+    /// Turns the error into a [`StepError`].
+    fn at(self, step: impl FnOnce() -> String) -> Result<T, StepError>;
+}
+
+impl<T, E: Into<io::Error>> AtStep<T> for Result<T, E> {
+    fn at(self, step: impl FnOnce() -> String) -> Result<T, StepError> {
+        self.map_err(|e| StepError::new(step(), e))
+    }
+}
+
+/// Sends a report to the spawner.
+pub(super) fn tell(status: impl AsFd, report: &Report) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(report)?;
+    if bytes.len() > REPORT_BYTES
+        && let Report::Failed(e) = report
+    {
+        let short = StepError { step: e.step.chars().take(100).collect(), errno: e.errno };
+        bytes = serde_json::to_vec(&Report::Failed(short))?;
+    }
+    send(status, &bytes, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// The next report that is there already; `None` if there is none, or none will come.
+pub(super) fn next(status: impl AsFd) -> io::Result<Option<Report>> {
+    let mut buffer = [0_u8; REPORT_BYTES];
+    let (bytes, _) = match recv(status, &mut buffer[..], RecvFlags::DONTWAIT) {
+        Ok(got) => got,
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNRESET) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    match buffer.get(..bytes) {
+        Some(report) if !report.is_empty() => Ok(Some(serde_json::from_slice(report)?)),
+        _ => Ok(None),
+    }
+}
+
+/// The spawner's answer to [`Report::MapIds`].
+pub(super) fn go(status: impl AsFd) -> io::Result<()> {
+    send(status, GO, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Waits for [`go`]; an error if the spawner is gone.
+pub(super) fn await_go(status: impl AsFd) -> io::Result<()> {
+    let mut buffer = [0_u8; GO.len()];
+    let (bytes, _) = recv(status, &mut buffer[..], RecvFlags::empty())?;
+    if buffer.get(..bytes) == Some(GO) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+}
+
+/// Whether the spawner is still there: its end of the socket closes with it.
+pub(super) fn spawner_lives(status: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(status, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    let [fd] = fds;
+    Ok(!fd.revents().contains(PollFlags::HUP))
+}

@@ -1,0 +1,277 @@
+//! The spawner: a process of one thread between the daemon and the instances. Starts what it is asked to, reaps what ends.
+//!
+//! It waits on three kinds of descriptors: the daemon's socket, the status socket of each instance that is being set up, and the pidfd
+//! of each instance. It trusts the daemon and nothing that comes from an instance; of that it only takes status reports, which pid 1
+//! alone can send.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::epoll;
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, pidfd_send_signal, setrlimit,
+    setsid, waitid,
+};
+use rustix::thread::set_name;
+
+use super::child::{self, RuntimeFds};
+use super::report::{self, AtStep, Report, StepError};
+use super::spec::{Owner, Spec};
+use super::sys::{self, Cloned};
+use super::wire::{self, InstanceId, Reply, Request};
+
+/// The first argument that makes the daemon's executable a spawner.
+pub(super) const SPAWNER_ARGUMENT: &str = "__sandbox-spawner";
+/// Events taken from the kernel at once.
+const EVENTS: usize = 64;
+
+/// Becomes the spawner, and never returns, if this process was started as one. To be called first in `main`, while there is one thread.
+pub fn main_if_spawner() {
+    if std::env::args_os().nth(1).as_deref() != Some(OsStr::new(SPAWNER_ARGUMENT)) {
+        return;
+    }
+    let code = match Loop::open().and_then(|mut spawner| spawner.run()) {
+        Ok(()) => 0,
+        Err(e) => {
+            tracing::error!(error = %e, "the sandbox's spawner failed");
+            1
+        }
+    };
+    #[expect(clippy::exit, reason = "this process is a spawner and nothing else")]
+    std::process::exit(code);
+}
+
+/// One instance.
+#[derive(Debug)]
+struct Live {
+    pidfd: OwnedFd,
+    pid: Pid,
+    status: OwnedFd,
+    owner: Owner,
+    /// Whether the daemon has been told that it started, or that it failed to.
+    settled: bool,
+    /// How the runtime ended (as `wait` gives it) and its most resident memory in KiB, once pid 1 has said so.
+    end: Option<(i32, u64)>,
+}
+
+#[derive(Debug)]
+struct Loop {
+    daemon: OwnedFd,
+    epoll: OwnedFd,
+    live: HashMap<InstanceId, Live>,
+    buffer: Vec<u8>,
+}
+
+/// What a wake-up is about, packed into the 64 bits that epoll keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Daemon,
+    Status(InstanceId),
+    Process(InstanceId),
+}
+
+impl Source {
+    fn pack(self) -> epoll::EventData {
+        epoll::EventData::new_u64(match self {
+            Self::Daemon => 0,
+            Self::Status(id) => id << 2 | 1,
+            Self::Process(id) => id << 2 | 2,
+        })
+    }
+
+    fn unpack(data: epoll::EventData) -> Self {
+        let data = data.u64();
+        match data & 3 {
+            1 => Self::Status(data >> 2),
+            2 => Self::Process(data >> 2),
+            _ => Self::Daemon,
+        }
+    }
+}
+
+impl Loop {
+    fn open() -> io::Result<Self> {
+        // A session of its own: a Ctrl-C in the daemon's terminal must not reach instances that are draining.
+        setsid()?;
+        set_name(c"hanshu-spawner")?;
+        let daemon = io::stdin().as_fd().try_clone_to_owned()?;
+        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        // Two descriptors an instance.
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &daemon, Source::Daemon.pack(), epoll::EventFlags::IN)?;
+        Ok(Self { daemon, epoll, live: HashMap::new(), buffer: vec![0; wire::MESSAGE_BYTES] })
+    }
+
+    /// Until the daemon's end of the socket closes. Whatever still runs then is killed by the kernel as this process ends.
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+            for event in &events {
+                match Source::unpack(event.data) {
+                    Source::Daemon => {
+                        if !self.on_request()? {
+                            return Ok(());
+                        }
+                    }
+                    Source::Status(id) => self.on_reports(id)?,
+                    Source::Process(id) => self.on_exit(id)?,
+                }
+            }
+        }
+    }
+
+    /// Takes one request; `false` when there will be no more.
+    fn on_request(&mut self) -> io::Result<bool> {
+        let received = wire::receive::<Request>(self.daemon.as_fd(), &mut self.buffer)?;
+        let Some((Request { id, spec }, fds)) = received else { return Ok(false) };
+        match self.start(id, &spec, fds) {
+            Ok(()) => {
+                let pidfd = self.live.get(&id).map(|live| live.pidfd.as_fd());
+                wire::send(self.daemon.as_fd(), &Reply::Cloned { id }, pidfd.as_slice())?;
+            }
+            Err(error) => self.reply(&Reply::Failed { id, error })?,
+        }
+        Ok(true)
+    }
+
+    fn start(&mut self, id: InstanceId, spec: &Spec, fds: Vec<OwnedFd>) -> Result<(), StepError> {
+        let Ok([frames, stdout, stderr]) = <[OwnedFd; 3]>::try_from(fds) else {
+            return Err(StepError::new("take descriptors", io::ErrorKind::InvalidInput));
+        };
+        let fds = RuntimeFds { frames, stdout, stderr };
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .at(|| "make the status socket".into())?;
+        let group = match &spec.attach.born_in {
+            None => None,
+            Some(path) => {
+                let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+                let opened = rustix::fs::open(path, flags, Mode::empty());
+                Some(opened.at(|| format!("open {}", path.display()))?)
+            }
+        };
+        let namespaces = match spec.owner {
+            Owner::Stranger { .. } => sys::NAMESPACES,
+            Owner::Daemon { .. } => sys::NAMESPACES | sys::USER_NAMESPACE,
+        };
+        match sys::clone3(namespaces, group.as_ref().map(AsFd::as_fd))
+            .at(|| "clone into namespaces".into())?
+        {
+            Cloned::Child => child::run(spec, &fds, &theirs),
+            Cloned::Parent { pid, pidfd } => {
+                let live =
+                    Live { pidfd, pid, status: ours, owner: spec.owner, settled: false, end: None };
+                let watched = self.watch(id, &live);
+                if watched.is_err() {
+                    kill(&live);
+                }
+                self.live.insert(id, live);
+                watched.at(|| "watch the instance".into())
+            }
+        }
+    }
+
+    fn watch(&self, id: InstanceId, live: &Live) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN;
+        epoll::add(&self.epoll, &live.pidfd, Source::Process(id).pack(), flags)?;
+        epoll::add(&self.epoll, &live.status, Source::Status(id).pack(), flags)?;
+        Ok(())
+    }
+
+    /// Serves what the child has to say.
+    fn on_reports(&mut self, id: InstanceId) -> io::Result<()> {
+        while let Some(live) = self.live.get_mut(&id) {
+            match report::next(&live.status) {
+                Ok(Some(Report::MapIds)) => {
+                    if let Err(e) = write_maps(live).and_then(|()| report::go(&live.status)) {
+                        let error = StepError::new("write id maps", e);
+                        kill(live);
+                        self.settle(id, &Reply::Failed { id, error })?;
+                    }
+                }
+                Ok(Some(Report::Failed(error))) => {
+                    self.settle(id, &Reply::Failed { id, error })?;
+                }
+                Ok(Some(Report::Started)) => self.settle(id, &Reply::Started { id })?,
+                Ok(Some(Report::Ended { wait_status, max_rss_kib })) => {
+                    live.end = Some((wait_status, max_rss_kib));
+                }
+                Ok(None) => break,
+                Err(e) => {
+                    let error = StepError::new("read the status", e);
+                    kill(live);
+                    return self.settle(id, &Reply::Failed { id, error });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the daemon how the start went, the first time; after that only the end matters.
+    fn settle(&mut self, id: InstanceId, reply: &Reply) -> io::Result<()> {
+        let Some(live) = self.live.get_mut(&id) else { return Ok(()) };
+        if std::mem::replace(&mut live.settled, true) {
+            return Ok(());
+        }
+        epoll::delete(&self.epoll, &live.status)?;
+        self.reply(reply)
+    }
+
+    /// Pid 1 has ended, so every other process of its namespace has as well: the kernel sees to that first.
+    fn on_exit(&mut self, id: InstanceId) -> io::Result<()> {
+        self.on_reports(id)?;
+        let error = StepError::new("killed during the set-up", io::ErrorKind::Interrupted);
+        self.settle(id, &Reply::Failed { id, error })?;
+        let Some(live) = self.live.remove(&id) else { return Ok(()) };
+        waitid(WaitId::PidFd(live.pidfd.as_fd()), WaitIdOptions::EXITED)?;
+        self.reply(&Reply::Exited {
+            id,
+            wait_status: live.end.map(|end| end.0),
+            max_rss_kib: live.end.map(|end| end.1),
+        })
+    }
+
+    fn reply(&self, reply: &Reply) -> io::Result<()> {
+        wire::send(self.daemon.as_fd(), reply, &[])
+    }
+}
+
+fn kill(live: &Live) {
+    // The only error is that it has ended by itself.
+    pidfd_send_signal(&live.pidfd, Signal::KILL).unwrap_or_default();
+}
+
+fn write_maps(live: &Live) -> io::Result<()> {
+    let proc = format!("/proc/{}", live.pid);
+    let (uids, gids) = live.owner.maps();
+    if let Owner::Daemon { .. } = live.owner {
+        // Without privilege the group map may only be written once dropping groups is ruled out: user_namespaces(7).
+        fs::write(format!("{proc}/setgroups"), "deny")?;
+    }
+    fs::write(format!("{proc}/uid_map"), uids)?;
+    fs::write(format!("{proc}/gid_map"), gids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_survive_packing() {
+        for source in [Source::Daemon, Source::Status(1), Source::Process(1 << 40)] {
+            assert_eq!(Source::unpack(source.pack()), source);
+        }
+    }
+}

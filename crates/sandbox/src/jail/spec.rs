@@ -1,0 +1,151 @@
+//! What the daemon asks of the spawner: one instance, described completely.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// User id that functions see themselves as (AWS Lambda's `sbx_user` ids are in this range).
+pub(crate) const INNER_UID: u32 = 993;
+/// Group id that functions see themselves as.
+pub(crate) const INNER_GID: u32 = 990;
+
+/// One instance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    /// What to run in it.
+    pub(crate) program: Program,
+    /// What it sees as `/`.
+    pub(crate) root: Root,
+    /// Whom it belongs to on the host.
+    pub(crate) owner: Owner,
+    /// Resource limits of its processes.
+    pub(crate) limits: Limits,
+    /// Control groups to join.
+    pub(crate) attach: Attach,
+}
+
+/// The program, by `exec` inside the finished root.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Program {
+    /// Path and arguments; the path is also `argv[0]`.
+    pub(crate) argv: Vec<String>,
+    /// `KEY=VALUE`, all of it: nothing is inherited.
+    pub(crate) environment: Vec<String>,
+    /// Working directory.
+    pub(crate) directory: String,
+    /// Host name.
+    pub(crate) hostname: String,
+}
+
+/// The root file system: a read-only bind of a prepared folder, with mounts upon its empty folders and files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Root {
+    /// The prepared folder, on the host.
+    pub(crate) skeleton: PathBuf,
+    /// An empty folder on the host where the root is put together, in the instance's own mount namespace.
+    pub(crate) at: PathBuf,
+    /// In this order.
+    pub(crate) mounts: Vec<Mount>,
+}
+
+/// One mount. `to` is relative to the root and exists in the skeleton or in an earlier mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Mount {
+    /// Something of the host.
+    Bind(Bind),
+    /// An empty file system in memory.
+    Memory {
+        /// Where.
+        to: String,
+        /// Its size limit.
+        megabytes: u32,
+    },
+    /// `/proc` of the own pid namespace.
+    Proc {
+        /// Where.
+        to: String,
+    },
+}
+
+/// A folder or file of the host, read-only, with everything mounted below it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bind {
+    /// On the host.
+    pub(crate) from: PathBuf,
+    /// Where.
+    pub(crate) to: String,
+    /// Whether it is a device node, which has to stay usable.
+    pub(crate) device: bool,
+}
+
+impl Mount {
+    /// A read-only bind.
+    pub(crate) fn bind(from: impl Into<PathBuf>, to: impl Into<String>) -> Self {
+        Self::Bind(Bind { from: from.into(), to: to.into(), device: false })
+    }
+
+    /// A bind of `/dev/NAME`.
+    pub(crate) fn device(name: &str) -> Self {
+        Self::Bind(Bind {
+            from: format!("/dev/{name}").into(),
+            to: format!("dev/{name}"),
+            device: true,
+        })
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn target(&self) -> &str {
+        match self {
+            Self::Bind(Bind { to, .. }) | Self::Memory { to, .. } | Self::Proc { to } => to,
+        }
+    }
+}
+
+/// Whom an instance's processes belong to, seen from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Owner {
+    /// The daemon is root: everything is set up with its rights, and then given up for ids that nobody else has. The user namespace
+    /// comes last, so that the other namespaces, and what is mounted in them, stay the host's.
+    Stranger {
+        /// User id on the host.
+        uid: u32,
+        /// Group id on the host.
+        gid: u32,
+    },
+    /// The daemon is an ordinary user: the user namespace comes first and gives the rights to set up the rest. Seen from the host,
+    /// every instance runs as that user; only the namespaces keep instances apart.
+    Daemon {
+        /// The daemon's user id.
+        uid: u32,
+        /// The daemon's group id.
+        gid: u32,
+    },
+}
+
+impl Owner {
+    /// Lines for `uid_map` and `gid_map`.
+    pub(crate) fn maps(self) -> (String, String) {
+        let (Self::Stranger { uid, gid } | Self::Daemon { uid, gid }) = self;
+        (format!("{INNER_UID} {uid} 1\n"), format!("{INNER_GID} {gid} 1\n"))
+    }
+}
+
+/// `setrlimit`, for every process of the instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    /// Open files of one process.
+    pub(crate) open_files: u64,
+    /// Processes and threads of the instance together.
+    pub(crate) processes: u64,
+    /// Private writable memory of one process in bytes, where no control group limits it.
+    pub(crate) data_bytes: Option<u64>,
+}
+
+/// The control groups that an instance lives in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attach {
+    /// Folder of a version 2 group: the instance is born in it.
+    pub(crate) born_in: Option<PathBuf>,
+    /// `cgroup.procs` of version 1 groups: the instance's first process joins them before it does anything else.
+    pub(crate) join: Vec<PathBuf>,
+}

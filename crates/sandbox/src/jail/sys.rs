@@ -1,0 +1,267 @@
+//! The system calls that have no safe wrapper in a crate we use. All `unsafe` of this crate is here, each piece with why it is
+//! needed and why it is sound.
+//!
+//! [`clone3`], [`execute`] and [`exit`] are for the spawner and its children: processes of one thread.
+#![expect(unsafe_code, reason = "the one file that makes raw system calls")]
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString, c_char};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use rustix::process::Pid;
+use rustix::thread::UnshareFlags;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Which side of a [`clone3`] this is.
+#[derive(Debug)]
+pub(super) enum Cloned {
+    /// The new process.
+    Child,
+    /// The old one.
+    Parent {
+        /// The new process.
+        pid: Pid,
+        /// A descriptor of it.
+        pidfd: OwnedFd,
+    },
+}
+
+/// For [`clone3`]: the parent sleeps until the child has executed or ended.
+pub(super) const VFORK: u64 = libc::CLONE_VFORK as u64;
+/// For [`clone3`]: new pid, mount, network, IPC and UTS namespaces.
+pub(super) const NAMESPACES: u64 = (libc::CLONE_NEWPID
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS) as u64;
+/// For [`clone3`]: a new user namespace, too.
+pub(super) const USER_NAMESPACE: u64 = libc::CLONE_NEWUSER as u64;
+
+/// `struct clone_args` of linux/sched.h, version 2 (Linux 5.7).
+#[derive(Default)]
+#[repr(C, align(8))]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Copies this process, as `fork` does, into the new namespaces of `flags` and, if given, straight into a version 2 control group.
+///
+/// Only for a process of one thread: the child is then a full copy and may run any code. Never pass `CLONE_VM`.
+pub(super) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    const VM: u64 = libc::CLONE_VM as u64;
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    assert!(flags & VM == 0, "a child that shares memory would share this stack");
+    let mut pidfd: RawFd = -1;
+    let mut args = CloneArgs {
+        flags: flags | libc::CLONE_PIDFD as u64,
+        pidfd: ptr::from_mut(&mut pidfd).expose_provenance() as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(group) = cgroup {
+        args.flags |= INTO_CGROUP;
+        args.cgroup = u64::try_from(group.as_raw_fd()).map_err(io::Error::other)?;
+    }
+    // SAFETY: needed because neither std, rustix nor libc wraps clone3. `args` has the kernel's layout and its true size is
+    // passed; `pidfd` is live for the call and only written in the parent. Without CLONE_VM and without a stack of its own the
+    // child is a copy-on-write copy that returns here like after fork; the caller is single-threaded, so no lock of another thread
+    // can be held in the copy.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone3, ptr::from_mut(&mut args), size_of::<CloneArgs>())
+    };
+    match pid {
+        0 => Ok(Cloned::Child),
+        1.. => {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            let pid = pid.ok_or_else(|| io::Error::other("clone3 gave no pid"))?;
+            // SAFETY: needed to own what the kernel made. It succeeded with CLONE_PIDFD, so `pidfd` is a fresh descriptor of ours.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid, pidfd })
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Moves this process into new namespaces.
+pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    assert!(!flags.contains(UnshareFlags::FILES), "descriptors stay shared within the process");
+    // SAFETY: needed because rustix marks it unsafe for UnshareFlags::FILES alone, which is excluded.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(Into::into)
+}
+
+/// Makes descriptor `number` a copy of `fd`, closing what was there; it is inherited over `exec` if `inherited`.
+///
+/// Only for a child that arranges its descriptors before anything in it owns `number`.
+pub(super) fn install(fd: impl AsFd, number: RawFd, inherited: bool) -> io::Result<()> {
+    let flags = if inherited { 0 } else { libc::O_CLOEXEC };
+    // SAFETY: needed because the safe wrappers want an OwnedFd for the target, and what stands at these fixed numbers has no owner. No memory is
+    // involved; the caller's contract keeps I/O safety.
+    let done = unsafe { libc::dup3(fd.as_fd().as_raw_fd(), number, flags) };
+    check(done.into())
+}
+
+/// The descriptor `number`, which [`install`] has put there for the rest of the process's life.
+pub(super) fn installed(number: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: needed because a fixed number has no owner to borrow from. The child installs it once and never closes it.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Closes all descriptors from `first` to `last`, both included, whoever thinks to own them.
+///
+/// Only for a child that never returns and so never drops such an owner.
+pub(super) fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: needed because nothing wraps it. It touches no memory; the caller's contract rules out a second close.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0_u32) })
+}
+
+/// What [`set_mount_flags`] sets, as `MOUNT_ATTR_*` of linux/mount.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MountFlags {
+    /// Read-only, no set-user-id, no devices.
+    ReadOnly,
+    /// No set-user-id, no execution: for a device node, which is written to.
+    Device,
+}
+
+/// Sets flags on a detached mount and everything mounted below it. Never clears a flag, so it works on mounts that a more privileged
+/// namespace has locked.
+pub(super) fn set_mount_flags(tree: impl AsFd, flags: MountFlags) -> io::Result<()> {
+    const RDONLY: u64 = 1;
+    const NOSUID: u64 = 2;
+    const NODEV: u64 = 4;
+    const NOEXEC: u64 = 8;
+    #[repr(C)]
+    struct MountAttr {
+        attr_set: u64,
+        attr_clr: u64,
+        propagation: u64,
+        userns_fd: u64,
+    }
+    let attr_set = match flags {
+        MountFlags::ReadOnly => RDONLY | NOSUID | NODEV,
+        MountFlags::Device => NOSUID | NOEXEC,
+    };
+    let attr = MountAttr { attr_set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: needed because nothing wraps mount_setattr (Linux 5.12). The path is a C string, `attr` has the kernel's layout and its
+    // true size is passed; the kernel only reads both.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            ptr::from_ref(&attr),
+            size_of::<MountAttr>(),
+        )
+    })
+}
+
+/// Sets the loopback interface of the own network namespace up.
+pub(super) fn loopback_up(socket: impl AsFd) -> io::Result<()> {
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_flags: (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short,
+        },
+    };
+    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *to = from.cast_signed() as c_char;
+    }
+    // SAFETY: needed because no crate of ours wraps this ioctl. SIOCSIFFLAGS reads one ifreq, which is initialised and live; its name is
+    // NUL-terminated because the array was zeroed and is longer than "lo".
+    check(
+        unsafe {
+            libc::ioctl(
+                socket.as_fd().as_raw_fd(),
+                libc::SIOCSIFFLAGS as _,
+                ptr::from_ref(&request),
+            )
+        }
+        .into(),
+    )
+}
+
+/// Sets every signal to its default and blocks none: both are inherited over `exec`, and the Rust runtime ignores `SIGPIPE`.
+pub(super) fn reset_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: needed because no safe wrapper exists. SIG_DFL installs no code; for numbers that cannot be changed the call fails, which is
+        // what those numbers need.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: needed because no safe wrapper exists. A zeroed sigset_t is valid memory for sigemptyset, which initialises it; both pointers
+    // are live for the calls. Neither call can fail with these arguments.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+}
+
+/// Replaces this process by a program; returns only if that fails.
+pub(super) fn execute(argv: &[CString], environment: &[CString]) -> io::Result<Infallible> {
+    let path: &CStr = argv.first().ok_or(io::ErrorKind::InvalidInput)?;
+    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
+        strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+    };
+    let (argv, environment) = (pointers(argv), pointers(environment));
+    // SAFETY: needed because std's exec does more than replace the process and cannot be given an exact environment this late. Both arrays
+    // end with NULL and point to C strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
+    Err(io::Error::last_os_error())
+}
+
+/// One ended child.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    /// Which.
+    pub(super) pid: Pid,
+    /// As `wait` gives it.
+    pub(super) wait_status: i32,
+    /// Most resident memory, its own or of any child it waited for, in KiB.
+    pub(super) max_rss_kib: u64,
+}
+
+/// Waits until any child has ended and reaps it.
+pub(super) fn wait_for_any_child() -> io::Result<Ended> {
+    let mut wait_status = 0;
+    // SAFETY: needed because only wait4 gives the child's resource usage and nothing wraps it. Zeroed bytes are a valid rusage (integers), and
+    // both pointers are live for the call.
+    let (pid, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(-1, &raw mut wait_status, 0, &raw mut usage), usage)
+    };
+    let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+        return Err(io::Error::last_os_error());
+    };
+    Ok(Ended { pid, wait_status, max_rss_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0) })
+}
+
+/// Makes a descriptor wait-able in async code.
+pub(super) fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: needed because tokio cannot know that a type keeps its descriptor open and the same while it is registered. OwnedFd does, and
+    // the AsyncFd owns it.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(Into::into)
+}
+
+/// Ends this process now: nothing is unwound, flushed or dropped.
+pub(super) fn exit(code: i32) -> ! {
+    // SAFETY: needed because std::process::exit would run the exit handlers of the process that this one is a copy of.
+    unsafe { libc::_exit(code) }
+}
+
+fn check(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

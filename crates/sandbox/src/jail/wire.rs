@@ -1,0 +1,112 @@
+//! Messages between daemon and spawner: JSON with file descriptors over a `SOCK_SEQPACKET` pair, one message one packet.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::report::StepError;
+use super::spec::Spec;
+
+/// Longest message, in bytes: 32 KiB of environment may grow sixfold as JSON, and a root has some dozens of mounts.
+pub(super) const MESSAGE_BYTES: usize = 384 * 1024;
+/// Most descriptors of one message.
+const MESSAGE_FDS: usize = 3;
+
+/// Names an instance between daemon and spawner; never used twice on one connection.
+pub(super) type InstanceId = u64;
+
+/// Daemon to spawner: start an instance. With three descriptors: frame socket, standard output, standard error.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// Which.
+    pub(super) id: InstanceId,
+    /// What.
+    pub(super) spec: Spec,
+}
+
+/// Spawner to daemon, in this order: `Cloned`, then `Started` or `Failed`, then `Exited`; or `Failed` alone.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// Its first process exists; comes with a pidfd of it.
+    Cloned {
+        /// Which.
+        id: InstanceId,
+    },
+    /// The runtime has been executed.
+    Started {
+        /// Which.
+        id: InstanceId,
+    },
+    /// It could not be set up.
+    Failed {
+        /// Which.
+        id: InstanceId,
+        /// Why.
+        error: StepError,
+    },
+    /// Every process of it is gone.
+    Exited {
+        /// Which.
+        id: InstanceId,
+        /// How the runtime ended, as `wait` gives it; `None` if the whole instance was killed from outside.
+        wait_status: Option<i32>,
+        /// Most resident memory of any one process, in KiB, if known.
+        max_rss_kib: Option<u64>,
+    },
+}
+
+/// Sends one message.
+pub(super) fn send<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    send_bytes(socket, &serde_json::to_vec(message)?, fds)
+}
+
+/// Sends one message that is JSON already.
+pub(super) fn send_bytes(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MESSAGE_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives one message into `buffer` (of [`MESSAGE_BYTES`]); `None` when the other end is closed.
+pub(super) fn receive<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MESSAGE_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got =
+        recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    if got.bytes == 0 {
+        return Ok(None);
+    }
+    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
+    }
+    let bytes = buffer.get(..got.bytes).unwrap_or_default();
+    Ok(Some((serde_json::from_slice(bytes)?, fds)))
+}

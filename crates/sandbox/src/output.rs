@@ -1,0 +1,303 @@
+//! What an instance writes to its standard output and error, as log lines.
+//!
+//! [`Output`] owns the reading ends of the two pipes. [`lines`] cuts bytes into lines, [`budget`] bounds how much an instance may
+//! write. The pipes are always read: output over the budget is dropped, counted and said, and never blocks the function for ever. The daemon
+//! holds at most one line per pipe and the lines of one read.
+//!
+//! A call without output costs one empty `read` per pipe, in [`Output::drain`].
+
+mod budget;
+mod lines;
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::clock::Clock;
+use model::ids::{FunctionKey, Qualifier, RequestId};
+use model::limits;
+use model::ports::{LogLine, LogStream, Logs};
+use rustix::io::Errno;
+use tokio::net::unix::pipe::Receiver;
+
+use budget::Budget;
+use lines::{Line, Lines};
+
+/// What one `read` takes at most, in bytes: a whole pipe of the usual size. It lies on the stack for the time of the call.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Reads per pipe in one [`Output::drain`]: a full pipe of the largest size an unprivileged process can ask for (1 MiB).
+const DRAIN_READS: usize = 16;
+/// What a line uses of the budget beside its bytes: about what the daemon holds around its text.
+const LINE_OVERHEAD_BYTES: usize = 128;
+/// How often dropped output is said while it goes on.
+const SAY_EVERY: Duration = Duration::from_secs(1);
+
+/// The output of one instance.
+#[derive(Debug)]
+pub(crate) struct Output {
+    stdout: Pipe,
+    stderr: Pipe,
+    book: Book,
+}
+
+/// One pipe and the line that is under way in it.
+#[derive(Debug)]
+struct Pipe {
+    /// `None` once every writer is gone.
+    end: Option<Receiver>,
+    stream: LogStream,
+    lines: Lines,
+}
+
+/// Where lines go, in whose name, and what has been dropped of them.
+#[derive(Debug)]
+struct Book {
+    logs: Arc<dyn Logs>,
+    clock: Arc<dyn Clock>,
+    function: FunctionKey,
+    version: Qualifier,
+    request: Option<RequestId>,
+    budget: Budget,
+    dropped: Dropped,
+    said_at: Option<Instant>,
+}
+
+/// Output that was dropped and not yet said.
+#[derive(Debug, Default)]
+struct Dropped {
+    /// Over the budget.
+    bytes: u64,
+    /// Over the budget.
+    lines: u64,
+    /// Not taken by the log store.
+    unstored: u64,
+}
+
+impl Output {
+    /// Takes the reading ends and makes them non-blocking. Needs a tokio runtime.
+    pub(crate) fn new(
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+        function: FunctionKey,
+        version: Qualifier,
+        logs: Arc<dyn Logs>,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<Self> {
+        let budget = Budget::full(clock.instant());
+        let (request, said_at, dropped) = (None, None, Dropped::default());
+        Ok(Self {
+            stdout: Pipe::new(stdout, LogStream::Stdout)?,
+            stderr: Pipe::new(stderr, LogStream::Stderr)?,
+            book: Book { logs, clock, function, version, request, budget, dropped, said_at },
+        })
+    }
+
+    /// From now on lines belong to this call; `None` while the code is loaded.
+    pub(crate) fn begin(&mut self, request: Option<RequestId>) {
+        if self.stdout.lines.is_partial() || self.stderr.lines.is_partial() {
+            self.end_lines();
+        }
+        self.book.request = request;
+    }
+
+    /// Reads what the pipes hold at this moment, without waiting, and ends the lines that are under way: to be called right after the answer, so
+    /// that what was written before it belongs to the call; and once more after the last process is gone.
+    pub(crate) fn drain(&mut self) {
+        for pipe in [&mut self.stdout, &mut self.stderr] {
+            for _ in 0..DRAIN_READS {
+                if !pipe.read_now(&mut self.book) {
+                    break;
+                }
+            }
+        }
+        self.end_lines();
+    }
+
+    /// Reads whatever comes, for ever. Cancel-safe: to be polled beside whatever else is waited for.
+    pub(crate) async fn run(&mut self) -> Infallible {
+        loop {
+            tokio::select! {
+                () = self.stdout.readable() => self.stdout.read_ready(&mut self.book),
+                () = self.stderr.readable() => self.stderr.read_ready(&mut self.book),
+            }
+            // A flood must not keep this task's other half, the answer, from being seen.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Adds a line of the platform's own, about the call that is under way.
+    pub(crate) fn say(&mut self, text: String) {
+        self.book.say(text);
+    }
+
+    fn end_lines(&mut self) {
+        let mut batch = Vec::new();
+        for pipe in [&mut self.stdout, &mut self.stderr] {
+            let stream = pipe.stream;
+            pipe.lines.end(|line| self.book.take(&mut batch, stream, line));
+        }
+        self.book.store(batch);
+        self.book.say_dropped();
+    }
+}
+
+impl Pipe {
+    fn new(fd: OwnedFd, stream: LogStream) -> io::Result<Self> {
+        Ok(Self { end: Some(Receiver::from_owned_fd(fd)?), stream, lines: Lines::default() })
+    }
+
+    /// Returns when a read is worth while; never once the pipe has ended.
+    async fn readable(&self) {
+        if let Some(end) = &self.end
+            && end.readable().await.is_ok()
+        {
+            return;
+        }
+        pending().await
+    }
+
+    /// One read of a pipe that tokio holds for readable.
+    fn read_ready(&mut self, book: &mut Book) {
+        let Some(end) = &self.end else { return };
+        let mut chunk = [MaybeUninit::<u8>::uninit(); CHUNK_BYTES];
+        match end.try_io(|| Ok(rustix::io::read(end, &mut chunk[..])?)) {
+            Ok(([], _)) => self.end = None,
+            Ok((bytes, _)) => book.read(&mut self.lines, self.stream, bytes),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => self.end = None,
+        }
+    }
+
+    /// One read without waiting; whether another one is worth while. Asks the pipe itself rather than what tokio last heard of it: the answer on
+    /// the socket may be seen before the news that the pipe was written to.
+    fn read_now(&mut self, book: &mut Book) -> bool {
+        let Some(end) = &self.end else { return false };
+        let mut chunk = [MaybeUninit::<u8>::uninit(); CHUNK_BYTES];
+        match rustix::io::read(end, &mut chunk[..]) {
+            Ok((bytes, _)) if !bytes.is_empty() => {
+                book.read(&mut self.lines, self.stream, bytes);
+                // A pipe that gives less than it was asked for is empty.
+                bytes.len() == CHUNK_BYTES
+            }
+            Err(Errno::AGAIN) => false,
+            Err(Errno::INTR) => true,
+            Ok(_) | Err(_) => {
+                self.end = None;
+                false
+            }
+        }
+    }
+}
+
+impl Book {
+    /// Takes what one read gave.
+    fn read(&mut self, lines: &mut Lines, stream: LogStream, bytes: &[u8]) {
+        if self.budget.is_spent(|| self.clock.instant()) {
+            // Nothing of it would be kept: counted in bulk, so that a flood costs little more than reading it.
+            let skipped = lines.skip(bytes);
+            self.dropped.add(skipped.bytes, skipped.lines);
+        } else {
+            let mut batch = Vec::new();
+            lines.feed(bytes, |line| self.take(&mut batch, stream, line));
+            self.store(batch);
+        }
+        self.say_dropped_now_and_then();
+    }
+
+    /// Puts a line into the batch, or counts it as dropped.
+    fn take(&mut self, batch: &mut Vec<LogLine>, stream: LogStream, line: Line<'_>) {
+        if !self.budget.take(line.kept_bytes() + LINE_OVERHEAD_BYTES, || self.clock.instant()) {
+            self.dropped.add(line.bytes(), 1);
+            return;
+        }
+        let cut = line.cut_bytes;
+        batch.push(self.line(stream, line.text()));
+        if cut > 0 {
+            batch.push(self.line(
+                LogStream::Platform,
+                format!(
+                    "{cut} bytes of the line above dropped: expected at most {} bytes",
+                    limits::LOG_LINE_BYTES
+                ),
+            ));
+        }
+    }
+
+    fn line(&self, stream: LogStream, text: String) -> LogLine {
+        let (function, version) = (self.function.clone(), self.version.clone());
+        LogLine { time: self.clock.now(), function, version, request: self.request, stream, text }
+    }
+
+    fn store(&mut self, batch: Vec<LogLine>) {
+        if !batch.is_empty() {
+            let unstored = u64::try_from(self.logs.append(batch)).unwrap_or(u64::MAX);
+            self.dropped.unstored = self.dropped.unstored.saturating_add(unstored);
+        }
+    }
+
+    fn say(&mut self, text: String) {
+        let line = self.line(LogStream::Platform, text);
+        self.store(vec![line]);
+    }
+
+    /// While a flood goes on.
+    fn say_dropped_now_and_then(&mut self) {
+        if self.dropped.is_nothing() {
+            return;
+        }
+        let now = self.clock.instant();
+        let due = |at| now.saturating_duration_since(at) >= SAY_EVERY;
+        match self.said_at {
+            Some(at) if due(at) => self.say_dropped(),
+            Some(_) => {}
+            // The first time a second after the first loss, so that one burst is said in one line.
+            None => self.said_at = Some(now),
+        }
+    }
+
+    /// Says what was dropped since it was last said. What the log store does not take stays counted.
+    fn say_dropped(&mut self) {
+        if self.dropped.is_nothing() {
+            self.said_at = None;
+            return;
+        }
+        let Dropped { bytes, lines, unstored } = std::mem::take(&mut self.dropped);
+        self.said_at = Some(self.clock.instant());
+        if lines > 0 {
+            self.say(format!(
+                "{bytes} bytes ({lines} lines) of output dropped: over the limit of {} bytes per second and {} at once",
+                limits::LOG_BYTES_PER_SECOND,
+                limits::LOG_BURST_BYTES,
+            ));
+            if self.dropped.unstored > 0 {
+                self.dropped = Dropped { bytes, lines, unstored };
+                return;
+            }
+        }
+        if unstored > 0 {
+            self.say(format!("{unstored} lines of output dropped: the log store was busy"));
+            if self.dropped.unstored > 0 {
+                self.dropped.unstored = unstored;
+            }
+        }
+    }
+}
+
+impl Dropped {
+    fn add(&mut self, bytes: usize, lines: usize) {
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.lines = self.lines.saturating_add(u64::try_from(lines).unwrap_or(u64::MAX));
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.lines == 0 && self.unstored == 0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! The environment variables of a function: as AWS Lambda has them, and nothing of the daemon's.
+
+use model::function::Version;
+
+use super::runtimes::{Language, Runtime};
+
+/// Where the code lies, as the function sees it.
+pub(super) const TASK_ROOT: &str = "/var/task";
+
+/// Everything but what differs between instances of a version, as `KEY=VALUE`.
+///
+/// The function's own variables win over our defaults (`PATH`, `TZ`, ...) and cannot name the reserved ones: `FunctionConfig::validate`.
+pub(super) fn variables(version: &Version, runtime: &Runtime) -> Vec<String> {
+    let own = &version.config.environment;
+    let defaults = defaults(runtime).into_iter().filter(|(key, _)| !own.contains_key(*key));
+    let mut out: Vec<String> = defaults.map(|(key, value)| format!("{key}={value}")).collect();
+    let reserved = reserved(version, runtime);
+    // A version stored before a name was reserved may still hold it.
+    let own = own.iter().filter(|(key, _)| reserved.iter().all(|(name, _)| name != key));
+    out.extend(own.map(|(key, value)| format!("{key}={value}")));
+    out.extend(reserved.iter().map(|(key, value)| format!("{key}={value}")));
+    out
+}
+
+fn defaults(runtime: &Runtime) -> Vec<(&'static str, String)> {
+    let mut out = vec![
+        ("PATH", "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin".to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("TZ", ":UTC".to_owned()),
+        ("HOME", "/tmp".to_owned()),
+        // Not the system's folders: a runtime that brings libraries of its own must find those first.
+        ("LD_LIBRARY_PATH", "/var/task:/var/task/lib:/opt/lib".to_owned()),
+    ];
+    let name = &runtime.info.name;
+    match runtime.language {
+        Language::Node => {
+            let version = name.replace("nodejs", "node");
+            out.push((
+                "NODE_PATH",
+                format!("/opt/nodejs/{version}/node_modules:/opt/nodejs/node_modules"),
+            ));
+        }
+        Language::Python => {
+            out.push(("PYTHONPATH", format!("/opt/python:/opt/python/lib/{name}/site-packages")));
+        }
+    }
+    out
+}
+
+fn reserved(version: &Version, runtime: &Runtime) -> Vec<(&'static str, String)> {
+    vec![
+        ("_HANDLER", version.config.handler.clone()),
+        ("AWS_REGION", "local".to_owned()),
+        ("AWS_DEFAULT_REGION", "local".to_owned()),
+        ("AWS_EXECUTION_ENV", runtime.execution_env()),
+        ("AWS_LAMBDA_FUNCTION_NAME", version.key.name.to_string()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", version.label().to_string()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", version.config.memory_mb.to_string()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", log_group(version)),
+        ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
+        ("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()),
+    ]
+}
+
+/// The variable that names an instance's log stream.
+pub(super) fn log_stream_variable(stream: &str) -> String {
+    format!("AWS_LAMBDA_LOG_STREAM_NAME={stream}")
+}
+
+/// The log group that AWS-style code expects.
+pub(super) fn log_group(version: &Version) -> String {
+    format!("/aws/lambda/{}", version.key.name)
+}

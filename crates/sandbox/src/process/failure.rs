@@ -1,0 +1,147 @@
+//! How an instance's end becomes a function's failure, in the words of AWS Lambda.
+
+use std::time::Duration;
+
+use model::invocation::{Failure, FailureKind};
+
+use crate::jail::Exit;
+
+/// What is known of a dead instance.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Autopsy {
+    /// How it ended.
+    pub(super) exit: Exit,
+    /// Most memory it used, in bytes: of the whole instance, or else of its largest process.
+    pub(super) peak_bytes: Option<u64>,
+    /// Processes that the kernel killed for being over the memory limit.
+    pub(super) oom_kills: u64,
+    /// Its memory limit, in MiB.
+    pub(super) memory_mb: u32,
+    /// From which peak on an abort means that the runtime ran out of memory: `Runtime::abort_means_memory_from`.
+    pub(super) abort_means_memory_from: Option<u64>,
+}
+
+impl Autopsy {
+    fn out_of_memory(&self) -> bool {
+        let aborted = self.exit == Exit::Signal(libc::SIGABRT);
+        let near = match (self.abort_means_memory_from, self.peak_bytes) {
+            (Some(from), Some(peak)) => peak >= from,
+            _ => false,
+        };
+        self.oom_kills > 0 || (aborted && near)
+    }
+
+    /// The failure of a function whose instance ended by itself.
+    pub(super) fn failure(&self) -> Failure {
+        let ended = match self.exit {
+            Exit::Code(0) => "Runtime exited without providing a reason".to_owned(),
+            Exit::Code(code) => format!("Runtime exited with error: exit status {code}"),
+            Exit::Signal(signal) => {
+                format!("Runtime exited with error: signal: {}", signal_name(signal))
+            }
+            Exit::Killed => "Runtime exited with error: signal: killed".to_owned(),
+        };
+        if self.out_of_memory() {
+            let message = format!("Memory limit of {} MB exceeded. {ended}", self.memory_mb);
+            return Failure::new(FailureKind::MemoryExceeded, "Runtime.OutOfMemory", &message);
+        }
+        Failure::new(FailureKind::Exited, "Runtime.ExitError", &ended)
+    }
+}
+
+/// The deadline passed.
+pub(super) fn timed_out(after: Duration) -> Failure {
+    let message = format!("Task timed out after {:.2} seconds", after.as_secs_f64());
+    Failure::new(FailureKind::Timeout, "Sandbox.Timedout", &message)
+}
+
+/// The code was not loaded in time.
+pub(super) fn init_timed_out(after: Duration) -> Failure {
+    let message = format!("Init timed out after {:.2} seconds", after.as_secs_f64());
+    Failure::new(FailureKind::InitTimeout, "Sandbox.InitTimedout", &message)
+}
+
+/// The answer was too large.
+pub(super) fn response_too_large(bytes: usize, limit: usize) -> Failure {
+    let message = format!(
+        "Response payload size ({bytes} bytes) exceeded maximum allowed payload size ({limit} bytes)."
+    );
+    Failure::new(FailureKind::ResponseTooLarge, "Function.ResponseSizeTooLarge", &message)
+}
+
+/// The process did not keep to the protocol.
+pub(super) fn protocol(what: &str) -> Failure {
+    let message = format!("Runtime broke the protocol: {what}");
+    Failure::new(FailureKind::Protocol, "Runtime.ProtocolError", &message)
+}
+
+/// A signal in the words of Go's `syscall.Signal`, which AWS Lambda's messages use.
+fn signal_name(signal: i32) -> String {
+    match signal {
+        libc::SIGHUP => "hangup",
+        libc::SIGINT => "interrupt",
+        libc::SIGQUIT => "quit",
+        libc::SIGILL => "illegal instruction",
+        libc::SIGTRAP => "trace/breakpoint trap",
+        libc::SIGABRT => "aborted",
+        libc::SIGBUS => "bus error",
+        libc::SIGFPE => "floating point exception",
+        libc::SIGKILL => "killed",
+        libc::SIGSEGV => "segmentation fault",
+        libc::SIGPIPE => "broken pipe",
+        libc::SIGALRM => "alarm clock",
+        libc::SIGTERM => "terminated",
+        other => return format!("signal {other}"),
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn autopsy(exit: Exit) -> Autopsy {
+        Autopsy {
+            exit,
+            peak_bytes: Some(100 << 20),
+            oom_kills: 0,
+            memory_mb: 128,
+            abort_means_memory_from: Some(75 << 20),
+        }
+    }
+
+    fn text(failure: &Failure) -> String {
+        String::from_utf8(failure.payload.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn ends_are_worded_as_on_aws() {
+        for (exit, words) in [
+            (Exit::Code(0), "Runtime exited without providing a reason"),
+            (Exit::Code(3), "Runtime exited with error: exit status 3"),
+            (Exit::Signal(9), "Runtime exited with error: signal: killed"),
+            (Exit::Signal(11), "signal: segmentation fault"),
+            (Exit::Signal(40), "signal: signal 40"),
+        ] {
+            let failure = autopsy(exit).failure();
+            assert_eq!(failure.kind, FailureKind::Exited);
+            assert!(text(&failure).contains(words), "{}", text(&failure));
+        }
+    }
+
+    #[test]
+    fn memory_is_told_from_other_ends() {
+        let kind = |a: Autopsy| a.failure().kind;
+        let killed = autopsy(Exit::Signal(9));
+        assert_eq!(kind(Autopsy { oom_kills: 1, ..killed }), FailureKind::MemoryExceeded);
+        let aborted = autopsy(Exit::Signal(libc::SIGABRT));
+        assert_eq!(kind(aborted), FailureKind::MemoryExceeded);
+        assert_eq!(kind(Autopsy { peak_bytes: Some(30 << 20), ..aborted }), FailureKind::Exited);
+        assert_eq!(kind(Autopsy { abort_means_memory_from: None, ..aborted }), FailureKind::Exited);
+    }
+
+    #[test]
+    fn a_timeout_says_how_long() {
+        assert!(text(&timed_out(Duration::from_millis(3000))).contains("after 3.00 seconds"));
+    }
+}

@@ -1,0 +1,270 @@
+//! A version, ready to be started: everything that its instances share, worked out once.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use model::clock::Clock;
+use model::function::Version;
+use model::ids::RequestId;
+use model::ports::{Image, Instance, Logs, StartFailed};
+use model::tasks::Tasks;
+use model::{Code, Error, limits};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::net::UnixStream;
+
+use super::environment::{self, TASK_ROOT};
+use super::failure;
+use super::instance::{ProcessInstance, Remains, micros};
+use super::packages::{Package, blocking};
+use super::root::Layout;
+use super::runtimes::Runtime;
+use super::slots::{Slot, Slots};
+use crate::frame::{self, Init, InitFunction};
+use crate::jail::cgroup::{Group, GroupLimits, Groups};
+use crate::jail::{Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds};
+use crate::output::Output;
+
+/// How long the set-up of a sandbox may take. It takes milliseconds; a host that needs more is in trouble.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a process may use beyond its memory limit where only `setrlimit` limits it, in MiB: thread stacks and arenas are counted as they are
+/// reserved, not as they are used.
+const DATA_ALLOWANCE_MB: u64 = 192;
+
+/// Whom instances run as.
+#[derive(Debug)]
+pub(super) enum Users {
+    /// Each as a user of its own.
+    Strangers(Arc<Slots>),
+    /// All as the daemon's user.
+    Daemon {
+        /// Its user id.
+        uid: u32,
+        /// Its group id.
+        gid: u32,
+    },
+}
+
+/// What all images share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) spawner: Spawner,
+    pub(super) groups: Groups,
+    pub(super) users: Users,
+    pub(super) logs: Arc<dyn Logs>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) tasks: Tasks,
+    /// An empty folder on which roots are put together.
+    pub(super) root_at: std::path::PathBuf,
+}
+
+/// One version, ready to be started.
+#[derive(Debug)]
+pub(super) struct ProcessImage {
+    shared: Arc<Shared>,
+    version: Arc<Version>,
+    runtime: Arc<Runtime>,
+    package: Arc<Package>,
+    argv: Vec<String>,
+    environment: Vec<String>,
+    root: Root,
+}
+
+impl ProcessImage {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        version: Arc<Version>,
+        runtime: Arc<Runtime>,
+        layout: &Layout,
+        package: Arc<Package>,
+    ) -> Self {
+        let mut mounts = layout.mounts.clone();
+        mounts.push(Mount::bind(package.code(), TASK_ROOT.trim_start_matches('/')));
+        let root = Root { skeleton: layout.skeleton.clone(), at: shared.root_at.clone(), mounts };
+        Self {
+            argv: runtime.argv(version.config.memory_mb),
+            environment: environment::variables(&version, &runtime),
+            root,
+            shared,
+            version,
+            runtime,
+            package,
+        }
+    }
+
+    fn spec(&self, log_stream: &str, slot: Option<&Slot>, group: Option<&Group>) -> Spec {
+        let memory_mb = self.version.config.memory_mb;
+        let mut environment = self.environment.clone();
+        environment.push(environment::log_stream_variable(log_stream));
+        let owner = match (&self.shared.users, slot) {
+            (Users::Strangers(_), Some(slot)) => Owner::Stranger { uid: slot.id(), gid: slot.id() },
+            (Users::Daemon { uid, gid }, _) => Owner::Daemon { uid: *uid, gid: *gid },
+            // Not reached: a slot is taken for every stranger. Nobody's id is the safe answer.
+            (Users::Strangers(_), None) => Owner::Stranger { uid: u32::MAX - 1, gid: u32::MAX - 1 },
+        };
+        let data_mb = u64::from(memory_mb) + DATA_ALLOWANCE_MB;
+        Spec {
+            program: Program {
+                argv: self.argv.clone(),
+                environment,
+                directory: TASK_ROOT.to_owned(),
+                hostname: "function".to_owned(),
+            },
+            root: self.root.clone(),
+            owner,
+            limits: Limits {
+                open_files: limits::OPEN_FILES,
+                processes: u64::from(limits::PROCESSES_PER_INSTANCE),
+                data_bytes: (!self.shared.groups.limits_memory()).then_some(data_mb << 20),
+            },
+            attach: group.map(Group::attach).unwrap_or_default(),
+        }
+    }
+
+    fn log_stream(&self) -> String {
+        let now = self.shared.clock.now().to_string();
+        let day: String = now.chars().take(10).map(|c| if c == '-' { '/' } else { c }).collect();
+        let id = RequestId::generate().to_string().replace('-', "");
+        format!("{day}/[{}]{id}", self.version.label())
+    }
+
+    /// Sets the sandbox up and executes the runtime in it.
+    async fn launch(&self) -> Result<Launched, Error> {
+        let begun = self.shared.clock.instant();
+        let log_stream = self.log_stream();
+        let slot = match &self.shared.users {
+            Users::Strangers(slots) => Some(slots.take()?),
+            Users::Daemon { .. } => None,
+        };
+        let group = self.group().await?;
+        let spec = self.spec(&log_stream, slot.as_ref(), group.as_ref());
+        let Plumbing { socket, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
+        let mut remains = Remains::new(&self.shared, slot, group, Arc::clone(&self.package));
+        remains.process = Some(self.shared.spawner.start(spec, &fds).await.map_err(not_started)?);
+        // Only the instance holds these from here on, so their end is seen.
+        drop(fds);
+        let output = Output::new(
+            stdout,
+            stderr,
+            self.version.key.clone(),
+            self.version.label(),
+            Arc::clone(&self.shared.logs),
+            Arc::clone(&self.shared.clock),
+        )
+        .map_err(failed)?;
+        let mut instance = ProcessInstance::new(
+            Arc::clone(&self.shared),
+            remains,
+            socket,
+            output,
+            self.version.config.memory_mb,
+            self.runtime.abort_means_memory_from(self.version.config.memory_mb),
+        );
+        self.send_init(&instance.socket, &log_stream).await?;
+        let started = tokio::time::timeout(SETUP_TIMEOUT, instance.remains.started()).await;
+        match started {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return Err(not_started(e)),
+            Err(_) => {
+                return Err(Error::platform(
+                    Code::SandboxFailed,
+                    format!("the sandbox was not set up within {} s", SETUP_TIMEOUT.as_secs()),
+                ));
+            }
+        }
+        let ready = self.shared.clock.instant();
+        instance.timings.sandbox_us = micros(begun, ready);
+        Ok(Launched { instance, ready })
+    }
+
+    async fn group(&self) -> Result<Option<Group>, Error> {
+        if !self.shared.groups.limits_memory() {
+            return Ok(None);
+        }
+        let shared = Arc::clone(&self.shared);
+        let limits = GroupLimits {
+            memory_mb: self.version.config.memory_mb,
+            processes: limits::PROCESSES_PER_INSTANCE,
+        };
+        blocking(move || {
+            let name = RequestId::generate().to_string();
+            shared.groups.create(&name, limits).map_err(|e| {
+                Error::platform(Code::SandboxFailed, "a control group could not be made")
+                    .with_source(e)
+            })
+        })
+        .await
+    }
+
+    /// The socket takes it at once, so it waits there for the runtime.
+    async fn send_init(&self, socket: &UnixStream, log_stream: &str) -> Result<(), Error> {
+        let version = self.version.label().to_string();
+        let init = Init {
+            handler: &self.version.config.handler,
+            task_root: TASK_ROOT,
+            function: InitFunction {
+                name: self.version.key.name.as_str(),
+                version: &version,
+                arn: &self.version.arn(),
+                memory_mb: self.version.config.memory_mb,
+                log_group: &environment::log_group(&self.version),
+                log_stream,
+            },
+        };
+        frame::write_init(socket, &init).await.map_err(failed)
+    }
+}
+
+#[async_trait]
+impl Image for ProcessImage {
+    async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
+        let Launched { mut instance, ready } =
+            self.launch().await.map_err(StartFailed::Platform)?;
+        let allowed = Duration::from_millis(limits::INIT_TIMEOUT_MS.into());
+        let deadline = ready + allowed;
+        match tokio::time::timeout_at(deadline.into(), instance.load(ready)).await {
+            Ok(Ok(())) => Ok(Box::new(instance)),
+            Ok(Err(failure)) => Err(StartFailed::Function(failure)),
+            Err(_) => {
+                let failure = failure::init_timed_out(allowed);
+                Err(StartFailed::Function(instance.fail(failure).await))
+            }
+        }
+    }
+}
+
+struct Launched {
+    instance: ProcessInstance,
+    ready: Instant,
+}
+
+/// The descriptors between an instance and the daemon.
+struct Plumbing {
+    socket: UnixStream,
+    fds: StartFds,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl Plumbing {
+    fn new() -> io::Result<Self> {
+        let (ours, theirs) = StdStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let (stdout, stdout_writer) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, stderr_writer) = pipe_with(PipeFlags::CLOEXEC)?;
+        let fds = StartFds { frames: theirs.into(), stdout: stdout_writer, stderr: stderr_writer };
+        Ok(Self { socket: UnixStream::from_std(ours)?, fds, stdout, stderr })
+    }
+}
+
+fn failed(e: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::platform(Code::SandboxFailed, "the sandbox could not be set up").with_source(e)
+}
+
+fn not_started(e: StartError) -> Error {
+    Error::platform(Code::SandboxFailed, format!("the sandbox could not be set up: {e}"))
+        .with_source(e)
+}

@@ -1,0 +1,331 @@
+//! A live instance: one process tree in its sandbox, one socket, one call at a time.
+//!
+//! Whatever goes wrong with an instance destroys it ([`ProcessInstance::fail`]): late or wrong frames can then never reach another call. That includes an
+//! answer over the limit, which is not read to its end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings};
+use model::ports::Instance;
+use tokio::net::UnixStream;
+
+use super::failure::{self, Autopsy};
+use super::image::Shared;
+use super::packages::Package;
+use super::slots::Slot;
+use crate::frame::{self, FrameError, FrameReader, Incoming};
+use crate::jail::cgroup::{Group, MemoryUse};
+use crate::jail::{Exit, Process, StartError};
+use crate::output::Output;
+
+/// How long a process that has closed its socket may take to end by itself.
+const EXIT_GRACE: Duration = Duration::from_secs(1);
+/// How often, and how long apart, a control group is tried to be removed: the kernel may count freed memory a moment longer.
+const GROUP_REMOVALS: u32 = 50;
+const GROUP_REMOVAL_PAUSE: Duration = Duration::from_millis(20);
+
+/// A live instance.
+#[derive(Debug)]
+pub(super) struct ProcessInstance {
+    pub(super) remains: Remains,
+    pub(super) socket: UnixStream,
+    frames: FrameReader,
+    output: Output,
+    shared: Arc<Shared>,
+    pub(super) timings: StartTimings,
+    memory_mb: u32,
+    abort_means_memory_from: Option<u64>,
+    /// Not to be used again.
+    broken: bool,
+}
+
+/// What came of waiting for a frame.
+type Frame = Result<Incoming, FrameError>;
+
+impl ProcessInstance {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        remains: Remains,
+        socket: UnixStream,
+        output: Output,
+        memory_mb: u32,
+        abort_means_memory_from: Option<u64>,
+    ) -> Self {
+        Self {
+            remains,
+            socket,
+            frames: FrameReader::new(),
+            output,
+            shared,
+            timings: StartTimings::default(),
+            memory_mb,
+            abort_means_memory_from,
+            broken: false,
+        }
+    }
+
+    /// Waits until the code is loaded. On an error the instance is gone.
+    pub(super) async fn load(&mut self, begun: Instant) -> Result<(), Failure> {
+        let frame = self.next().await;
+        if !matches!(frame, Ok(Incoming::Hello)) {
+            return Err(self.unexpected(frame, "HELLO").await);
+        }
+        let hello = self.shared.clock.instant();
+        let frame = self.next().await;
+        let ready = self.shared.clock.instant();
+        self.output.drain();
+        self.timings.runtime_us = micros(begun, hello);
+        self.timings.code_us = micros(hello, ready);
+        match frame {
+            Ok(Incoming::Ready) => Ok(()),
+            Ok(Incoming::InitError(body)) => {
+                let failure = checked(FailureKind::Init, body);
+                Err(self.fail(failure).await)
+            }
+            frame => Err(self.unexpected(frame, "READY").await),
+        }
+    }
+
+    /// The next frame; output is taken meanwhile.
+    async fn next(&mut self) -> Frame {
+        tokio::select! {
+            biased;
+            frame = self.frames.next(&self.socket) => frame,
+            never = self.output.run() => match never {},
+        }
+    }
+
+    /// Sends a call and waits for the next frame; output is taken meanwhile.
+    async fn exchange(&mut self, invocation: &Invocation) -> Frame {
+        let exchange = async {
+            frame::write_invoke(&self.socket, invocation).await?;
+            self.frames.next(&self.socket).await
+        };
+        tokio::select! {
+            biased;
+            frame = exchange => frame,
+            never = self.output.run() => match never {},
+        }
+    }
+
+    /// The failure behind a frame that ends the instance, which is gone afterwards.
+    async fn unexpected(&mut self, frame: Frame, expected: &str) -> Failure {
+        let failure = match frame {
+            Err(FrameError::Closed) => return self.ended().await,
+            Err(FrameError::TooLarge { bytes, limit }) => failure::response_too_large(bytes, limit),
+            Err(e) => failure::protocol(&e.to_string()),
+            Ok(_) => failure::protocol(&format!("a frame out of order, expected {expected}")),
+        };
+        self.fail(failure).await
+    }
+
+    /// The failure of an instance whose socket is closed.
+    async fn ended(&mut self) -> Failure {
+        let by_itself = tokio::time::timeout(EXIT_GRACE, self.remains.gone()).await;
+        let closed = by_itself.is_err();
+        let autopsy = self.destroy().await;
+        let failure = if closed {
+            failure::protocol("the socket was closed by a process that goes on")
+        } else {
+            autopsy.failure()
+        };
+        self.note(&failure);
+        failure
+    }
+
+    /// Destroys the instance and says why in the function's log.
+    pub(super) async fn fail(&mut self, failure: Failure) -> Failure {
+        self.destroy().await;
+        self.note(&failure);
+        failure
+    }
+
+    async fn destroy(&mut self) -> Autopsy {
+        self.broken = true;
+        let (exit, memory) = self.remains.destroy().await;
+        // What was still in the pipes when it died.
+        self.output.drain();
+        Autopsy {
+            exit,
+            peak_bytes: memory.peak_bytes,
+            oom_kills: memory.oom_kills,
+            memory_mb: self.memory_mb,
+            abort_means_memory_from: self.abort_means_memory_from,
+        }
+    }
+
+    fn note(&mut self, failure: &Failure) {
+        let payload = String::from_utf8_lossy(&failure.payload);
+        self.output.say(format!("{}: {payload}", failure.kind.as_str()));
+    }
+}
+
+#[async_trait]
+impl Instance for ProcessInstance {
+    async fn invoke(&mut self, invocation: Invocation) -> Outcome {
+        let begun = self.shared.clock.instant();
+        self.output.begin(Some(invocation.id));
+        let answer = self.exchange(&invocation);
+        let frame = tokio::time::timeout_at(invocation.deadline.into(), answer).await;
+        let run_us = micros(begun, self.shared.clock.instant());
+        // Before anything is decided: what was written before the answer belongs to this call.
+        self.output.drain();
+        let result = match frame {
+            Ok(Ok(Incoming::Response { id, body })) if id == invocation.id => Ok(body),
+            Ok(Ok(Incoming::Error { id, body })) if id == invocation.id => {
+                let failure = checked(FailureKind::Handler, body);
+                match failure.kind {
+                    FailureKind::Handler => Err(failure),
+                    _ => Err(self.fail(failure).await),
+                }
+            }
+            Ok(frame) => Err(self.unexpected(frame, "the answer to this call").await),
+            Err(_) => {
+                let failure = failure::timed_out(invocation.deadline.duration_since(begun));
+                Err(self.fail(failure).await)
+            }
+        };
+        let memory_peak_bytes = self.remains.memory.and_then(|memory| memory.peak_bytes);
+        Outcome { result, run_us, memory_peak_bytes }
+    }
+
+    fn alive(&self) -> bool {
+        !self.broken && self.remains.exit().is_none()
+    }
+
+    fn start_timings(&self) -> StartTimings {
+        self.timings
+    }
+
+    async fn stop(mut self: Box<Self>) {
+        self.destroy().await;
+    }
+}
+
+/// A failure in the function's own words, if they are JSON.
+fn checked(kind: FailureKind, body: bytes::Bytes) -> Failure {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(&body) {
+        Ok(_) => Failure { kind, payload: body },
+        Err(_) => failure::protocol("an error that is not JSON"),
+    }
+}
+
+/// From one instant to another, in microseconds.
+pub(super) fn micros(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What has to be cleared up after an instance: its processes, then its control group, then its user id.
+///
+/// Dropping it kills the processes at once and leaves the waiting to a task.
+#[derive(Debug)]
+pub(super) struct Remains {
+    shared: Arc<Shared>,
+    /// `None` before the spawner was asked.
+    pub(super) process: Option<Process>,
+    slot: Option<Slot>,
+    group: Option<Group>,
+    /// Keeps the code on disk.
+    package: Option<Arc<Package>>,
+    /// What it used, once it is gone.
+    pub(super) memory: Option<MemoryUse>,
+}
+
+impl Remains {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        slot: Option<Slot>,
+        group: Option<Group>,
+        package: Arc<Package>,
+    ) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            process: None,
+            slot,
+            group,
+            package: Some(package),
+            memory: None,
+        }
+    }
+
+    pub(super) async fn started(&mut self) -> Result<(), StartError> {
+        match &mut self.process {
+            Some(process) => process.started().await,
+            None => Ok(()),
+        }
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        self.process.as_ref().and_then(Process::exit)
+    }
+
+    async fn gone(&mut self) -> Exit {
+        match &mut self.process {
+            Some(process) => process.gone().await,
+            None => Exit::Killed,
+        }
+    }
+
+    /// Kills every process, waits until they are gone and takes the last figures.
+    async fn destroy(&mut self) -> (Exit, MemoryUse) {
+        let exit = match &mut self.process {
+            Some(process) => process.destroy().await,
+            None => Exit::Killed,
+        };
+        let mut memory = self.group.as_ref().map(Group::memory).unwrap_or_default();
+        let rss = self.process.as_ref().and_then(Process::max_rss_bytes);
+        memory.peak_bytes = memory.peak_bytes.or(rss);
+        self.memory = Some(memory);
+        (exit, memory)
+    }
+
+    async fn clear_up(mut self) {
+        self.destroy().await;
+        // Nothing is left for `drop` to do.
+        self.process = None;
+        if let Some(group) = self.group.take() {
+            remove(group).await;
+        }
+    }
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        if self.process.is_none() && self.group.is_none() {
+            return;
+        }
+        if let Some(process) = &self.process {
+            process.kill();
+        }
+        // Off a runtime the daemon is ending, and what is left ends with it.
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let remains = Self {
+            shared: Arc::clone(&self.shared),
+            process: self.process.take(),
+            slot: self.slot.take(),
+            group: self.group.take(),
+            package: self.package.take(),
+            memory: None,
+        };
+        self.shared.tasks.clone().spawn("instance end", remains.clear_up());
+    }
+}
+
+async fn remove(group: Group) {
+    let removed = tokio::task::spawn_blocking(move || {
+        for _ in 1..GROUP_REMOVALS {
+            if group.remove().is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(GROUP_REMOVAL_PAUSE);
+        }
+        group.remove()
+    });
+    if let Ok(Err(error)) = removed.await {
+        tracing::warn!(%error, "a control group could not be removed");
+    }
+}

@@ -1,0 +1,220 @@
+//! The process sandbox: a function's runtime as a process of its own, locked in by [`crate::jail`].
+//!
+//! [`ProcessSandbox`] → [`image::ProcessImage`] → [`instance::ProcessInstance`]. Around them: [`runtimes`] (what is installed), [`root`] and [`environment`]
+//! (what a function sees), [`packages`] (unpacked code on disk), [`failure`] (how an end is worded), [`slots`] (host user ids).
+//!
+//! Not here: pooling, queues and retries (the engine's), and what a frame looks like ([`crate::frame`]).
+
+mod bootstraps;
+mod environment;
+mod failure;
+mod image;
+mod instance;
+mod packages;
+mod root;
+mod runtimes;
+mod slots;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::clock::Clock;
+use model::function::{RuntimeInfo, Version};
+use model::ids::Digest;
+use model::ports::{Blobs, Image, Logs, PackageInfo, Sandbox};
+use model::tasks::Tasks;
+use model::{Error, Result};
+
+use crate::jail::Spawner;
+use crate::jail::cgroup::Groups;
+use image::{ProcessImage, Shared, Users};
+use packages::{Packages, blocking, disk};
+use root::{Layout, make_folder};
+use runtimes::{Runtime, Runtimes};
+use slots::{SLOTS, Slots};
+
+/// First host user id of the range that instances run under, unless configured: above the ranges that distributions give to people and
+/// their containers (shadow's `SUB_UID_MIN` is 100 000, systemd's `DynamicUser` ends at 65 519).
+pub const UID_BASE_DEFAULT: u32 = 2_000_000_000;
+
+/// What the sandbox has to be told.
+#[derive(Clone, Debug)]
+pub struct SandboxConfig {
+    /// A folder for unpacked packages and prepared roots; made if missing. Everything in it can be made again.
+    pub cache_dir: PathBuf,
+    /// Where to look for runtimes: folders separated by colons, as in `PATH`.
+    pub path: String,
+    /// An executable that calls [`crate::jail::main_if_spawner`] first in its `main`: the daemon itself.
+    pub spawner: PathBuf,
+    /// First of 65 536 host user and group ids that nobody else uses; of no account when the daemon is not root.
+    pub uid_base: u32,
+}
+
+/// Runs functions as processes.
+#[derive(Debug)]
+pub struct ProcessSandbox {
+    shared: Arc<Shared>,
+    runtimes: Runtimes,
+    layouts: HashMap<String, Layout>,
+    packages: Arc<Packages>,
+}
+
+impl ProcessSandbox {
+    /// Finds out what is installed and what the host allows, and prepares the cache.
+    ///
+    /// `storage-unusable` if the cache folder cannot be written. That no runtime is installed is no error.
+    pub async fn new(
+        config: SandboxConfig,
+        blobs: Arc<dyn Blobs>,
+        logs: Arc<dyn Logs>,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+    ) -> Result<Arc<Self>> {
+        let spawner = Spawner::new(config.spawner, tasks.clone());
+        let cache = config.cache_dir.clone();
+        let (keep, until) = (blobs, tasks.clone());
+        let prepared = blocking(move || {
+            make_folder(&cache).map_err(disk)?;
+            let packages = Packages::open(&cache, &boot_id(), keep, until).map_err(disk)?;
+            let root_at = cache.join("root");
+            make_folder(&root_at).map_err(disk)?;
+            let bootstraps = bootstraps::write(&cache).map_err(disk)?;
+            Ok((packages, root_at, bootstraps, Groups::open(), users(config.uid_base)))
+        });
+        let (prepared, runtimes, warmed) =
+            tokio::join!(prepared, runtimes::discover(&config.path), spawner.warm());
+        if let Err(error) = warmed {
+            // The first start tries again, and reports it to whoever waits for it.
+            tracing::warn!(%error, "the sandbox's spawner did not start");
+        }
+        let (packages, root_at, bootstraps, groups, users) = prepared?;
+        let (cache, all) = (config.cache_dir, runtimes.clone());
+        let layouts = blocking(move || {
+            let lay_out = |runtime: &Arc<Runtime>| {
+                let layout = root::lay_out(&cache, &bootstraps, runtime).map_err(disk)?;
+                Ok((runtime.info.name.clone(), layout))
+            };
+            all.iter().map(lay_out).collect::<Result<_>>()
+        })
+        .await?;
+        let shared = Shared { spawner, groups, users, logs, clock, tasks, root_at };
+        Ok(Arc::new(Self { shared: Arc::new(shared), runtimes, layouts, packages }))
+    }
+
+    /// Feature → what keeps instances apart and in bounds on this host, or what is lost; for the health report.
+    pub fn isolation(&self) -> BTreeMap<String, String> {
+        let mut out = self.shared.groups.summary();
+        let users = match &self.shared.users {
+            Users::Strangers(_) => "a host user of its own for each instance",
+            Users::Daemon { .. } => {
+                "all instances run as the daemon's user, with its supplementary groups: only namespaces keep them apart"
+            }
+        };
+        out.insert("users".into(), users.into());
+        out.insert("namespaces".into(), "user, pid, mount, network, ipc, uts, cgroup".into());
+        out.insert("network".into(), "none: own network namespace with loopback only".into());
+        out.insert("root".into(), "read-only, listed folders of the host".into());
+        out.insert("privileges".into(), "no capabilities, no_new_privs".into());
+        out
+    }
+
+    fn runtime(&self, name: &str) -> Result<(&Arc<Runtime>, &Layout)> {
+        let runtime = self.runtimes.resolve(name)?;
+        let layout = self.layouts.get(&runtime.info.name);
+        let layout = layout.ok_or_else(|| Error::internal("a runtime has no root"))?;
+        Ok((runtime, layout))
+    }
+}
+
+#[async_trait]
+impl Sandbox for ProcessSandbox {
+    fn runtimes(&self) -> Vec<RuntimeInfo> {
+        self.runtimes.infos()
+    }
+
+    fn resolve_runtime(&self, name: &str) -> Result<RuntimeInfo> {
+        self.runtimes.resolve(name).map(|runtime| runtime.info.clone())
+    }
+
+    async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {
+        Ok(self.packages.take(package).await?.info())
+    }
+
+    async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
+        let (runtime, layout) = self.runtime(&version.runtime.name)?;
+        let package = self.packages.get(&version.code.digest).await?;
+        let shared = Arc::clone(&self.shared);
+        Ok(Arc::new(ProcessImage::new(shared, version, Arc::clone(runtime), layout, package)))
+    }
+
+    async fn forget_package(&self, digest: &Digest) {
+        self.packages.forget(digest).await;
+    }
+}
+
+/// Names the host's current boot.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+/// Strangers, if this process has the right to make them; else its own user.
+fn users(base: u32) -> Users {
+    let root = rustix::process::geteuid().is_root();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mapped = |file: &str| {
+        let map = fs::read_to_string(Path::new("/proc/self").join(file)).unwrap_or_default();
+        maps_range(&map, base)
+    };
+    if root && may_administer(&status) && mapped("uid_map") && mapped("gid_map") {
+        return Users::Strangers(Slots::new(base));
+    }
+    Users::Daemon {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    }
+}
+
+/// Whether `/proc/self/status` shows the capability to make namespaces and mounts.
+fn may_administer(status: &str) -> bool {
+    const CAP_SYS_ADMIN: u64 = 1 << 21;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    effective.is_some_and(|caps| caps & CAP_SYS_ADMIN != 0)
+}
+
+/// Whether an id map (user_namespaces(7)) holds all ids that instances may get.
+fn maps_range(map: &str, base: u32) -> bool {
+    let last = u64::from(base) + u64::from(SLOTS);
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|n| n.parse::<u64>().unwrap_or(0));
+        let (Some(first), Some(_), Some(count)) = (numbers.next(), numbers.next(), numbers.next())
+        else {
+            return false;
+        };
+        first <= u64::from(base) && last <= first + count
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_found_in_id_maps() {
+        let host = "         0          0 4294967295\n";
+        assert!(maps_range(host, UID_BASE_DEFAULT));
+        assert!(!maps_range("0 1000 1\n1 100000 65536\n", 200_000));
+        assert!(!maps_range("", 0));
+    }
+
+    #[test]
+    fn the_right_capability_is_looked_at() {
+        assert!(may_administer("Name:\tx\nCapEff:\t000001fffeffffff\n"));
+        assert!(!may_administer("CapEff:\t0000000000000000\n"));
+        assert!(!may_administer(""));
+    }
+}

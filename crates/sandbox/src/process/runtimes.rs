@@ -1,0 +1,229 @@
+//! Language runtimes: which are installed, what they need of the host, how they are started.
+//!
+//! [`discover`] finds them in a search path, once, at the start of the daemon. Inside the sandbox a runtime lies under `/var/lang`, as on AWS Lambda,
+//! wherever it lies on the host.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use model::function::RuntimeInfo;
+use model::{Code, Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::jail::Mount;
+
+mod probe;
+
+/// Least heap of a Node.js process, in MiB.
+const NODE_HEAP_MIN_MB: u32 = 16;
+/// What a Node.js process needs beside its heap, in MiB: code, stacks, buffers (measured: an idle one has 20 MiB of its own).
+const NODE_OVERHEAD_MB: u32 = 40;
+
+/// A language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Language {
+    /// Node.js.
+    Node,
+    /// CPython.
+    Python,
+}
+
+/// An installed runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Runtime {
+    /// Its name and exact version.
+    pub(super) info: RuntimeInfo,
+    /// The language it runs.
+    pub(super) language: Language,
+    /// The executable, as the function sees it.
+    program: String,
+    /// What it needs of the host beside the system's libraries.
+    pub(super) mounts: Vec<Mount>,
+}
+
+impl Runtime {
+    /// The command line that runs the bootstrap.
+    pub(super) fn argv(&self, memory_mb: u32) -> Vec<String> {
+        let mut argv = vec![self.program.clone()];
+        match self.language {
+            Language::Node => {
+                argv.push(format!("--max-old-space-size={}", node_heap_mb(memory_mb)));
+                argv.push("/var/runtime/nodejs/bootstrap.js".into());
+            }
+            Language::Python => {
+                // Isolated (-I: the script's folder and the environment stay off the module path), without site (-S), writing no byte code (-B).
+                argv.extend(["-I", "-S", "-B"].map(String::from));
+                argv.push("/var/runtime/python/bootstrap.py".into());
+            }
+        }
+        argv
+    }
+
+    /// Peak memory, in bytes, from which an abort counts as running out of memory.
+    ///
+    /// V8 aborts the process (`SIGABRT`) when its heap limit is reached, which can be before the memory limit is. The heap is nearly all of what it
+    /// uses then, so an abort with a peak of at least 85 % of the heap limit is taken for that. `None` for languages that do not abort.
+    pub(super) fn abort_means_memory_from(&self, memory_mb: u32) -> Option<u64> {
+        match self.language {
+            Language::Node => Some((u64::from(node_heap_mb(memory_mb)) << 20) * 85 / 100),
+            Language::Python => None,
+        }
+    }
+
+    /// `AWS_EXECUTION_ENV`.
+    pub(super) fn execution_env(&self) -> String {
+        match self.language {
+            Language::Node => format!("AWS_Lambda_{}.x", self.info.name),
+            Language::Python => format!("AWS_Lambda_{}", self.info.name),
+        }
+    }
+}
+
+/// Limit of V8's old space: below the memory limit, so that V8 collects garbage in earnest before the kernel kills.
+fn node_heap_mb(memory_mb: u32) -> u32 {
+    memory_mb.saturating_sub(NODE_OVERHEAD_MB.max(memory_mb / 10)).max(NODE_HEAP_MIN_MB)
+}
+
+/// All runtimes of this host.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Runtimes(Vec<std::sync::Arc<Runtime>>);
+
+impl Runtimes {
+    /// Name and version of each.
+    pub(super) fn infos(&self) -> Vec<RuntimeInfo> {
+        self.0.iter().map(|r| r.info.clone()).collect()
+    }
+
+    /// Each.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &std::sync::Arc<Runtime>> {
+        self.0.iter()
+    }
+
+    /// The one of exactly that name, else the newest of the language, if the name is one that AWS Lambda has (or had) for it.
+    pub(super) fn resolve(&self, name: &str) -> Result<&std::sync::Arc<Runtime>> {
+        let name = name.strip_suffix(".x").unwrap_or(name);
+        let language = match name.strip_prefix("nodejs") {
+            Some("" | "18" | "20" | "22" | "24") => Some(Language::Node),
+            _ => match name.strip_prefix("python3") {
+                Some("" | ".10" | ".11" | ".12" | ".13" | ".14") => Some(Language::Python),
+                _ => None,
+            },
+        };
+        let exact = self.0.iter().find(|r| r.info.name == name);
+        exact.or_else(|| self.0.iter().find(|r| Some(r.language) == language)).ok_or_else(|| {
+            let names: Vec<&str> = self.0.iter().map(|r| r.info.name.as_str()).collect();
+            let there = if names.is_empty() { "none".into() } else { names.join(", ") };
+            let name: String = name.chars().take(80).flat_map(char::escape_debug).collect();
+            Error::caller(
+                Code::UnknownRuntime,
+                format!("runtime '{name}' is not installed here: expected one of: {there}"),
+            )
+            .with_hint("runtimes are looked for in the daemon's PATH when it starts")
+        })
+    }
+}
+
+/// Looks for runtimes in `path`, a `PATH`: every interpreter once, side by side. An interpreter that does not answer is left out.
+pub(super) async fn discover(path: &str) -> Runtimes {
+    let folders: Vec<PathBuf> = std::env::split_paths(path).filter(|p| p.is_absolute()).collect();
+    let node = probe::first(Language::Node, candidates(&folders, &["node", "nodejs"]));
+    let named: Vec<String> = (8..=14).rev().map(|minor| format!("python3.{minor}")).collect();
+    let python = async {
+        let mut found = Vec::new();
+        for name in &named {
+            found.extend(candidates(&folders, &[name.as_str()]));
+        }
+        found.extend(candidates(&folders, &["python3"]));
+        probe::all(Language::Python, found).await
+    };
+    let (node, python) = tokio::join!(node, python);
+    Runtimes(node.into_iter().chain(python).map(std::sync::Arc::new).collect())
+}
+
+/// An executable file that may be an interpreter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Candidate {
+    path: PathBuf,
+    /// Whether it is a script: version managers put such shims on the path, and they cost 140–400 ms to pass.
+    script: bool,
+}
+
+/// Executables of these names, in the order of the path, each file once.
+fn candidates(folders: &[PathBuf], names: &[&str]) -> Vec<Candidate> {
+    let mut found: Vec<Candidate> = Vec::new();
+    for folder in folders {
+        for name in names {
+            let Ok(path) = fs::canonicalize(folder.join(name)) else { continue };
+            if found.iter().all(|c| c.path != path)
+                && let Some(script) = executable(&path)
+            {
+                found.push(Candidate { path, script });
+            }
+        }
+    }
+    found
+}
+
+/// Whether an executable is a script; `None` if it is none that this user can read and run.
+fn executable(path: &Path) -> Option<bool> {
+    let meta = fs::metadata(path).ok()?;
+    if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 {
+        return None;
+    }
+    let mut head = [0; 2];
+    fs::File::open(path).ok()?.read_exact(&mut head).ok()?;
+    Some(&head == b"#!")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime(name: &str, language: Language) -> std::sync::Arc<Runtime> {
+        let info = RuntimeInfo { name: name.into(), version: "1".into() };
+        std::sync::Arc::new(Runtime { info, language, program: "/x".into(), mounts: Vec::new() })
+    }
+
+    #[test]
+    fn aliases_resolve_to_what_is_installed() {
+        let all = Runtimes(vec![
+            runtime("nodejs20", Language::Node),
+            runtime("python3.12", Language::Python),
+            runtime("python3.11", Language::Python),
+        ]);
+        for (name, found) in [
+            ("nodejs20", "nodejs20"),
+            ("nodejs18", "nodejs20"),
+            ("nodejs22.x", "nodejs20"),
+            ("python3.11", "python3.11"),
+            ("python3", "python3.12"),
+            ("python3.10", "python3.12"),
+        ] {
+            assert_eq!(all.resolve(name).unwrap().info.name, found);
+        }
+        let e = all.resolve("ruby3.2").unwrap_err();
+        assert_eq!(e.code(), Code::UnknownRuntime);
+        assert!(e.message().contains("nodejs20, python3.12"), "{}", e.message());
+        assert!(Runtimes::default().resolve("nodejs20").unwrap_err().message().contains("none"));
+    }
+
+    #[test]
+    fn the_heap_stays_below_the_limit() {
+        for (memory, heap) in [(64, 24), (128, 88), (1024, 922), (10_240, 9216)] {
+            assert_eq!(node_heap_mb(memory), heap);
+        }
+    }
+
+    #[test]
+    fn scripts_are_told_from_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("python3");
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        let list = || candidates(&[folder.path().to_owned()], &["python3"]);
+        assert_eq!(list(), []);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(list()[0].script);
+    }
+}

@@ -1,0 +1,59 @@
+//! The contract suite, once per language.
+
+use std::sync::Arc;
+
+use model::suites::sandbox::{Kit, SCENARIOS};
+
+use crate::Test;
+use crate::support::{World, processes_with, zip};
+
+fn kit(world: &World, language: &str) -> Kit {
+    let (runtime, handler, package, broken) = match language {
+        "node" => (
+            "nodejs20",
+            "index.handler",
+            zip(&[("index.js", include_str!("kits/index.js"))]),
+            vec![
+                ("no such file", zip(&[("other.js", "")]), "index"),
+                ("no such export", zip(&[("index.js", "exports.other = () => 1")]), "handler"),
+                ("syntax error", zip(&[("index.js", "exports.handler = (")]), "Syntax"),
+                ("throws", zip(&[("index.js", "throw new Error('not today')")]), "not today"),
+            ],
+        ),
+        _ => (
+            "python3.11",
+            "index.handler",
+            zip(&[("index.py", include_str!("kits/index.py"))]),
+            vec![
+                ("no such file", zip(&[("other.py", "")]), "index"),
+                ("no such function", zip(&[("index.py", "other = 1")]), "handler"),
+                ("syntax error", zip(&[("index.py", "def handler(")]), "Syntax"),
+                ("raises", zip(&[("index.py", "raise OSError('not today')")]), "not today"),
+            ],
+        ),
+    };
+    let daemon_file = world.folder.path().join("secret");
+    std::fs::write(&daemon_file, "the daemon's").unwrap();
+    Kit {
+        sandbox: world.sandbox.clone(),
+        logs: world.logs.clone(),
+        runtime,
+        handler,
+        package,
+        broken,
+        survivors: processes_with,
+        daemon_file: daemon_file.to_string_lossy().into_owned(),
+        exact_memory: world.sandbox.isolation()["memory"].contains("control group"),
+    }
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    let languages = ["node", "python"].into_iter();
+    languages
+        .flat_map(|language| SCENARIOS.iter().map(move |scenario| (language, scenario)))
+        .map(|(language, scenario)| Test {
+            name: format!("{language}::{}", scenario.name),
+            run: Box::new(move |world| (scenario.run)(Arc::new(kit(&world, language)))),
+        })
+        .collect()
+}

@@ -1,0 +1,127 @@
+//! What the tests need around a sandbox: a blob store and a log in memory, zips, a look at the host's processes.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Cursor, Write as _};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::Result;
+use model::clock::SystemClock;
+use model::ids::{Digest, FunctionKey};
+use model::ports::{Blobs, LogLine, LogQuery, LogTail, Logs};
+use model::tasks::Tasks;
+use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use tempfile::TempDir;
+
+/// A sandbox with everything around it; its cache goes with it.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) sandbox: Arc<ProcessSandbox>,
+    pub(crate) logs: Arc<MemoryLogs>,
+    pub(crate) blobs: Arc<MemoryBlobs>,
+    pub(crate) tasks: Tasks,
+    pub(crate) folder: TempDir,
+}
+
+impl World {
+    #[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
+    pub(crate) async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let (logs, blobs) = (Arc::<MemoryLogs>::default(), Arc::<MemoryBlobs>::default());
+        let tasks = Tasks::new();
+        let config = SandboxConfig {
+            cache_dir: folder.path().join("cache"),
+            path: std::env::var("PATH").unwrap(),
+            spawner: "/proc/self/exe".into(),
+            uid_base: UID_BASE_DEFAULT,
+        };
+        let sandbox = ProcessSandbox::new(
+            config,
+            blobs.clone(),
+            logs.clone(),
+            Arc::new(SystemClock),
+            tasks.clone(),
+        )
+        .await
+        .unwrap();
+        Self { sandbox, logs, blobs, tasks, folder }
+    }
+}
+
+/// A zip of files.
+pub(crate) fn zip(files: &[(&str, &str)]) -> Bytes {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, text) in files {
+        zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(text.as_bytes()).unwrap();
+    }
+    zip.finish().unwrap().into_inner().into()
+}
+
+/// Processes of the host with `text` on their command line.
+pub(crate) fn processes_with(text: &str) -> usize {
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+        .filter(|line| String::from_utf8_lossy(line).contains(text))
+        .count()
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct MemoryBlobs(Mutex<HashMap<Digest, Bytes>>);
+
+#[async_trait]
+impl Blobs for MemoryBlobs {
+    async fn put(&self, bytes: Bytes) -> Result<Digest> {
+        let digest = Digest::of(&bytes);
+        self.0.lock().unwrap().insert(digest, bytes);
+        Ok(digest)
+    }
+
+    async fn get(&self, digest: &Digest) -> Result<Option<Bytes>> {
+        Ok(self.0.lock().unwrap().get(digest).cloned())
+    }
+
+    async fn contains(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.0.lock().unwrap().contains_key(digest))
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.0.lock().unwrap().remove(digest).is_some())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct MemoryLogs(Mutex<Vec<LogLine>>);
+
+#[async_trait]
+impl Logs for MemoryLogs {
+    fn append(&self, lines: Vec<LogLine>) -> usize {
+        self.0.lock().unwrap().extend(lines);
+        0
+    }
+
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn query(&self, query: LogQuery) -> Result<Vec<LogLine>> {
+        let lines = self.0.lock().unwrap();
+        let mut found: Vec<_> = lines.iter().filter(|l| query.matches(l)).cloned().collect();
+        found.drain(..found.len().saturating_sub(query.limit));
+        Ok(found)
+    }
+
+    fn tail(&self, _: LogQuery) -> Box<dyn LogTail> {
+        panic!("no test of the sandbox tails")
+    }
+
+    async fn delete(&self, function: &FunctionKey) -> Result<()> {
+        self.0.lock().unwrap().retain(|l| l.function != *function);
+        Ok(())
+    }
+}
