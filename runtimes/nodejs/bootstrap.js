@@ -1,0 +1,462 @@
+// Loads a Node.js handler and serves one call at a time over file descriptor 3: ../PROTOCOL.md.
+//
+// Start at `main`. Then, in the order of a call: `receive` blocks until a frame comes, `serve` reads the call, `run` calls the handler, `Call`
+// decides when the answer is due, `send` writes it. Between two calls the process blocks in `read`, so the event loop stands still: work left
+// over goes on with the next call, as on AWS Lambda.
+//
+// The handler's forms and the errors' shapes are those of AWS Lambda's runtime for Node.js 20. Nothing is required at start that Node
+// has not loaded anyway. What the function may replace (JSON, Buffer, console, timers) is taken before its code is loaded.
+
+'use strict';
+
+const { closeSync, existsSync, readFileSync, readSync, statSync, writeSync } = require('fs');
+const { parse, stringify } = JSON;
+const { allocUnsafeSlow, byteLength } = Buffer;
+const { utf8Slice, utf8Write, latin1Slice } = Buffer.prototype;
+const { apply, get } = Reflect;
+const { now } = Date;
+const { max } = Math;
+const later = setImmediate;
+const proc = process;
+const exit = process.exit.bind(process);
+const NativeError = Error;
+const text = String;
+
+const FD = 3;
+const HEADER_BYTES = 8;
+const ID_BYTES = 36;
+// What one read takes, and what is kept for small answers.
+const CHUNK_BYTES = 65536;
+// Where the parts of an INVOKE frame stand: id, deadline, length of extra, extra.
+const ID_AT = HEADER_BYTES;
+const DEADLINE_AT = ID_AT + ID_BYTES;
+const EXTRA_LENGTH_AT = DEADLINE_AT + 8;
+const EXTRA_AT = EXTRA_LENGTH_AT + 4;
+
+const INVOKE = 2;
+const HELLO = 16;
+const READY = 17;
+const INIT_ERROR = 18;
+const RESPONSE = 19;
+const ERROR = 20;
+
+// Bounds of an error's JSON, so that it fits a frame whatever was thrown.
+const MESSAGE_CHARS = 256 * 1024;
+const TRACE_LINES = 200;
+const TRACE_LINE_CHARS = 4096;
+
+// Exit codes of AWS Lambda's runtime.
+const EXIT_REJECTION = 128;
+const EXIT_EXCEPTION = 129;
+
+const incoming = allocUnsafeSlow(CHUNK_BYTES);
+const outgoing = allocUnsafeSlow(CHUNK_BYTES);
+const fixed = {};
+let handler;
+let current = null;
+let tracing = false;
+
+// An error of the runtime's own. `cause` lends it its trace.
+class RuntimeError extends Error {
+  constructor(type, message, cause) {
+    super(message);
+    this.name = `Runtime.${type}`;
+    this.stack = (cause && cause.stack) || `${this.name}: ${message}`;
+  }
+}
+
+// ---- frames
+
+function readSome(buffer, at, end) {
+  for (;;) {
+    let n;
+    try {
+      n = readSync(FD, buffer, at, end - at, null);
+    } catch (e) {
+      if (e.code === 'EINTR') continue;
+      exit(1);
+    }
+    if (n === 0) exit(0);
+    return n;
+  }
+}
+
+// Blocks until a whole frame is here; returns the buffer that holds it. The daemon sends no frame before the last one is answered, so
+// nothing of the next one can be in the buffer.
+function receive() {
+  let have = 0;
+  while (have < HEADER_BYTES) have += readSome(incoming, have, CHUNK_BYTES);
+  const total = frameBytes(incoming);
+  let frame = incoming;
+  if (total > CHUNK_BYTES) {
+    frame = allocUnsafeSlow(total);
+    frame.set(incoming.subarray(0, have));
+  }
+  while (have < total) have += readSome(frame, have, total);
+  return frame;
+}
+
+function frameBytes(frame) {
+  return HEADER_BYTES + uint32(frame, 0);
+}
+
+function uint32(b, at) {
+  return (b[at] | (b[at + 1] << 8) | (b[at + 2] << 16)) + b[at + 3] * 0x1000000;
+}
+
+// Writes a frame, in one system call unless a signal comes between.
+function send(kind, id, body) {
+  const start = HEADER_BYTES + id.length;
+  let frame = outgoing;
+  // A UTF-16 unit takes at most three bytes in UTF-8.
+  if (start + body.length * 3 > CHUNK_BYTES) frame = allocUnsafeSlow(start + byteLength(body));
+  for (let i = 0; i < id.length; i++) frame[HEADER_BYTES + i] = id.charCodeAt(i);
+  const length = id.length + (body === '' ? 0 : apply(utf8Write, frame, [body, start]));
+  frame[0] = length;
+  frame[1] = length >>> 8;
+  frame[2] = length >>> 16;
+  frame[3] = length >>> 24;
+  frame[4] = kind;
+  frame[5] = frame[6] = frame[7] = 0;
+  const end = HEADER_BYTES + length;
+  for (let at = 0; at < end; ) {
+    try {
+      at += writeSync(FD, frame, at, end - at);
+    } catch (e) {
+      if (e.code !== 'EINTR') exit(1);
+    }
+  }
+}
+
+// ---- calls
+
+// One call: whether and how it is answered.
+class Call {
+  constructor(id, deadline, clientContext) {
+    this.id = id;
+    this.sent = false;
+    // An answer that waits for an empty event loop.
+    this.due = null;
+    this.promised = false;
+    this.callback = (error, value) => {
+      this.due = null;
+      if (error !== undefined && error !== null) this.fail(error);
+      else if (this.context.callbackWaitsForEmptyEventLoop === false) this.succeed(value);
+      else this.due = { value };
+    };
+    this.context = {
+      callbackWaitsForEmptyEventLoop: true,
+      functionVersion: fixed.functionVersion,
+      functionName: fixed.functionName,
+      memoryLimitInMB: fixed.memoryLimitInMB,
+      logGroupName: fixed.logGroupName,
+      logStreamName: fixed.logStreamName,
+      clientContext,
+      identity: undefined,
+      invokedFunctionArn: fixed.invokedFunctionArn,
+      awsRequestId: id,
+      getRemainingTimeInMillis: () => max(0, deadline - now()),
+      succeed: (value) => this.succeed(value),
+      fail: (error) => this.fail(error),
+      done: (error, value) => {
+        if (error !== undefined && error !== null) this.fail(error);
+        else this.succeed(value);
+      },
+    };
+  }
+
+  // Answers at once. Only the first answer counts.
+  succeed(value) {
+    if (this.sent) return;
+    this.sent = true;
+    let body;
+    try {
+      body = stringify(value);
+    } catch (e) {
+      const why = describe(e).errorMessage;
+      this.end(ERROR, faultJson(new RuntimeError('MarshalError', `Unable to stringify response body: ${why}`)));
+      return;
+    }
+    // Functions and symbols have no JSON either.
+    this.end(RESPONSE, body === undefined ? 'null' : body);
+  }
+
+  fail(error) {
+    if (this.sent) return;
+    this.sent = true;
+    // What AWS Lambda answers to a failure without a reason.
+    this.end(ERROR, faultJson(error === undefined || error === null ? 'handled' : error));
+  }
+
+  end(kind, body) {
+    current = null;
+    send(kind, this.id, body);
+    // By way of the event loop: what the call left over gets one turn, and the stack unwinds.
+    later(serve);
+  }
+
+  // The event loop is empty: nothing more can come.
+  settle() {
+    if (this.due) this.succeed(this.due.value);
+    else if (this.promised) {
+      const message = 'the event loop is empty but the promise of the handler is not settled: it never will be';
+      this.fail(new RuntimeError('NodeJsExit', message));
+    } else this.succeed(null);
+  }
+}
+
+// Waits for a call and starts it. Runs as an immediate, so the event loop goes on when it returns.
+function serve() {
+  const frame = receive();
+  if (frame[4] !== INVOKE) exit(1);
+  const id = apply(latin1Slice, frame, [ID_AT, DEADLINE_AT]);
+  const deadline = uint32(frame, DEADLINE_AT) + uint32(frame, DEADLINE_AT + 4) * 0x100000000;
+  const eventAt = EXTRA_AT + uint32(frame, EXTRA_LENGTH_AT);
+  const end = frameBytes(frame);
+  let extra = null;
+  let event = {};
+  let spoiled;
+  try {
+    if (eventAt > EXTRA_AT) extra = parse(apply(utf8Slice, frame, [EXTRA_AT, eventAt]));
+    if (end > eventAt) event = parse(apply(utf8Slice, frame, [eventAt, end]));
+  } catch (e) {
+    spoiled = e;
+  }
+  run(id, deadline, extra, event, spoiled);
+}
+
+function run(id, deadline, extra, event, spoiled) {
+  let clientContext;
+  if (extra !== null) {
+    try {
+      if (extra.client_context) clientContext = parse(extra.client_context);
+    } catch (e) {
+      spoiled = spoiled || new RuntimeError('UnmarshalError', `Unable to parse Client Context JSON: ${e.message}`);
+    }
+  }
+  setTrace(extra === null ? undefined : extra.trace);
+  const call = new Call(id, deadline, clientContext);
+  current = call;
+  if (spoiled) {
+    call.fail(spoiled);
+    return;
+  }
+  try {
+    const result = handler(event, call.context, call.callback);
+    if (isThenable(result)) {
+      call.promised = true;
+      result.then(call.context.succeed, call.context.fail);
+    }
+  } catch (e) {
+    call.callback(e === undefined || e === null ? 'handled' : e);
+  }
+}
+
+function isThenable(value) {
+  return value !== null && value !== undefined && typeof value.then === 'function';
+}
+
+function setTrace(trace) {
+  if (trace !== undefined) {
+    proc.env._X_AMZN_TRACE_ID = trace;
+    tracing = true;
+  } else if (tracing) {
+    delete proc.env._X_AMZN_TRACE_ID;
+    tracing = false;
+  }
+}
+
+// ---- errors
+
+// An error in the form of AWS Lambda. Never throws, whatever was thrown.
+function describe(error) {
+  try {
+    if (error instanceof NativeError || looksLikeError(error)) {
+      return {
+        errorType: cut(error.name, TRACE_LINE_CHARS),
+        errorMessage: cut(error.message, MESSAGE_CHARS),
+        trace: traceOf(error),
+      };
+    }
+    return { errorType: typeof error, errorMessage: cut(error, MESSAGE_CHARS), trace: [] };
+  } catch {
+    return { errorType: 'Error', errorMessage: 'an error that cannot be shown', trace: [] };
+  }
+}
+
+function looksLikeError(value) {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof value.name === 'string' &&
+    typeof value.message === 'string' &&
+    typeof value.stack === 'string'
+  );
+}
+
+function cut(value, chars) {
+  return text(value).slice(0, chars);
+}
+
+// The lines of the stack, without those of this file.
+function traceOf(error) {
+  if (typeof error.stack !== 'string') return [];
+  const lines = error.stack.slice(0, MESSAGE_CHARS).split('\n', TRACE_LINES);
+  return lines.filter((line) => !line.includes(__filename)).map((line) => cut(line, TRACE_LINE_CHARS));
+}
+
+function faultJson(error) {
+  return stringify(describe(error));
+}
+
+// Tells the daemon what ended the process, and ends it. The socket is closed first: exiting takes milliseconds, and no call shall be sent into
+// them.
+function die(error, code) {
+  const call = current;
+  current = null;
+  if (handler === undefined) {
+    send(INIT_ERROR, '', faultJson(error));
+    code = 1;
+  } else if (call !== null && !call.sent) {
+    send(ERROR, call.id, faultJson(error));
+  } else {
+    const { errorType, errorMessage, trace } = describe(error);
+    try {
+      writeSync(2, `${trace.length > 0 ? trace.join('\n') : `${errorType}: ${errorMessage}`}\n`);
+    } catch {
+      // Nobody listens.
+    }
+  }
+  try {
+    closeSync(FD);
+  } catch {
+    // The function has closed it.
+  }
+  exit(code);
+}
+
+// ---- loading
+
+// Finds the handler that `name` (`[folder/]file.export[.export]`) stands for below `root`.
+async function load(root, name) {
+  if (name.includes('..')) {
+    const why = `'${name}' is not a valid handler name. Use absolute paths when specifying root directories in handler names.`;
+    throw new RuntimeError('MalformedHandlerName', why);
+  }
+  const slash = name.lastIndexOf('/') + 1;
+  const folder = name.slice(0, slash);
+  const dot = name.indexOf('.', slash);
+  if (dot < 0) throw new RuntimeError('MalformedHandlerName', `Bad handler '${name}': expected FILE.EXPORT`);
+  let found = await loadModule(root, folder, name.slice(slash, dot));
+  for (const key of name.slice(dot + 1).split('.')) {
+    found = found === undefined || found === null ? undefined : get(Object(found), key);
+  }
+  if (found === undefined || found === null) {
+    throw new RuntimeError('HandlerNotFound', `${name} is undefined or not exported`);
+  }
+  if (typeof found !== 'function') throw new RuntimeError('HandlerNotFound', `${name} is not a function`);
+  return found;
+}
+
+function loadModule(root, folder, file) {
+  const path = require('path');
+  const base = path.resolve(root, folder, file);
+  try {
+    if (isFile(base)) return require(base);
+    if (isFile(`${base}.js`)) {
+      return isEsm(path, root, base) ? importFile(`${base}.js`) : require(`${base}.js`);
+    }
+    if (isFile(`${base}.mjs`)) return importFile(`${base}.mjs`);
+    if (isFile(`${base}.cjs`)) return require(`${base}.cjs`);
+    return require(require.resolve(file, { paths: [root, path.resolve(root, folder)] }));
+  } catch (e) {
+    throw loadError(e);
+  }
+}
+
+function isFile(name) {
+  return statSync(name, { throwIfNoEntry: false })?.isFile() === true;
+}
+
+// Whether `.js` means ESM there: the nearest package.json decides.
+function isEsm(path, root, file) {
+  for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
+    let manifest;
+    try {
+      manifest = readFileSync(path.join(folder, 'package.json'), 'utf8');
+    } catch {
+      if (folder === root || folder === path.dirname(folder)) return false;
+      continue;
+    }
+    try {
+      return parse(manifest).type === 'module';
+    } catch {
+      return false;
+    }
+  }
+}
+
+async function importFile(file) {
+  try {
+    return await import(require('url').pathToFileURL(file).href);
+  } catch (e) {
+    throw loadError(e);
+  }
+}
+
+// What can go wrong while a module is found and compiled has types of its own; what it throws itself stays as it is.
+function loadError(e) {
+  if (e instanceof SyntaxError) return new RuntimeError('UserCodeSyntaxError', text(e), e);
+  const code = typeof e === 'object' && e !== null ? e.code : undefined;
+  if (code === 'MODULE_NOT_FOUND' || code === 'ERR_MODULE_NOT_FOUND') {
+    const lines = text(e).split('\n').filter((line) => !line.includes(__filename));
+    return new RuntimeError('ImportModuleError', lines.join('\n'), e);
+  }
+  return e;
+}
+
+// Makes the modules of layers visible to `require`, as AWS Lambda's NODE_PATH does.
+function addLayers(root) {
+  if (proc.env.NODE_PATH || !existsSync('/opt/nodejs')) return;
+  const major = proc.versions.node.split('.')[0];
+  proc.env.NODE_PATH = `/opt/nodejs/node${major}/node_modules:/opt/nodejs/node_modules:${root}/node_modules:${root}`;
+  require('module')._initPaths();
+}
+
+// ---- the process
+
+async function main() {
+  send(HELLO, '', '');
+  const frame = receive();
+  const init = parse(apply(utf8Slice, frame, [HEADER_BYTES, frameBytes(frame)]));
+  fixed.functionName = init.function.name;
+  fixed.functionVersion = init.function.version;
+  fixed.invokedFunctionArn = init.function.arn;
+  fixed.memoryLimitInMB = text(init.function.memory_mb);
+  fixed.logGroupName = init.function.log_group;
+  fixed.logStreamName = init.function.log_stream;
+
+  proc.on('uncaughtException', (e) => die(e, EXIT_EXCEPTION));
+  proc.on('unhandledRejection', (reason) => {
+    const why = describe(reason);
+    const message = why.trace.length > 0 ? `${why.errorType}: ${why.errorMessage}` : why.errorMessage;
+    die(new RuntimeError('UnhandledPromiseRejection', message, reason), EXIT_REJECTION);
+  });
+  proc.on('beforeExit', () => {
+    if (current !== null) current.settle();
+    else if (handler === undefined) {
+      die(new RuntimeError('NodeJsExit', 'the event loop is empty but the module is not loaded: it awaits what never comes'));
+    }
+  });
+
+  addLayers(init.task_root);
+  try {
+    handler = await load(init.task_root, init.handler);
+  } catch (e) {
+    die(e);
+  }
+  send(READY, '', '');
+  later(serve);
+}
+
+main();

@@ -1,0 +1,493 @@
+"""Loads a Python handler and serves one call at a time over file descriptor 3: ../PROTOCOL.md.
+
+Start at `main`. Then, in the order of a call: `receive` blocks until a frame comes, `serve` reads the call, `run` calls the handler, `send` writes
+the answer. Between two calls the process blocks in `read`; threads of the function go on, as far as they hold no lock that it needs.
+
+Context, errors and log lines are those of AWS Lambda's runtime for Python. To start fast this file imports built-in modules only: `json`
+alone, with `re` below it, would double the time to the first call. It runs with `-I -S -B`: no host packages, no byte code written.
+"""
+
+import builtins
+import posix
+import sys
+import time
+
+FD = 3
+HEADER_BYTES = 8
+# What one read takes.
+CHUNK_BYTES = 65536
+# Where the parts of an INVOKE frame stand: id, deadline, length of extra, extra.
+ID_AT = 8
+DEADLINE_AT = 44
+EXTRA_LENGTH_AT = 52
+EXTRA_AT = 56
+
+INIT = 1
+INVOKE = 2
+HELLO = 16
+READY = 17
+INIT_ERROR = 18
+RESPONSE = 19
+ERROR = 20
+
+# Bounds of an error's JSON, so that it fits a frame whatever was raised.
+MESSAGE_CHARS = 256 * 1024
+TRACE_ENTRIES = 200
+TRACE_ENTRY_CHARS = 4096
+
+JSON_SPACE = " \t\n\r"
+LARGEST_LENGTH = 0xFFFFFFFF
+
+
+class Fault(Exception):
+    """An error of the runtime's own."""
+
+    def __init__(self, kind, message, trace=()):
+        super().__init__(message)
+        self.kind = "Runtime." + kind
+        self.trace = list(trace)
+
+
+class Identity:
+    """`context.identity`: no Cognito here, so both are `None`."""
+
+    __slots__ = ("cognito_identity_id", "cognito_identity_pool_id")
+
+    def __init__(self):
+        self.cognito_identity_id = None
+        self.cognito_identity_pool_id = None
+
+
+class Record:
+    """Attributes from JSON: the client context and its client."""
+
+    def __init__(self, names, values):
+        for name in names:
+            setattr(self, name, values.get(name))
+
+
+class LambdaContext:
+    """The handler's second argument. What is the same in every call is an attribute of the class."""
+
+    function_name = None
+    function_version = None
+    invoked_function_arn = None
+    memory_limit_in_mb = None
+    log_group_name = None
+    log_stream_name = None
+
+    def __init__(self, request_id, deadline_ms, client_context):
+        self.aws_request_id = request_id
+        self.client_context = client_context
+        self.identity = Identity()
+        self._epoch_deadline_time_in_ms = deadline_ms
+
+    def get_remaining_time_in_millis(self, now=time.time):
+        """Milliseconds until the call times out; never negative."""
+        return max(self._epoch_deadline_time_in_ms - int(now() * 1000), 0)
+
+    def log(self, message):
+        """Writes to standard output, as it stands."""
+        sys.stdout.write(str(message))
+
+    def __repr__(self):
+        names = (
+            "aws_request_id",
+            "log_group_name",
+            "log_stream_name",
+            "function_name",
+            "memory_limit_in_mb",
+            "function_version",
+            "invoked_function_arn",
+            "client_context",
+            "identity",
+        )
+        return "LambdaContext([%s])" % ",".join("%s=%s" % (n, getattr(self, n)) for n in names)
+
+
+# ---- frames
+
+
+def receive(read=posix.read, readv=posix.readv, leave=posix._exit):
+    """Blocks until a whole frame is here.
+
+    The daemon sends no frame before the last one is answered, so nothing of the next one can be in what is read.
+    """
+    data = read(FD, CHUNK_BYTES)
+    while len(data) < HEADER_BYTES:
+        more = read(FD, CHUNK_BYTES) if data else b""
+        if not more:
+            leave(0)
+        data += more
+    total = HEADER_BYTES + int.from_bytes(data[:4], "little")
+    have = len(data)
+    if have < total:
+        frame = bytearray(total)
+        view = memoryview(frame)
+        view[:have] = data
+        while have < total:
+            n = readv(FD, (view[have:],))
+            if n == 0:
+                leave(0)
+            have += n
+        view.release()
+        data = frame
+    return data
+
+
+def send(kind, request_id, body, writev=posix.writev, leave=posix._exit):
+    """Writes a frame, in one system call unless a signal comes between."""
+    # A length that does not fit is over every limit: the daemon ends this process when it has read the header.
+    length = min(len(request_id) + len(body), LARGEST_LENGTH)
+    head = length.to_bytes(4, "little") + bytes((kind, 0, 0, 0)) + request_id
+    try:
+        sent = writev(FD, (head, body))
+        while sent < len(head) + len(body):
+            view = memoryview(body)[max(sent - len(head), 0) :]
+            sent += writev(FD, (head[sent:], view))
+    except OSError:
+        leave(1)
+
+
+# ---- JSON
+
+
+def _default(value):
+    """What is no JSON: decimals become numbers, as they do on AWS Lambda."""
+    decimal = sys.modules.get("decimal")
+    if decimal is not None and isinstance(value, decimal.Decimal):
+        number = float(value)
+        # Whole numbers keep every digit.
+        return int(value) if number.is_integer() and abs(number) < 1e300 else number
+    raise TypeError("Object of type %s is not JSON serializable" % type(value).__name__)
+
+
+def make_codec():
+    """Returns `decode(text)` and `encode(value)`: those of `json`, without importing it."""
+    try:
+        import _json
+
+        scanner, encoder, quote, quote_ascii = (
+            _json.make_scanner,
+            _json.make_encoder,
+            _json.encode_basestring,
+            _json.encode_basestring_ascii,
+        )
+    except (ImportError, AttributeError):
+        return plain_codec()
+
+    class Options:
+        strict = True
+        object_hook = None
+        object_pairs_hook = None
+        parse_float = float
+        parse_int = int
+        parse_constant = float
+
+    scan = scanner(Options)
+
+    def decode(text):
+        text = text.strip(JSON_SPACE)
+        try:
+            value, end = scan(text, 0)
+        except StopIteration:
+            end = -1
+        if end != len(text):
+            import json
+
+            # Says what is wrong and where.
+            value = json.loads(text)
+        return value
+
+    def encode(value):
+        # The last three: keys are not sorted, none is skipped, NaN and infinity are refused, for they are no JSON.
+        try:
+            chunks = encoder({}, _default, quote, None, ": ", ", ", False, False, False)(value, 0)
+            return "".join(chunks).encode()
+        except UnicodeEncodeError:
+            # Half of a surrogate pair: it can be escaped, but is no UTF-8.
+            chunks = encoder({}, _default, quote_ascii, None, ": ", ", ", False, False, False)(value, 0)
+            return "".join(chunks).encode()
+
+    return decode, encode
+
+
+def plain_codec():
+    """For an interpreter whose `json` is not in C."""
+    import json
+
+    def encode(value):
+        options = {"default": _default, "allow_nan": False}
+        try:
+            return json.dumps(value, ensure_ascii=False, **options).encode()
+        except UnicodeEncodeError:
+            return json.dumps(value, **options).encode()
+
+    return json.loads, encode
+
+
+decode, encode = make_codec()
+
+
+# ---- errors
+
+
+def describe(error, request_id=""):
+    """An error in the form of AWS Lambda, as JSON. Never raises, whatever was raised."""
+    if isinstance(error, Fault):
+        kind, trace = error.kind, error.trace
+    else:
+        kind, trace = type(error).__name__, user_frames(error)
+    try:
+        message = str(error)
+    except BaseException:
+        message = "an error that cannot be shown"
+    return encode(
+        {
+            "errorMessage": message[:MESSAGE_CHARS],
+            "errorType": kind,
+            "requestId": request_id,
+            "stackTrace": [entry[:TRACE_ENTRY_CHARS] for entry in trace],
+        }
+    )
+
+
+def user_frames(error):
+    """The formatted frames of the traceback, without this file's and the import system's."""
+    try:
+        import traceback
+
+        own = describe.__code__.co_filename
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__, limit=-TRACE_ENTRIES)
+            if frame.filename != own and not frame.filename.startswith("<frozen importlib")
+        ]
+        return traceback.format_list(frames)
+    except BaseException:
+        return []
+
+
+# ---- loading
+
+
+def load(name):
+    """Finds the handler that `name` (`[package/]module.function`) stands for."""
+    module_name, dot, function = name.rpartition(".")
+    if not dot or not module_name or not function:
+        raise Fault(
+            "MalformedHandlerName", "Bad handler '%s': not enough values to unpack (expected 2, got 1)" % name
+        )
+    if module_name.split(".")[0] in sys.builtin_module_names:
+        raise Fault(
+            "BuiltInModuleConflict", "Cannot use built-in module %s as a handler module" % module_name
+        )
+    dotted = module_name.replace("/", ".")
+    try:
+        __import__(dotted)
+    except ImportError as e:
+        raise Fault(
+            "ImportModuleError", "Unable to import module '%s': %s" % (module_name, e), user_frames(e)
+        ) from None
+    except SyntaxError as e:
+        where = '  File "%s" Line %s\n    %s' % (e.filename, e.lineno, e.text)
+        raise Fault(
+            "UserCodeSyntaxError", "Syntax error in module '%s': %s" % (module_name, e), [where]
+        ) from None
+    try:
+        return getattr(sys.modules[dotted], function)
+    except (AttributeError, KeyError):
+        raise Fault(
+            "HandlerNotFound", "Handler '%s' missing on module '%s'" % (function, module_name)
+        ) from None
+
+
+class Quitter:
+    """`exit` and `quit`, which `site` would have made."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return "Use %s() to exit" % self.name
+
+    def __call__(self, code=None):
+        raise SystemExit(code)
+
+
+class LoggingHook:
+    """Sets logging up at the moment somebody imports it: AWS Lambda's root handler costs nothing where it is not used."""
+
+    def find_spec(self, name, path=None, target=None):
+        """The import system's question; answered for `logging` alone, once."""
+        if name != "logging":
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                break
+        else:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            set_up_logging(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def set_up_logging(logging):
+    """The root handler of AWS Lambda: `[LEVEL]`, time in UTC, request id and message, by tabs, on standard output."""
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            try:
+                record.aws_request_id = request_in_progress
+                sys.stdout.write(self.format(record))
+            except Exception:
+                self.handleError(record)
+
+    formatter = logging.Formatter(
+        "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"
+    )
+    formatter.converter = time.gmtime
+    handler = Handler()
+    handler.setFormatter(formatter)
+    logging.getLogger().addHandler(handler)
+
+
+# ---- calls
+
+request_in_progress = ""
+traced = False
+
+
+def set_trace(trace):
+    """Keeps `_X_AMZN_TRACE_ID` in step with the call."""
+    global traced
+    if trace is None and not traced:
+        return
+    import os
+
+    traced = trace is not None
+    if traced:
+        os.environ["_X_AMZN_TRACE_ID"] = trace
+    else:
+        os.environ.pop("_X_AMZN_TRACE_ID", None)
+
+
+def read_client_context(text):
+    """`context.client_context` from its JSON, or `None`."""
+    if not text:
+        return None
+    try:
+        values = decode(text)
+        client = values.get("client")
+        names = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")
+        context = Record(("custom", "env"), values)
+        context.client = Record(names, client) if client else None
+        return context
+    except Exception as e:
+        raise Fault("LambdaContextUnmarshalError", "Unable to parse Client Context JSON: %s" % e) from None
+
+
+def run(handler, frame):
+    """Runs one call. Returns the kind and the body of the answer."""
+    global request_in_progress
+    request_id = str(frame[ID_AT:DEADLINE_AT], "ascii")
+    request_in_progress = request_id
+    event_at = EXTRA_AT + int.from_bytes(frame[EXTRA_LENGTH_AT:EXTRA_AT], "little")
+    try:
+        try:
+            extra = decode(str(frame[EXTRA_AT:event_at], "utf-8")) if event_at > EXTRA_AT else {}
+            event = decode(str(frame[event_at:], "utf-8")) if len(frame) > event_at else {}
+        except Exception as e:
+            raise Fault("UnmarshalError", "Unable to unmarshal input: %s" % e) from None
+        set_trace(extra.get("trace"))
+        deadline_ms = int.from_bytes(frame[DEADLINE_AT:EXTRA_LENGTH_AT], "little")
+        context = LambdaContext(request_id, deadline_ms, read_client_context(extra.get("client_context")))
+        answer = handler(event, context)
+        try:
+            if isinstance(answer, bytes):
+                # Passed on as it is, if it is what it has to be.
+                decode(str(answer, "utf-8"))
+                return RESPONSE, answer
+            return RESPONSE, encode(answer)
+        except Exception as e:
+            raise Fault("MarshalError", "Unable to marshal response: %s" % e) from None
+    except SystemExit:
+        raise
+    except BaseException as e:
+        return ERROR, describe(e, request_id)
+
+
+def flush(streams):
+    """Hands on what was printed without a line end."""
+    for stream in streams:
+        try:
+            stream.flush()
+        except Exception:
+            # The function has closed or broken it.
+            pass
+
+
+def serve(handler, streams):
+    """Serves calls until the daemon closes the socket."""
+    while True:
+        frame = receive()
+        if frame[4] != INVOKE:
+            posix._exit(1)
+        kind, body = run(handler, frame)
+        flush(streams)
+        send(kind, bytes(frame[ID_AT:DEADLINE_AT]), body)
+        # Nothing of the call stays in memory while the process waits.
+        del frame, body
+
+
+def prepare(root):
+    """Makes the interpreter what handlers expect; returns the streams to flush after each call."""
+    libraries = "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2]
+    sys.path[:0] = [root, libraries, "/opt/python"]
+    builtins.exit = Quitter("exit")
+    builtins.quit = Quitter("quit")
+    sys.meta_path.insert(0, LoggingHook())
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    # Processes that the function starts have no business on the socket.
+    posix.set_inheritable(FD, False)
+    return sys.stdout, sys.stderr
+
+
+def main():
+    """Start-up, then calls."""
+    send(HELLO, b"", b"")
+    frame = receive()
+    if frame[4] != INIT:
+        posix._exit(1)
+    init = decode(str(frame[HEADER_BYTES:], "utf-8"))
+    function = init["function"]
+    LambdaContext.function_name = function["name"]
+    LambdaContext.function_version = function["version"]
+    LambdaContext.invoked_function_arn = function["arn"]
+    LambdaContext.memory_limit_in_mb = str(function["memory_mb"])
+    LambdaContext.log_group_name = function["log_group"]
+    LambdaContext.log_stream_name = function["log_stream"]
+    streams = prepare(init["task_root"])
+    try:
+        handler = load(init["handler"])
+    except SystemExit:
+        raise
+    except BaseException as e:
+        flush(streams)
+        send(INIT_ERROR, b"", describe(e))
+        posix._exit(1)
+    flush(streams)
+    send(READY, b"", b"")
+    serve(handler, streams)
+
+
+if __name__ == "__main__":
+    main()
