@@ -1,0 +1,138 @@
+//! The listener: how many connections, how long they may idle, how they end.
+//!
+//! A permit is taken before a connection is accepted, so that what is over the limit waits in the kernel and costs nothing here. When
+//! the server shall stop, connections end after the request they are at; whatever is left after the grace is cut off.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use model::tasks::Tasks;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::App;
+use crate::gateway;
+use crate::routes;
+
+/// Largest head of a request, in bytes; over it: 431.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most that is buffered of a connection, in bytes: a head, or the piece of a body that is read at once.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Pause after an accept that failed for want of something, such as file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long connections that are cut off may take to notice.
+const ABORT_TIME: Duration = Duration::from_secs(1);
+
+/// What every connection shares.
+#[derive(Clone)]
+struct Shared {
+    app: Arc<App>,
+    router: Router,
+    drain: CancellationToken,
+    abort: CancellationToken,
+}
+
+/// Serves until `shutdown`, then drains.
+pub(crate) async fn serve(app: &Arc<App>, listener: TcpListener, shutdown: CancellationToken) {
+    let connections = Tasks::new();
+    let shared = Shared {
+        app: app.clone(),
+        router: routes::router(app),
+        drain: connections.cancelled(),
+        abort: CancellationToken::new(),
+    };
+    let permits = Arc::new(Semaphore::new(app.config.connections_max));
+    shutdown.run_until_cancelled(accept_loop(&listener, &permits, &connections, &shared)).await;
+    drop(listener);
+    app.draining.cancel();
+    let left = connections.drain(app.config.drain_grace).await;
+    if left > 0 {
+        tracing::warn!(connections = left, "cut off after the grace");
+        shared.abort.cancel();
+        connections.drain(ABORT_TIME).await;
+    }
+}
+
+async fn accept_loop(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+    connections: &Tasks,
+    shared: &Shared,
+) {
+    // The semaphore is never closed.
+    while let Ok(permit) = permits.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                connections.spawn("connection", serve_one(shared.clone(), stream, peer, permit));
+            }
+            // The client went away before it was accepted.
+            Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(e) => {
+                tracing::warn!("cannot accept connections: {e}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve_one(
+    shared: Shared,
+    stream: TcpStream,
+    peer: SocketAddr,
+    _permit: OwnedSemaphorePermit,
+) {
+    // Answers are written whole: waiting for more to send (Nagle) only adds latency.
+    if let Err(e) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, "cannot set TCP_NODELAY: {e}");
+    }
+    let Shared { app, router, drain, abort } = shared;
+    let head_timeout = app.config.head_timeout;
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (app, router) = (app.clone(), router.clone());
+        async move {
+            Ok::<_, Infallible>(if gateway::owns(request.uri().path()) {
+                gateway::serve(&app, peer, request).await.map(Either::Left)
+            } else {
+                match router.call(request).await {
+                    Ok(response) => response.map(Either::<Full<Bytes>, Body>::Right),
+                    Err(never) => match never {},
+                }
+            })
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                () = abort.cancelled() => Ok(()),
+            }
+        }
+    };
+    if let Err(e) = ended {
+        tracing::debug!(%peer, "connection ended: {e}");
+    }
+}

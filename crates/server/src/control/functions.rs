@@ -1,0 +1,137 @@
+//! Functions: their records and configurations.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use model::api::{ErrorBody, FunctionView, Page, PatchConfig, PutFunction};
+use model::error::Error;
+
+use super::{Answer, PageParams, created, function_answer, page, to_the_end, views};
+use crate::App;
+use crate::catalog::{FunctionAt, Precondition};
+use crate::error::Refusal;
+use crate::extract::{FunctionPath, JsonBody, NamespacePath, Params, QualifierParam, TargetPath};
+use crate::openapi::{ChangeHeaders, FunctionParams, Refusals};
+
+impl App {
+    /// What the API shows of a function.
+    pub(super) fn view(&self, at: FunctionAt) -> FunctionView {
+        views::function(at, &self.config.public_url)
+    }
+}
+
+/// How the failure of a change under this condition is answered.
+pub(super) fn refusal(precondition: Precondition) -> impl Fn(Error) -> Refusal {
+    move |error| {
+        if precondition.is_revision() { Refusal::of_conditional(error) } else { error.into() }
+    }
+}
+
+/// Functions of a namespace by name, at `$LATEST`.
+#[utoipa::path(
+    get, path = "/v1/namespaces/{namespace}/functions", operation_id = "listFunctions", tag = "functions",
+    params(("namespace" = String, Path, description = "the namespace's name"), PageParams),
+    responses((status = 200, body = Page<FunctionView>), Refusals),
+)]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    NamespacePath(namespace): NamespacePath,
+    Params(params): Params<PageParams>,
+) -> Answer<Json<Page<FunctionView>>> {
+    let (functions, more) =
+        app.catalog.functions(&namespace, params.after.as_deref(), params.limit()?).await?;
+    let views = functions.into_iter().map(|at| app.view(at)).collect();
+    Ok(page(views, more, |f: &FunctionView| f.name.clone()))
+}
+
+/// Creates a function, or replaces code, configuration and settings of an existing one in one step.
+///
+/// Repeating it changes nothing. With `publish` the answer shows the published version.
+#[utoipa::path(
+    put, path = "/v1/namespaces/{namespace}/functions/{function}", operation_id = "putFunction", tag = "functions",
+    params(FunctionParams, ChangeHeaders),
+    request_body = PutFunction,
+    responses(
+        (status = 200, description = "replaced", body = FunctionView),
+        (status = 201, description = "created", body = FunctionView),
+        (status = 409, description = "`already-exists`, or `conflict` with the namespace's deletion", body = ErrorBody),
+        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
+        Refusals,
+    ),
+)]
+pub(crate) async fn put(
+    State(app): State<Arc<App>>,
+    FunctionPath(key): FunctionPath,
+    precondition: Precondition,
+    JsonBody(put): JsonBody<PutFunction>,
+) -> Answer<Response> {
+    let own = app.clone();
+    let change = async move { own.catalog.put_function(&key, put, precondition).await };
+    let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    Ok(function_answer(created(put.created), app.view(put.function)))
+}
+
+/// One function, at `$LATEST` or another version. The path may also say `NAME:QUALIFIER`.
+#[utoipa::path(
+    get, path = "/v1/namespaces/{namespace}/functions/{function}", operation_id = "getFunction", tag = "functions",
+    params(FunctionParams, QualifierParam),
+    responses((status = 200, body = FunctionView), Refusals),
+)]
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    TargetPath(target): TargetPath,
+) -> Answer<Response> {
+    let at = app.catalog.function(&target).await?;
+    Ok(function_answer(StatusCode::OK, app.view(at)))
+}
+
+/// Deletes a function with its versions and logs.
+#[utoipa::path(
+    delete, path = "/v1/namespaces/{namespace}/functions/{function}", operation_id = "deleteFunction", tag = "functions",
+    params(FunctionParams, ChangeHeaders),
+    responses(
+        (status = 204, description = "deleted"),
+        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        Refusals,
+    ),
+)]
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    FunctionPath(key): FunctionPath,
+    precondition: Precondition,
+) -> Answer<StatusCode> {
+    let own = app.clone();
+    let change = async move { own.catalog.delete_function(&key, precondition).await };
+    to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Changes some fields of a function's configuration and settings.
+#[utoipa::path(
+    patch, path = "/v1/namespaces/{namespace}/functions/{function}/config", operation_id = "patchConfig", tag = "functions",
+    params(FunctionParams, ChangeHeaders),
+    request_body = PatchConfig,
+    responses(
+        (status = 200, body = FunctionView),
+        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
+        Refusals,
+    ),
+)]
+pub(crate) async fn patch(
+    State(app): State<Arc<App>>,
+    FunctionPath(key): FunctionPath,
+    precondition: Precondition,
+    JsonBody(patch): JsonBody<PatchConfig>,
+) -> Answer<Response> {
+    let at = app
+        .catalog
+        .patch_config(&key, &patch, precondition)
+        .await
+        .map_err(refusal(precondition))?;
+    Ok(function_answer(StatusCode::OK, app.view(at)))
+}

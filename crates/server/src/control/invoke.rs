@@ -1,0 +1,216 @@
+//! Calls through the API: the body is the event, the answer's body is the function's.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use model::api::{
+    Accepted, ErrorBody, HEADER_CLIENT_CONTEXT, HEADER_FUNCTION_ERROR, HEADER_INVOCATION,
+    HEADER_TIMINGS, HEADER_TRACE, HEADER_VERSION,
+};
+use model::error::{Code, Error};
+use model::invocation::{Call, CallContext, Completed, InvocationKind, Timings};
+use serde::de::IgnoredAny;
+
+use super::Answer;
+use crate::App;
+use crate::body::{self, Limit};
+use crate::extract::{Id, QualifierParam, TargetPath};
+use crate::openapi::{FunctionParams, InvokeHeaders, Refusals};
+
+/// Longest client context as sent, in bytes (AWS Lambda API reference, `X-Amz-Client-Context`: 3 583 bytes of base64).
+const CLIENT_CONTEXT_BYTES: usize = 3_583;
+/// Longest trace header that is passed on, in bytes.
+const TRACE_BYTES: usize = 1_024;
+
+/// Calls a function. The body is the event, at most 6 MiB (1 MiB when asynchronous), and is never looked into.
+///
+/// A synchronous call is answered with the function's answer. When the function failed the status is 200 as well, the header
+/// `x-hanshu-function-error` names the kind, and the body is the function's error. An asynchronous call is durable before the 202.
+#[utoipa::path(
+    post, path = "/v1/namespaces/{namespace}/functions/{function}/invoke", operation_id = "invoke", tag = "calls",
+    params(FunctionParams, QualifierParam, InvokeHeaders),
+    request_body(content = serde_json::Value, content_type = "application/json", description = "the event; empty means `{}`"),
+    responses(
+        (status = 200, description = "the function's answer, or its error", body = serde_json::Value, headers(
+            ("x-hanshu-request-id" = String, description = "the call's id"),
+            ("x-hanshu-version" = String, description = "the version that ran"),
+            ("x-hanshu-function-error" = Option<String>, description = "the kind of failure, when the function failed"),
+            ("x-hanshu-timings" = Option<String>, description = "where the time went, as JSON, when asked for"),
+        )),
+        (status = 202, description = "accepted: the call runs later", body = Accepted),
+        (status = 204, description = "a dry run: the call would be possible"),
+        (status = 408, description = "`request-timeout`", body = ErrorBody),
+        (status = 413, description = "`payload-too-large`", body = ErrorBody),
+        (status = 429, description = "`throttled`", body = ErrorBody),
+        (status = 503, description = "`unavailable`", body = ErrorBody),
+        Refusals,
+    ),
+)]
+pub(crate) async fn invoke(
+    State(app): State<Arc<App>>,
+    Id(id): Id,
+    TargetPath(target): TargetPath,
+    request: Request,
+) -> Answer<Response> {
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers;
+    let context = context(&headers)?;
+    let kind = kind(&headers)?;
+    // Before the body: nobody shall send 6 MB to learn that the name is wrong.
+    let resolved = app.engine.resolve(&target).await?;
+    let limit = match kind {
+        InvocationKind::DryRun => return Ok(dry_run(&resolved.version.label().to_string())),
+        InvocationKind::Sync => Limit::SYNC_PAYLOAD,
+        InvocationKind::Async => Limit::ASYNC_PAYLOAD,
+    };
+    let payload = body::collect(&headers, body, limit, app.config.body_timeout, &app.tasks).await?;
+    let call = Call { id, target, payload, context };
+    if kind == InvocationKind::Async {
+        app.engine.enqueue(call).await?;
+        let accepted = Accepted { request_id: id.to_string() };
+        return Ok((StatusCode::ACCEPTED, Json(accepted)).into_response());
+    }
+    let completed = app.engine.invoke(call).await?;
+    Ok(completed_answer(completed, wants_timings(&headers)))
+}
+
+fn dry_run(version: &str) -> Response {
+    (StatusCode::NO_CONTENT, [(HEADER_VERSION, version)]).into_response()
+}
+
+fn completed_answer(completed: Completed, with_timings: bool) -> Response {
+    let Completed { version, outcome, timings, .. } = completed;
+    let (body, failure) = match outcome.result {
+        Ok(body) => (body, None),
+        Err(failure) => (failure.payload, Some(failure.kind)),
+    };
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(version) = HeaderValue::from_str(&version.to_string()) {
+        headers.insert(HEADER_VERSION, version);
+    }
+    if let Some(kind) = failure {
+        headers.insert(HEADER_FUNCTION_ERROR, HeaderValue::from_static(kind.as_str()));
+    }
+    if with_timings && let Some(value) = timings_value(&timings) {
+        headers.insert(HEADER_TIMINGS, value);
+    }
+    response
+}
+
+/// Whether the caller asked where the time went.
+pub(crate) fn wants_timings(headers: &HeaderMap) -> bool {
+    headers.get(HEADER_TIMINGS).is_some_and(|v| v == "1")
+}
+
+/// The timings as a header's value.
+pub(crate) fn timings_value(timings: &Timings) -> Option<HeaderValue> {
+    serde_json::to_vec(timings)
+        .ok()
+        .and_then(|json| HeaderValue::from_maybe_shared(bytes::Bytes::from(json)).ok())
+}
+
+/// The trace header, if it is one that can be passed on.
+pub(crate) fn trace(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(HEADER_TRACE)?.to_str().ok()?;
+    (value.len() <= TRACE_BYTES).then(|| value.to_owned())
+}
+
+fn kind(headers: &HeaderMap) -> Result<InvocationKind, Error> {
+    let Some(value) = headers.get(HEADER_INVOCATION) else { return Ok(InvocationKind::Sync) };
+    match value.as_bytes() {
+        b"sync" => Ok(InvocationKind::Sync),
+        b"async" => Ok(InvocationKind::Async),
+        b"dry-run" => Ok(InvocationKind::DryRun),
+        _ => Err(bad_header(HEADER_INVOCATION, "sync, async or dry-run")),
+    }
+}
+
+fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
+    let client_context = match headers.get(HEADER_CLIENT_CONTEXT) {
+        None => None,
+        Some(value) => Some(client_context(value).ok_or_else(|| {
+            bad_header(
+                HEADER_CLIENT_CONTEXT,
+                &format!("JSON in base64, at most {CLIENT_CONTEXT_BYTES} bytes"),
+            )
+        })?),
+    };
+    Ok(CallContext { trace: trace(headers), client_context, hops: 0 })
+}
+
+fn client_context(value: &HeaderValue) -> Option<String> {
+    if value.len() > CLIENT_CONTEXT_BYTES {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(value.as_bytes()).ok()?).ok()?;
+    serde_json::from_str::<IgnoredAny>(&text).ok()?;
+    Some(text)
+}
+
+fn bad_header(name: &str, expected: &str) -> Error {
+    Error::caller(
+        Code::InvalidParameter,
+        format!("header {name} is not valid: expected {expected}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use model::ids::{Qualifier, RequestId};
+    use model::invocation::{Failure, FailureKind, Outcome};
+
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())])
+    }
+
+    #[test]
+    fn kinds_are_named_in_a_header() {
+        assert_eq!(kind(&HeaderMap::new()).unwrap(), InvocationKind::Sync);
+        assert_eq!(kind(&headers(HEADER_INVOCATION, "async")).unwrap(), InvocationKind::Async);
+        assert_eq!(kind(&headers(HEADER_INVOCATION, "dry-run")).unwrap(), InvocationKind::DryRun);
+        let e = kind(&headers(HEADER_INVOCATION, "later")).unwrap_err();
+        assert!(e.message().contains(HEADER_INVOCATION), "{}", e.message());
+    }
+
+    #[test]
+    fn client_contexts_are_checked_json() {
+        let good = STANDARD.encode(r#"{"custom":{"a":1}}"#);
+        let context = context(&headers(HEADER_CLIENT_CONTEXT, &good)).unwrap();
+        assert_eq!(context.client_context.as_deref(), Some(r#"{"custom":{"a":1}}"#));
+        let long = STANDARD.encode(format!("\"{}\"", "x".repeat(3_000)));
+        for bad in ["%", &STANDARD.encode("{"), &STANDARD.encode([0xff]), &long] {
+            super::context(&headers(HEADER_CLIENT_CONTEXT, bad)).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn failures_are_told_in_a_header() {
+        let completed = |result| Completed {
+            id: RequestId::generate(),
+            version: Qualifier::Version(3),
+            outcome: Outcome { result, run_us: 1, memory_peak_bytes: None },
+            timings: Timings { cold: true, ..Timings::default() },
+        };
+        let response = completed_answer(completed(Ok("1".into())), false);
+        assert_eq!(response.headers()[HEADER_VERSION], "3");
+        assert!(!response.headers().contains_key(HEADER_FUNCTION_ERROR));
+        assert!(!response.headers().contains_key(HEADER_TIMINGS));
+
+        let failure = Failure::new(FailureKind::Timeout, "Timeout", "too slow");
+        let response = completed_answer(completed(Err(failure)), true);
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[HEADER_FUNCTION_ERROR], "timeout");
+        let timings = response.headers()[HEADER_TIMINGS].to_str().unwrap();
+        assert!(serde_json::from_str::<Timings>(timings).unwrap().cold);
+    }
+}

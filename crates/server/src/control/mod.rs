@@ -1,0 +1,76 @@
+//! The REST API under `/v1`: one file a resource. A handler reads the request, asks the catalogue or the engine, and words the answer.
+
+pub(crate) mod code;
+pub(crate) mod daemon;
+pub(crate) mod functions;
+pub(crate) mod invoke;
+pub(crate) mod logs;
+pub(crate) mod namespaces;
+pub(crate) mod packages;
+pub(crate) mod tail;
+pub(crate) mod usage;
+pub(crate) mod versions;
+mod views;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use model::api::{FunctionView, Page};
+use model::error::Error;
+use model::limits;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::App;
+use crate::error::Refusal;
+use crate::extract;
+
+/// What a handler answers.
+pub(crate) type Answer<T> = Result<T, Refusal>;
+
+/// Query parameters of a listing.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageParams {
+    /// Start behind this entry: `next` of the page before.
+    after: Option<String>,
+    /// Most entries on the page: 1 to 1 000, which is also what an absent limit means.
+    limit: Option<usize>,
+}
+
+impl PageParams {
+    fn limit(&self) -> Result<usize, Error> {
+        extract::limit(self.limit, limits::PAGE_ENTRIES, limits::PAGE_ENTRIES)
+    }
+}
+
+/// Runs a change to its end, also if the client goes away half-way and its connection's work is dropped: the steps belong together.
+async fn to_the_end<T, F>(app: &App, change: F) -> model::Result<T>
+where
+    F: Future<Output = model::Result<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    app.tasks.spawn("change", change).await.map_err(Error::internal)?
+}
+
+/// A page whose entries are called by `name`.
+fn page<T>(items: Vec<T>, more: bool, name: impl Fn(&T) -> String) -> Json<Page<T>> {
+    let next = if more { items.last().map(name) } else { None };
+    Json(Page { items, next })
+}
+
+/// A function as an answer: its revision is the entity tag, so that it can be sent back as `If-Match`.
+fn function_answer(status: StatusCode, view: FunctionView) -> Response {
+    let revision = HeaderValue::from_str(&format!("\"{}\"", view.revision));
+    let mut response = (status, Json(view)).into_response();
+    if let Ok(revision) = revision {
+        response.headers_mut().insert(header::ETAG, revision);
+    }
+    response
+}
+
+/// 201 for what is new, 200 for what was there.
+fn created(new: bool) -> StatusCode {
+    if new { StatusCode::CREATED } else { StatusCode::OK }
+}

@@ -1,0 +1,275 @@
+//! Reads the parts of a request into types: names from the path, parameters from the query, JSON from the body.
+//!
+//! Every failure is an error of the platform that names the part and the rule.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
+use http::request::Parts;
+use jiff::Timestamp;
+use model::clock::UnixMillis;
+use model::error::{Code, Error};
+use model::ids::{FunctionKey, FunctionRef, NamespaceName, Qualifier, RequestId};
+use serde::de::DeserializeOwned;
+
+use crate::App;
+use crate::body::{self, Limit};
+use crate::catalog::Precondition;
+use crate::error::Refusal;
+
+/// Path parameter `{namespace}`.
+#[derive(Debug)]
+pub(crate) struct NamespacePath(pub NamespaceName);
+
+/// Path parameters `{namespace}` and `{function}`, a bare name.
+#[derive(Debug)]
+pub(crate) struct FunctionPath(pub FunctionKey);
+
+/// Path parameters `{namespace}` and `{function}`, which may be `NAME:QUALIFIER`, with the query's `qualifier` taken in.
+#[derive(Debug)]
+pub(crate) struct TargetPath(pub FunctionRef);
+
+/// The query string; unknown parameters are refused if `T` refuses them.
+#[derive(Debug)]
+pub(crate) struct Params<T>(pub T);
+
+/// The body as JSON.
+#[derive(Debug)]
+pub(crate) struct JsonBody<T>(pub T);
+
+/// The id that this request was given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Id(pub RequestId);
+
+async fn path_params<S: Sync + Send>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<RawPathParams, Refusal> {
+    RawPathParams::from_request_parts(parts, state)
+        .await
+        .map_err(|e| Error::caller(Code::InvalidName, e.body_text()).into())
+}
+
+fn path_param<'a>(params: &'a RawPathParams, name: &str) -> Result<&'a str, Error> {
+    let found = params.iter().find(|(n, _)| *n == name).map(|(_, value)| value);
+    found.ok_or_else(|| Error::internal(format!("the route has no parameter {name}")))
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for NamespacePath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        Ok(Self(path_param(&params, "namespace")?.parse()?))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for FunctionPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        let namespace = path_param(&params, "namespace")?.parse()?;
+        Ok(Self(FunctionKey { namespace, name: path_param(&params, "function")?.parse()? }))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for TargetPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        let name = path_param(&params, "function")?;
+        let mut target = FunctionRef::parse(path_param(&params, "namespace")?, name)?;
+        let Params(query) = Params::<QualifierParam>::from_request_parts(parts, state).await?;
+        if let Some(asked) = query.qualifier {
+            let asked: Qualifier = asked.parse()?;
+            if name.contains(':') && asked != target.qualifier {
+                return Err(Error::caller(
+                    Code::InvalidParameter,
+                    format!(
+                        "qualifier is given twice: '{}' in the path, '{asked}' in the query",
+                        target.qualifier
+                    ),
+                )
+                .into());
+            }
+            target.qualifier = asked;
+        }
+        Ok(Self(target))
+    }
+}
+
+/// See [`TargetPath`].
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct QualifierParam {
+    /// `$LATEST` (also when absent), a version's number or an alias.
+    qualifier: Option<String>,
+}
+
+impl<S: Sync + Send, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let Query(params) = Query::try_from_uri(&parts.uri).map_err(|e| {
+            Error::caller(
+                Code::InvalidParameter,
+                format!("the query string is not valid: {}", cause(&e)),
+            )
+        })?;
+        Ok(Self(params))
+    }
+}
+
+/// The innermost cause, which is the one that names the field.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let timeout = app.config.body_timeout;
+        let body = body::collect(&parts.headers, body, Limit::CONTROL, timeout, &app.tasks).await?;
+        let value = serde_json::from_slice(&body).map_err(|e| {
+            Error::caller(
+                Code::InvalidBody,
+                format!("the body is not the JSON that was expected: {e}"),
+            )
+        })?;
+        Ok(Self(value))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for Id {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let id = parts.extensions.get::<RequestId>().copied();
+        Ok(Self(id.ok_or_else(|| Error::internal("the request has no id"))?))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for Precondition {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        Ok(precondition(&parts.headers)?)
+    }
+}
+
+/// `If-Match: REVISION` (quoted or not), or `If-None-Match: *`.
+fn precondition(headers: &HeaderMap) -> Result<Precondition, Error> {
+    let bad = |name: &HeaderName, expected: &str| {
+        Error::caller(
+            Code::InvalidParameter,
+            format!("header {name} is not valid: expected {expected}"),
+        )
+    };
+    match (headers.get(IF_MATCH), headers.get(IF_NONE_MATCH)) {
+        (None, None) => Ok(Precondition::None),
+        (Some(_), Some(_)) => Err(bad(&IF_NONE_MATCH, "it or if-match, not both")),
+        (Some(value), None) => value
+            .to_str()
+            .ok()
+            .and_then(|v| v.trim_matches('"').parse().ok())
+            .map(Precondition::Revision)
+            .ok_or_else(|| bad(&IF_MATCH, "the number of a revision")),
+        (None, Some(value)) if value == "*" => Ok(Precondition::Absent),
+        (None, Some(_)) => Err(bad(&IF_NONE_MATCH, "'*'")),
+    }
+}
+
+/// A parsed query parameter; the error names it.
+pub(crate) fn parse<T: FromStr<Err = Error>>(value: Option<&String>) -> Result<Option<T>, Error> {
+    value.map(|v| v.parse()).transpose()
+}
+
+/// A time in a query parameter: RFC 3339, or milliseconds since 1970.
+pub(crate) fn time(name: &str, value: Option<&String>) -> Result<Option<UnixMillis>, Error> {
+    let Some(value) = value else { return Ok(None) };
+    if let Ok(millis) = value.parse() {
+        return Ok(Some(UnixMillis(millis)));
+    }
+    value
+        .parse::<Timestamp>()
+        .ok()
+        .and_then(|t| u64::try_from(t.as_millisecond()).ok())
+        .map(|millis| Some(UnixMillis(millis)))
+        .ok_or_else(|| {
+            Error::caller(
+                Code::InvalidParameter,
+                format!(
+                    "{name} is not valid: expected a time such as 2026-01-31T12:00:00Z or milliseconds since 1970"
+                ),
+            )
+        })
+}
+
+/// A count in a query parameter: 1 to `max`.
+pub(crate) fn limit(value: Option<usize>, default: usize, max: usize) -> Result<usize, Error> {
+    match value {
+        None => Ok(default),
+        Some(n) if (1..=max).contains(&n) => Ok(n),
+        Some(n) => Err(Error::caller(
+            Code::InvalidParameter,
+            format!("limit {n} is out of range: expected 1 to {max}"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn preconditions_come_from_headers() {
+        assert_eq!(precondition(&HeaderMap::new()).unwrap(), Precondition::None);
+        for value in ["7", "\"7\""] {
+            let found = precondition(&headers(IF_MATCH, value)).unwrap();
+            assert_eq!(found, Precondition::Revision(7));
+        }
+        assert_eq!(precondition(&headers(IF_NONE_MATCH, "*")).unwrap(), Precondition::Absent);
+        for bad in [headers(IF_MATCH, "*"), headers(IF_MATCH, "x"), headers(IF_NONE_MATCH, "7")] {
+            assert_eq!(precondition(&bad).unwrap_err().code(), Code::InvalidParameter);
+        }
+    }
+
+    #[test]
+    fn times_are_rfc_3339_or_milliseconds() {
+        let parse = |s: &str| time("since", Some(&s.to_owned()));
+        assert_eq!(parse("2026-01-01T00:00:00.042Z").unwrap(), Some(UnixMillis(1_767_225_600_042)));
+        assert_eq!(
+            parse("2026-01-01T01:00:00+01:00").unwrap(),
+            Some(UnixMillis(1_767_225_600_000))
+        );
+        assert_eq!(parse("42").unwrap(), Some(UnixMillis(42)));
+        assert_eq!(time("since", None).unwrap(), None);
+        for bad in ["", "yesterday", "-1", "1969-01-01T00:00:00Z"] {
+            assert!(parse(bad).unwrap_err().message().starts_with("since "), "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_are_bounded() {
+        assert_eq!(limit(None, 5, 9).unwrap(), 5);
+        assert_eq!(limit(Some(9), 5, 9).unwrap(), 9);
+        for n in [0, 10] {
+            limit(Some(n), 5, 9).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The server over real connections, on a real engine with its ports in memory. [`world`] puts it together.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking, also in its helpers"
+)]
+
+mod authorization;
+mod bodies;
+mod calls;
+mod catalog;
+mod connections;
+mod contract;
+mod logs;
+mod namespaces;
+mod ports;
+mod urls;
+mod world;

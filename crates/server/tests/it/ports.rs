@@ -1,0 +1,264 @@
+//! Ports that the crate's tests need and `model::suites` does not have: a sandbox that runs nothing, packages and logs in memory.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::Result;
+use model::error::{Code, Error};
+use model::function::{RuntimeInfo, Version};
+use model::ids::{Digest, FunctionKey};
+use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings};
+use model::ports::{
+    Blobs, Entry, Expect, Image, Instance, LogLine, LogQuery, LogTail, Logs, Meta, PackageInfo,
+    Revision, Sandbox, StartFailed, Watch,
+};
+use model::suites::memory::MemoryMeta;
+use tokio::sync::broadcast;
+
+/// A sandbox whose functions are named by their handler: `echo.event` answers with the event, `fixed.reply` with the variable
+/// `REPLY`, `slow.reply` with the same after 300 ms, `fail.handler` and `fail.timeout` fail.
+#[derive(Debug, Default)]
+pub(crate) struct EchoSandbox {
+    pub(crate) calls: Arc<AtomicUsize>,
+}
+
+fn node() -> RuntimeInfo {
+    RuntimeInfo { name: "nodejs20".into(), version: "20.0.0".into() }
+}
+
+#[async_trait]
+impl Sandbox for EchoSandbox {
+    fn runtimes(&self) -> Vec<RuntimeInfo> {
+        vec![node()]
+    }
+
+    fn resolve_runtime(&self, name: &str) -> Result<RuntimeInfo> {
+        if name == "nodejs20" {
+            return Ok(node());
+        }
+        Err(Error::caller(
+            Code::UnknownRuntime,
+            format!("runtime '{name}' is not known: expected nodejs20"),
+        ))
+    }
+
+    async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {
+        if !package.starts_with(b"PK") {
+            return Err(Error::caller(Code::InvalidPackage, "the package is no zip"));
+        }
+        let digest = Digest::of(&package);
+        Ok(PackageInfo { digest, unpacked_bytes: package.len() as u64, entries: 1 })
+    }
+
+    async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
+        Ok(Arc::new(Echo { version, calls: self.calls.clone() }))
+    }
+
+    async fn forget_package(&self, _: &Digest) {}
+}
+
+#[derive(Clone, Debug)]
+struct Echo {
+    version: Arc<Version>,
+    calls: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Image for Echo {
+    async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Instance for Echo {
+    async fn invoke(&mut self, invocation: Invocation) -> Outcome {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let config = &self.version.config;
+        let reply = || Bytes::from(config.environment["REPLY"].clone());
+        let result = match config.handler.as_str() {
+            "echo.event" => Ok(invocation.payload),
+            "fixed.reply" => Ok(reply()),
+            "slow.reply" => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Ok(reply())
+            }
+            "fail.handler" => Err(Failure::new(FailureKind::Handler, "Error", "it broke")),
+            "fail.timeout" => Err(Failure::new(FailureKind::Timeout, "Timeout", "too slow")),
+            other => panic!("no such handler: {other}"),
+        };
+        Outcome { result, run_us: 1, memory_peak_bytes: None }
+    }
+
+    fn alive(&self) -> bool {
+        true
+    }
+
+    fn start_timings(&self) -> StartTimings {
+        StartTimings::default()
+    }
+
+    async fn stop(self: Box<Self>) {}
+}
+
+/// A catalogue whose operations take now more, now less of the others' time before and after they act, so that callers
+/// at once meet in many orders.
+#[derive(Debug)]
+pub(crate) struct JitteryMeta {
+    inner: Arc<MemoryMeta>,
+    turn: AtomicUsize,
+}
+
+impl JitteryMeta {
+    pub(crate) fn new(inner: Arc<MemoryMeta>) -> Self {
+        Self { inner, turn: AtomicUsize::new(0) }
+    }
+
+    async fn jitter(&self) {
+        // Multiples of one prime modulo another: spread, and the same in every run.
+        let turns = self.turn.fetch_add(1, Ordering::SeqCst) * 7919 % 13;
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Meta for JitteryMeta {
+    async fn get(&self, key: &str) -> Result<Option<Entry>> {
+        self.jitter().await;
+        let got = self.inner.get(key).await;
+        self.jitter().await;
+        got
+    }
+
+    async fn put_if(&self, key: &str, expect: Expect, value: Bytes) -> Result<Revision> {
+        self.jitter().await;
+        let put = self.inner.put_if(key, expect, value).await;
+        self.jitter().await;
+        put
+    }
+
+    async fn delete_if(&self, key: &str, revision: Revision) -> Result<Revision> {
+        self.jitter().await;
+        let deleted = self.inner.delete_if(key, revision).await;
+        self.jitter().await;
+        deleted
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
+        self.jitter().await;
+        let listed = self.inner.list(prefix, after, limit).await;
+        self.jitter().await;
+        listed
+    }
+
+    async fn watch(&self, prefix: &str, revision: Revision) -> Result<Box<dyn Watch>> {
+        self.inner.watch(prefix, revision).await
+    }
+
+    async fn revision(&self) -> Result<Revision> {
+        self.inner.revision().await
+    }
+}
+
+/// Packages in memory.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryBlobs(Mutex<HashMap<Digest, Bytes>>);
+
+#[async_trait]
+impl Blobs for MemoryBlobs {
+    async fn put(&self, bytes: Bytes) -> Result<Digest> {
+        let digest = Digest::of(&bytes);
+        self.0.lock().unwrap().insert(digest, bytes);
+        Ok(digest)
+    }
+
+    async fn get(&self, digest: &Digest) -> Result<Option<Bytes>> {
+        Ok(self.0.lock().unwrap().get(digest).cloned())
+    }
+
+    async fn contains(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.0.lock().unwrap().contains_key(digest))
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.0.lock().unwrap().remove(digest).is_some())
+    }
+}
+
+/// Lines in memory.
+#[derive(Debug)]
+pub(crate) struct MemoryLogs {
+    lines: Mutex<Vec<LogLine>>,
+    live: broadcast::Sender<LogLine>,
+    /// How long a deletion takes, in milliseconds.
+    pub(crate) delete_ms: AtomicU64,
+}
+
+impl Default for MemoryLogs {
+    fn default() -> Self {
+        Self {
+            lines: Mutex::default(),
+            live: broadcast::Sender::new(4),
+            delete_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+#[async_trait]
+impl Logs for MemoryLogs {
+    fn append(&self, lines: Vec<LogLine>) -> usize {
+        for line in lines {
+            self.lines.lock().unwrap().push(line.clone());
+            // Nobody may be listening.
+            self.live.send(line).ok();
+        }
+        0
+    }
+
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn query(&self, query: LogQuery) -> Result<Vec<LogLine>> {
+        let lines = self.lines.lock().unwrap();
+        let mut found: Vec<_> = lines.iter().filter(|l| query.matches(l)).cloned().collect();
+        let newest = found.len().saturating_sub(query.limit);
+        Ok(found.split_off(newest))
+    }
+
+    fn tail(&self, query: LogQuery) -> Box<dyn LogTail> {
+        Box::new(Tail { query, live: self.live.subscribe() })
+    }
+
+    async fn delete(&self, function: &FunctionKey) -> Result<()> {
+        tokio::time::sleep(Duration::from_millis(self.delete_ms.load(Ordering::SeqCst))).await;
+        self.lines.lock().unwrap().retain(|l| l.function != *function);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Tail {
+    query: LogQuery,
+    live: broadcast::Receiver<LogLine>,
+}
+
+#[async_trait]
+impl LogTail for Tail {
+    async fn next(&mut self) -> Option<Result<LogLine, u64>> {
+        loop {
+            match self.live.recv().await {
+                Ok(line) if self.query.matches(&line) => return Some(Ok(line)),
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(n)) => return Some(Err(n)),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
