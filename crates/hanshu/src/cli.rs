@@ -1,0 +1,177 @@
+//! The command line: one file a command, each with its arguments and its `run`.
+//!
+//! Exit codes, for every command: 0 done; 1 a function failed; 2 wrong usage, or the command could not do its work.
+//! [`screen`] writes, [`failure`] explains, [`progress`] shows long work, [`context`] holds what every command needs.
+
+pub(crate) mod failure;
+pub(crate) mod progress;
+pub(crate) mod screen;
+
+mod completion;
+mod config;
+mod context;
+mod delete;
+mod deploy;
+mod r#gen;
+mod init;
+mod invoke;
+mod list;
+mod logs;
+mod namespaces;
+mod serve;
+mod show;
+mod up;
+mod values;
+mod versions;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum as _};
+
+use self::context::Context;
+use self::failure::CliError;
+use self::screen::{Format, Screen};
+use crate::config::environment::Environment;
+
+const AFTER_HELP: &str = "\
+Start here:
+  hanshu serve --dev                        run a daemon on this machine, without keys
+  hanshu init hello --runtime nodejs20      make a function's folder
+  hanshu deploy hello                       deploy it
+  hanshu invoke hello --payload '{\"a\":1}'   call it
+  hanshu logs hello -f                      watch what it writes
+
+Exit codes: 0 done; 1 a function failed; 2 wrong usage, or the command could not do its work.";
+
+/// Run functions on your own machine: the daemon and its command line.
+#[derive(Debug, Parser)]
+#[command(name = "hanshu", version, propagate_version = true, max_term_width = 120)]
+#[command(disable_help_subcommand = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// Where the daemon is [variable: HANSHU_URL] [default: http://127.0.0.1:9000]
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// The key to show it; a daemon started with --dev asks for none [variable: HANSHU_KEY]
+    #[arg(long, global = true, value_name = "KEY")]
+    key: Option<String>,
+    /// The namespace to work in [variable: HANSHU_NAMESPACE] [default: default]
+    #[arg(long, short, global = true, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// How results are written [variable: HANSHU_OUTPUT] [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Up(up::UpArgs),
+    Init(init::InitArgs),
+    Deploy(deploy::DeployArgs),
+    Invoke(invoke::InvokeArgs),
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+    Delete(delete::DeleteArgs),
+    Logs(logs::LogsArgs),
+    Config(config::ConfigArgs),
+    Versions(versions::VersionsArgs),
+    Namespaces(namespaces::NamespacesArgs),
+    Completion(completion::CompletionArgs),
+    #[command(hide = true)]
+    Gen(r#gen::GenArgs),
+}
+
+/// Reads the arguments of the process and does what they say.
+pub(crate) fn main(env: Environment) -> ExitCode {
+    // Wrong usage ends here, with clap's explanation and exit code 2; help and version with 0.
+    let Cli { global, command } = Cli::parse();
+    let format = format(&global, &env);
+    let screen = Screen::detect(*format.as_ref().unwrap_or(&Format::Text), &env);
+    let cx = Context::new(env, screen, global);
+    let done = format.map_err(Into::into).and_then(|_| run(command, &cx));
+    done.unwrap_or_else(|e| failure::report(&e, &screen))
+}
+
+fn format(global: &Global, env: &Environment) -> Result<Format, CliError> {
+    match (global.output, env.get("HANSHU_OUTPUT")) {
+        (Some(format), _) => Ok(format),
+        (None, Some(text)) => Format::from_str(text, false).map_err(|_| {
+            CliError::new(format!("HANSHU_OUTPUT '{text}' is not valid: expected text or json"))
+        }),
+        (None, None) => Ok(Format::Text),
+    }
+}
+
+fn run(command: Command, cx: &Context) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => args.run(cx),
+        Command::Up(args) => args.run(cx),
+        Command::Init(args) => args.run(cx),
+        Command::Deploy(args) => args.run(cx),
+        Command::Invoke(args) => args.run(cx),
+        Command::List(args) => args.run(cx),
+        Command::Show(args) => args.run(cx),
+        Command::Delete(args) => args.run(cx),
+        Command::Logs(args) => args.run(cx),
+        Command::Config(args) => args.run(cx),
+        Command::Versions(args) => args.run(cx),
+        Command::Namespaces(args) => args.run(cx),
+        Command::Completion(args) => args.run(cx),
+        Command::Gen(args) => args.run(cx),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_option_is_explained() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
+            }
+            for sub in command.get_subcommands() {
+                assert!(sub.get_about().is_some(), "{}", sub.get_name());
+                check(sub);
+            }
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn names_that_others_rely_on_parse() {
+        for line in [
+            "hanshu serve --dev --data d --listen 127.0.0.1:0",
+            "hanshu deploy p --name n --namespace s --runtime r --handler h --publish",
+            "hanshu invoke n --payload {} --async --qualifier live",
+            "hanshu logs n -f --limit 3 --request id",
+            "hanshu up examples --exit",
+            "hanshu -n team list --output json",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap();
+        }
+    }
+}

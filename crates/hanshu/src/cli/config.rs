@@ -1,0 +1,205 @@
+//! `hanshu config`: a function's configuration, field by field.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use model::api::{FunctionView, PatchConfig};
+use model::function::UrlAuth;
+use serde_json::json;
+
+use super::context::Context;
+use super::failure::CliError;
+use super::screen::Format;
+use super::values;
+
+const SET_HELP: &str = "\
+Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb, max_instances, url_auth (key or none),
+env.NAME and tag.NAME. What is not mentioned stays. All changes are made in one step.
+
+Examples:
+  hanshu config set hello timeout=20s memory_mb=256
+  hanshu config set hello env.LEVEL=debug tag.team=web --unset env.OLD
+  hanshu config set hello max_instances=0       stop all calls";
+
+/// Show and change a function's configuration.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    command: Operation,
+}
+
+#[derive(Debug, Subcommand)]
+enum Operation {
+    /// Change some fields of a function's configuration
+    #[command(after_help = SET_HELP)]
+    Set {
+        /// The function
+        name: String,
+        /// What to set
+        #[arg(value_name = "KEY=VALUE", value_parser = values::pair)]
+        fields: Vec<(String, String)>,
+        /// Remove env.NAME or tag.NAME; may be repeated
+        #[arg(long, value_name = "KEY")]
+        unset: Vec<String>,
+    },
+    /// Show a function's configuration in the form that `config set` takes, values of variables included
+    Show {
+        /// The function
+        name: String,
+    },
+}
+
+impl ConfigArgs {
+    pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
+        let view = match self.command {
+            Operation::Set { name, fields, unset } => {
+                let (namespace, name) = cx.function(&name)?;
+                let patch = patch(&fields, &unset)?;
+                cx.client()?.patch_config(&namespace, &name, &patch)?
+            }
+            Operation::Show { name } => {
+                let (namespace, name) = cx.function(&name)?;
+                cx.client()?.function(&namespace, &name, None)?
+            }
+        };
+        if cx.screen.format() == Format::Json {
+            cx.screen.json(&json!({ "config": view.config, "settings": view.settings }))?;
+        } else {
+            for line in lines(&view) {
+                cx.screen.line(&line)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn patch(fields: &[(String, String)], unset: &[String]) -> Result<PatchConfig, CliError> {
+    if fields.is_empty() && unset.is_empty() {
+        return Err(CliError::new("nothing to change: expected KEY=VALUE or --unset KEY")
+            .hint("see `hanshu config set --help` for the keys"));
+    }
+    let mut patch = PatchConfig::default();
+    for (key, value) in fields {
+        set(&mut patch, key, value)?;
+    }
+    for key in unset {
+        entry(&mut patch, key, None).ok_or_else(|| {
+            CliError::new(format!("'{key}' cannot be removed: expected env.NAME or tag.NAME"))
+        })?;
+    }
+    Ok(patch)
+}
+
+fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> {
+    let number = || {
+        value.parse().map_err(|_| {
+            CliError::new(format!("{key} '{value}' is not valid: expected a whole number"))
+        })
+    };
+    match key {
+        "description" => patch.description = Some(value.to_owned()),
+        "runtime" => patch.runtime = Some(value.to_owned()),
+        "handler" => patch.handler = Some(value.to_owned()),
+        "timeout_ms" => patch.timeout_ms = Some(number()?),
+        "timeout" => {
+            patch.timeout_ms = Some(values::milliseconds(value).map_err(CliError::new)?);
+        }
+        "memory_mb" => patch.memory_mb = Some(number()?),
+        "max_instances" => patch.max_instances = Some(number()?),
+        "url_auth" => {
+            patch.url_auth = Some(match value {
+                "key" => UrlAuth::Key,
+                "none" => UrlAuth::None,
+                _ => {
+                    return Err(CliError::new(format!(
+                        "url_auth '{value}' is not valid: expected key or none"
+                    )));
+                }
+            });
+        }
+        _ => entry(patch, key, Some(value.to_owned())).ok_or_else(|| {
+            CliError::new(format!("'{key}' is not a field of a function's configuration"))
+                .hint("see `hanshu config set --help` for the keys")
+        })?,
+    }
+    Ok(())
+}
+
+/// Sets or removes `env.NAME` or `tag.NAME`; `None` if the key is neither.
+fn entry(patch: &mut PatchConfig, key: &str, value: Option<String>) -> Option<()> {
+    let (kind, name) = key.split_once('.').filter(|(_, name)| !name.is_empty())?;
+    let map = match kind {
+        "env" | "environment" => &mut patch.environment,
+        "tag" | "tags" => &mut patch.tags,
+        _ => return None,
+    };
+    map.get_or_insert_default().insert(name.to_owned(), value);
+    Some(())
+}
+
+fn lines(view: &FunctionView) -> Vec<String> {
+    let FunctionView { config, settings, .. } = view;
+    let auth = match settings.url_auth {
+        UrlAuth::Key => "key",
+        UrlAuth::None => "none",
+    };
+    let mut lines = vec![
+        format!("description={}", config.description),
+        format!("runtime={}", config.runtime),
+        format!("handler={}", config.handler),
+        format!("timeout_ms={}", config.timeout_ms),
+        format!("memory_mb={}", config.memory_mb),
+        format!("url_auth={auth}"),
+    ];
+    lines.extend(settings.max_instances.map(|n| format!("max_instances={n}")));
+    lines.extend(config.environment.iter().map(|(k, v)| format!("env.{k}={v}")));
+    lines.extend(settings.tags.iter().map(|(k, v)| format!("tag.{k}={v}")));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(pairs: &[&str]) -> Vec<(String, String)> {
+        pairs.iter().map(|p| values::pair(p).unwrap()).collect()
+    }
+
+    #[test]
+    fn fields_become_one_patch() {
+        let patch = patch(
+            &fields(&[
+                "timeout=20s",
+                "memory_mb=256",
+                "env.A=b=c",
+                "tag.team=web",
+                "url_auth=none",
+            ]),
+            &["env.OLD".to_owned()],
+        )
+        .unwrap();
+        assert_eq!(
+            serde_json::to_value(&patch).unwrap(),
+            json!({
+                "timeout_ms": 20_000, "memory_mb": 256, "url_auth": "none",
+                "environment": { "A": "b=c", "OLD": null }, "tags": { "team": "web" }
+            })
+        );
+    }
+
+    #[test]
+    fn bad_fields_are_named() {
+        for (field, part) in [
+            ("memory=1", "memory"),
+            ("memory_mb=lots", "memory_mb"),
+            ("timeout=20", "20"),
+            ("url_auth=open", "url_auth"),
+            ("env.=x", "env."),
+        ] {
+            let e = patch(&fields(&[field]), &[]).unwrap_err();
+            assert!(e.to_string().contains(part), "{e}");
+        }
+        patch(&[], &[]).unwrap_err();
+        patch(&[], &["handler".to_owned()]).unwrap_err();
+    }
+}

@@ -1,0 +1,157 @@
+//! `hanshu deploy`: from a folder, a file or a zip to a function that can be called.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use model::api::FunctionView;
+use model::ids::{FunctionName, NamespaceName};
+
+use super::context::Context;
+use super::failure::CliError;
+use super::progress::Progress;
+use super::screen::{self, Format};
+use super::values;
+use crate::client::Client;
+use crate::package::plan::{self, Wishes};
+use crate::package::{self, Source};
+
+const AFTER_HELP: &str = "\
+PATH is a folder, one source file, or a .zip made elsewhere. A folder may hold `hanshu.toml`:
+
+  name = \"thumbnail\"          # all keys are optional
+  runtime = \"nodejs20\"        # guessed from the files: index.js, package.json → nodejs20; *.py → python3.11
+  handler = \"index.handler\"   # guessed likewise
+  timeout_ms = 5000
+  memory_mb = 256
+  max_instances = 10
+  url_auth = \"none\"           # or \"key\"
+  exclude = [\"*.md\", \"test/\"]
+  event = \"event.json\"        # what `hanshu up` calls it with
+  [environment]
+  LEVEL = \"debug\"
+
+`package-lock.json` makes it run `npm ci`, `package.json` alone `npm install`, `requirements.txt` `pip install --target`, always in a
+temporary copy. `.hanshuignore`, or else `.gitignore`, says what stays out. What neither the file nor an option
+mentions stays as it is deployed.
+
+Examples:
+  hanshu deploy .
+  hanshu deploy index.js --name hello
+  hanshu deploy build.zip --name api --runtime nodejs20 --handler server.handler --publish
+  hanshu deploy thumbnail --memory 512 --timeout 20s --env LEVEL=debug";
+
+/// Deploy a folder, a file or a zip as a function.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct DeployArgs {
+    /// A folder, a source file, or a .zip
+    path: PathBuf,
+    /// The function's name [default: from hanshu.toml, else from the path]
+    #[arg(long)]
+    name: Option<String>,
+    /// The runtime, for instance nodejs20 or python3.11
+    #[arg(long)]
+    runtime: Option<String>,
+    /// What to call: FILE.EXPORT, for instance index.handler
+    #[arg(long)]
+    handler: Option<String>,
+    /// Publish the result as a numbered version
+    #[arg(long)]
+    publish: bool,
+    /// Memory limit of one instance, in MiB
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u32>,
+    /// How long one call may run, for instance 500ms, 20s or 5m
+    #[arg(long, value_name = "TIME", value_parser = values::milliseconds)]
+    timeout: Option<u32>,
+    /// Set an environment variable; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
+    env: Vec<(String, String)>,
+}
+
+impl DeployArgs {
+    pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
+        let namespace = cx.namespace()?;
+        let client = cx.client()?;
+        let order = Order {
+            path: &self.path,
+            name: self.name.as_deref(),
+            wishes: Wishes {
+                runtime: self.runtime,
+                handler: self.handler,
+                timeout_ms: self.timeout,
+                memory_mb: self.memory,
+                environment: self.env.into_iter().collect::<BTreeMap<_, _>>(),
+                publish: self.publish,
+            },
+        };
+        let view = deploy(&client, &namespace, &order, &Progress::new(cx.screen))?;
+        if cx.screen.format() == Format::Json {
+            cx.screen.json(&view)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        cx.screen.line(&format!(
+            "deployed {}:{} ({}, {}, {})",
+            view.name,
+            view.version,
+            view.resolved_runtime.name,
+            view.config.handler,
+            screen::bytes(view.code.size_bytes)
+        ))?;
+        cx.screen.line(&view.url)?;
+        let option = match namespace.as_str() {
+            model::ids::DEFAULT_NAMESPACE => String::new(),
+            other => format!(" -n {other}"),
+        };
+        cx.screen.note(
+            &cx.screen
+                .dim(&format!("call it: hanshu invoke {}{option} --payload '{{}}'", view.name)),
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What to deploy.
+#[derive(Clone, Debug)]
+pub(crate) struct Order<'a> {
+    /// A folder, a file or a zip.
+    pub path: &'a Path,
+    /// Overrides the name.
+    pub name: Option<&'a str>,
+    /// Overrides everything else.
+    pub wishes: Wishes,
+}
+
+/// Builds the package, stores it and puts the function.
+pub(crate) fn deploy(
+    client: &Client,
+    namespace: &NamespaceName,
+    order: &Order<'_>,
+    progress: &Progress,
+) -> anyhow::Result<FunctionView> {
+    let source = Source::at(order.path)?;
+    let manifest = source.manifest()?;
+    let default = source.default_name();
+    let name = order.name.or(manifest.name.as_deref()).unwrap_or(&default);
+    let name: FunctionName = name.parse().map_err(|e: model::Error| {
+        CliError::from(e).hint("pass --name NAME, or write `name = \"…\"` into hanshu.toml")
+    })?;
+    // Asked first: whoever forgot to start the daemon need not wait for npm to learn it.
+    let deployed = client.find_function(namespace, &name)?;
+
+    let runtime = order.wishes.runtime.as_deref().or(manifest.runtime.as_deref());
+    let runtime = runtime.or_else(|| deployed.as_ref().map(|d| d.config.runtime.as_str()));
+    let package = package::build(&source, &manifest, runtime, progress)?;
+    // Refused before the upload, if it must be refused.
+    plan::put(&order.wishes, &manifest, deployed.as_ref(), &package.contents, "")?;
+
+    let bytes = u64::try_from(package.zip.len()).unwrap_or(u64::MAX);
+    let step = progress.bytes(&format!("uploading {}", screen::bytes(bytes)), bytes);
+    let stored = client.upload(namespace, &mut step.read(package.zip.as_slice()), bytes)?;
+    drop(step);
+    let put =
+        plan::put(&order.wishes, &manifest, deployed.as_ref(), &package.contents, &stored.digest)?;
+    Ok(client.put_function(namespace, &name, &put)?)
+}

@@ -1,0 +1,81 @@
+//! `hanshu show`: everything about one function.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use model::api::FunctionView;
+
+use super::context::Context;
+use super::screen::{self, Format};
+
+/// Show everything about a function.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The function, or NAME:QUALIFIER for a version of it
+    name: String,
+    /// Show the values of environment variables as well
+    #[arg(long)]
+    values: bool,
+}
+
+impl ShowArgs {
+    pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
+        let target = cx.target(&self.name, None)?;
+        let qualifier = target.qualifier.to_string();
+        let key = target.key;
+        let view = cx.client()?.function(&key.namespace, &key.name, Some(&qualifier))?;
+        if cx.screen.format() == Format::Json {
+            cx.screen.json(&view)?;
+        } else {
+            cx.screen.line(&text(&view, self.values))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn text(view: &FunctionView, with_values: bool) -> String {
+    let FunctionView { config, settings, code, .. } = view;
+    let runtime = format!(
+        "{} (runs on {} {})",
+        config.runtime, view.resolved_runtime.name, view.resolved_runtime.version
+    );
+    let auth = serde_json::to_value(settings.url_auth).unwrap_or_default();
+    let mut fields = vec![
+        ("function", format!("{}/{}", view.namespace, view.name)),
+        ("version", view.version.clone()),
+        ("description", config.description.clone()),
+        ("url", view.url.clone()),
+        ("url access", auth.as_str().unwrap_or_default().to_owned()),
+        ("arn", view.arn.clone()),
+        ("runtime", runtime),
+        ("handler", config.handler.clone()),
+        ("timeout", screen::milliseconds(u64::from(config.timeout_ms) * 1000)),
+        ("memory", format!("{} MiB", config.memory_mb)),
+        (
+            "instances",
+            settings
+                .max_instances
+                .map_or("the daemon's default".into(), |n| format!("at most {n}")),
+        ),
+        (
+            "code",
+            format!(
+                "{} ({} unpacked)",
+                screen::bytes(code.size_bytes),
+                screen::bytes(code.unpacked_bytes)
+            ),
+        ),
+        ("sha-256", code.digest.clone()),
+        ("created", view.created_at.clone()),
+        ("modified", view.modified_at.clone()),
+    ];
+    fields.retain(|(_, value)| !value.is_empty());
+    let mut lines: Vec<String> = fields.iter().map(|(k, v)| format!("{k:<12} {v}")).collect();
+    for (key, value) in &config.environment {
+        // A screen is easily shown to others: values only when asked for.
+        let value = if with_values { value.as_str() } else { "…" };
+        lines.push(format!("{:<12} {key}={value}", "environment"));
+    }
+    lines.extend(settings.tags.iter().map(|(k, v)| format!("{:<12} {k}={v}", "tag")));
+    lines.join("\n")
+}

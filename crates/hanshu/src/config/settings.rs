@@ -1,0 +1,301 @@
+//! The one table of what can be set, with unit, default and bounds. `docs/reference/config.md` is made from it.
+
+use model::limits;
+
+/// One thing that can be set.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Its place in the file: `section.key`, or `key` at the top.
+    pub key: &'static str,
+    /// The flag of `serve` that sets it, if there is one.
+    pub flag: Option<&'static str>,
+    /// What values it takes and what it is when nothing sets it.
+    pub kind: Kind,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+/// What values a setting takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// `ADDR:PORT`.
+    Address {
+        /// When nothing sets it.
+        default: &'static str,
+    },
+    /// `true` or `false`; `false` when nothing sets it.
+    Flag,
+    /// Any text.
+    Text {
+        /// When nothing sets it.
+        default: Default,
+    },
+    /// One of a few words.
+    Choice {
+        /// The words.
+        options: &'static [&'static str],
+        /// When nothing sets it.
+        default: &'static str,
+    },
+    /// A URL that starts with `http://` or `https://`; absent when nothing sets it.
+    Url {
+        /// What stands in for it.
+        absent: &'static str,
+    },
+    /// A whole number.
+    Number {
+        /// What it counts.
+        unit: &'static str,
+        /// The least value.
+        min: u64,
+        /// The greatest value.
+        max: u64,
+        /// When nothing sets it.
+        default: NumberDefault,
+    },
+}
+
+/// Default of a text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Default {
+    /// This text.
+    Fixed(&'static str),
+    /// Worked out when the daemon starts, as described.
+    Computed(&'static str),
+}
+
+/// Default of a number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NumberDefault {
+    /// This number.
+    Fixed(u64),
+    /// Worked out when the daemon starts, as described.
+    Computed(&'static str),
+}
+
+impl Setting {
+    /// The environment variable that sets it.
+    pub(crate) fn variable(&self) -> String {
+        format!("HANSHU_{}", self.key.replace('.', "_").to_uppercase())
+    }
+}
+
+const fn number(
+    key: &'static str,
+    unit: &'static str,
+    (min, max): (u64, u64),
+    default: u64,
+    doc: &'static str,
+) -> Setting {
+    let default = NumberDefault::Fixed(default);
+    Setting { key, flag: None, kind: Kind::Number { unit, min, max, default }, doc }
+}
+
+const DAY_SECONDS: u64 = 86_400;
+const GIB: u64 = 1 << 30;
+
+/// `listen`
+pub(crate) static LISTEN: Setting = Setting {
+    key: "listen",
+    flag: Some("--listen"),
+    kind: Kind::Address { default: "127.0.0.1:9000" },
+    doc: "Where the daemon listens. Port 0 picks a free port; the first line of output says which.",
+};
+/// `dev`
+pub(crate) static DEV: Setting = Setting {
+    key: "dev",
+    flag: Some("--dev"),
+    kind: Kind::Flag,
+    doc: "Ask for no keys. The daemon then refuses to listen anywhere but on loopback.",
+};
+/// `data`
+pub(crate) static DATA: Setting = Setting {
+    key: "data",
+    flag: Some("--data"),
+    kind: Kind::Text { default: Default::Fixed("hanshu-data") },
+    doc: "The folder that holds everything the daemon keeps. It is made if it is missing.",
+};
+/// `log_level`
+pub(crate) static LOG_LEVEL: Setting = Setting {
+    key: "log_level",
+    flag: None,
+    kind: Kind::Text { default: Default::Fixed("info") },
+    doc: "What the daemon logs about itself on standard error: `error`, `warn`, `info`, `debug` or `trace`, also by part, \
+          for instance `info,engine=debug`.",
+};
+/// `log_format`
+pub(crate) static LOG_FORMAT: Setting = Setting {
+    key: "log_format",
+    flag: None,
+    kind: Kind::Choice { options: &["text", "json"], default: "text" },
+    doc: "How it logs: text for people, or one JSON object a line.",
+};
+/// `engine.host_memory_mb`
+pub(crate) static HOST_MEMORY_MB: Setting = Setting {
+    key: "engine.host_memory_mb",
+    flag: None,
+    kind: Kind::Number {
+        unit: "MiB",
+        min: 64,
+        max: 16 << 20,
+        default: NumberDefault::Computed("80 % of the host's memory"),
+    },
+    doc: "Memory limits of all live instances together. A call that would go over it waits, then is throttled.",
+};
+/// `engine.instances_per_function`
+pub(crate) static INSTANCES_PER_FUNCTION: Setting = number(
+    "engine.instances_per_function",
+    "instances",
+    (1, limits::INSTANCES_MAX as u64),
+    limits::INSTANCES_DEFAULT as u64,
+    "Most live instances of one function whose own `max_instances` is not set.",
+);
+/// `engine.instances_per_namespace`
+pub(crate) static INSTANCES_PER_NAMESPACE: Setting = number(
+    "engine.instances_per_namespace",
+    "instances",
+    (1, 100_000),
+    1_000,
+    "Most live instances of all functions of one namespace whose own limit is not set.",
+);
+/// `engine.waiters_per_version`
+pub(crate) static WAITERS_PER_VERSION: Setting = number(
+    "engine.waiters_per_version",
+    "calls",
+    (0, 100_000),
+    limits::WAITERS_PER_VERSION as u64,
+    "Calls that may wait for an instance of one version. The next one is throttled at once.",
+);
+/// `engine.keep_alive_seconds`
+pub(crate) static KEEP_ALIVE_SECONDS: Setting = number(
+    "engine.keep_alive_seconds",
+    "seconds",
+    (0, DAY_SECONDS),
+    300,
+    "How long an idle instance is kept before it is stopped.",
+);
+/// `engine.queue_wait_seconds`
+pub(crate) static QUEUE_WAIT_SECONDS: Setting = number(
+    "engine.queue_wait_seconds",
+    "seconds",
+    (0, 900),
+    10,
+    "How long a call may wait for an instance before it is throttled.",
+);
+/// `engine.async_concurrency`
+pub(crate) static ASYNC_CONCURRENCY: Setting = number(
+    "engine.async_concurrency",
+    "calls",
+    (1, 10_000),
+    64,
+    "Asynchronous calls that run at once.",
+);
+/// `server.connections_max`
+pub(crate) static CONNECTIONS_MAX: Setting = number(
+    "server.connections_max",
+    "connections",
+    (1, 1_000_000),
+    10_000,
+    "Connections that are open at once. Further ones wait to be accepted.",
+);
+/// `server.body_timeout_seconds`
+pub(crate) static BODY_TIMEOUT_SECONDS: Setting = number(
+    "server.body_timeout_seconds",
+    "seconds",
+    (1, 3_600),
+    limits::BODY_TIMEOUT_SECONDS,
+    "How long a request body may take to arrive.",
+);
+/// `server.grace_seconds`
+pub(crate) static GRACE_SECONDS: Setting = number(
+    "server.grace_seconds",
+    "seconds",
+    (0, 900),
+    30,
+    "How long calls in flight may go on after the daemon was told to stop.",
+);
+/// `server.public_url`
+pub(crate) static PUBLIC_URL: Setting = Setting {
+    key: "server.public_url",
+    flag: None,
+    kind: Kind::Url { absent: "the address listened on" },
+    doc: "How functions are reached from outside, for instance behind a reverse proxy. It is the start of every function URL \
+          that the daemon hands out.",
+};
+/// `sandbox.uid_base`
+pub(crate) static UID_BASE: Setting = number(
+    "sandbox.uid_base",
+    "user id",
+    (1_000, 4_294_900_000),
+    sandbox::UID_BASE_DEFAULT as u64,
+    "First of 65 536 user and group ids of the host that nobody else uses: instances run as them. Of no account when the \
+     daemon is not root.",
+);
+/// `sandbox.path`
+pub(crate) static RUNTIME_PATH: Setting = Setting {
+    key: "sandbox.path",
+    flag: None,
+    kind: Kind::Text { default: Default::Computed("the daemon's `PATH`") },
+    doc: "Folders searched for runtimes (`node`, `python3.11`, …), separated by colons.",
+};
+/// `sandbox.memory_limit`
+pub(crate) static MEMORY_LIMIT: Setting = Setting {
+    key: "sandbox.memory_limit",
+    flag: None,
+    kind: Kind::Choice { options: &["auto", "cgroup-v2", "cgroup-v1", "rlimit"], default: "auto" },
+    doc: "What holds an instance to its memory limit. `auto` takes the first of the others that works on this host.",
+};
+/// `store.logs_bytes_max`
+pub(crate) static LOGS_BYTES_MAX: Setting = number(
+    "store.logs_bytes_max",
+    "bytes",
+    (1 << 20, 1024 * GIB),
+    4 * GIB,
+    "Log lines that are kept, in bytes on disk. The oldest are removed first.",
+);
+
+/// Every setting, in the order of the reference.
+pub(crate) static ALL: &[&Setting] = &[
+    &LISTEN,
+    &DEV,
+    &DATA,
+    &LOG_LEVEL,
+    &LOG_FORMAT,
+    &HOST_MEMORY_MB,
+    &INSTANCES_PER_FUNCTION,
+    &INSTANCES_PER_NAMESPACE,
+    &WAITERS_PER_VERSION,
+    &KEEP_ALIVE_SECONDS,
+    &QUEUE_WAIT_SECONDS,
+    &ASYNC_CONCURRENCY,
+    &CONNECTIONS_MAX,
+    &BODY_TIMEOUT_SECONDS,
+    &GRACE_SECONDS,
+    &PUBLIC_URL,
+    &UID_BASE,
+    &RUNTIME_PATH,
+    &MEMORY_LIMIT,
+    &LOGS_BYTES_MAX,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_distinct_and_defaults_within_bounds() {
+        let mut seen = std::collections::HashSet::new();
+        for setting in ALL {
+            assert!(seen.insert(setting.variable()), "{} twice", setting.key);
+            assert!(setting.doc.ends_with('.'), "{}", setting.key);
+            match setting.kind {
+                Kind::Number { min, max, default: NumberDefault::Fixed(n), .. } => {
+                    assert!((min..=max).contains(&n), "{}", setting.key);
+                }
+                Kind::Choice { options, default } => assert!(options.contains(&default)),
+                Kind::Address { default } => drop(default.parse::<std::net::SocketAddr>().unwrap()),
+                _ => {}
+            }
+        }
+    }
+}

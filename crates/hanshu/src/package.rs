@@ -1,0 +1,234 @@
+//! Turns what a person has (a folder, a file, a zip) into a package the daemon takes. Never writes into the person's folder.
+//!
+//! [`build`] is the door: [`manifest`] reads `hanshu.toml`, [`install`] runs npm or pip in a copy, [`collect`] picks the files,
+//! [`archive`] packs them so that equal files give equal bytes, [`guess`] finds runtime and handler where nobody named them,
+//! [`plan`] puts file, flags and the deployed function together.
+
+pub(crate) mod archive;
+pub(crate) mod collect;
+pub(crate) mod guess;
+pub(crate) mod install;
+pub(crate) mod manifest;
+pub(crate) mod plan;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use self::collect::{Entry, Rules};
+use self::guess::Contents;
+use self::manifest::Manifest;
+use crate::cli::failure::CliError;
+use crate::cli::progress::Progress;
+
+/// A package, ready to be uploaded.
+#[derive(Debug)]
+pub(crate) struct Package {
+    /// The zip.
+    pub zip: Vec<u8>,
+    /// What is in it, for guessing.
+    pub contents: Contents,
+}
+
+/// What a person points at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A folder of sources.
+    Folder(PathBuf),
+    /// One source file.
+    File(PathBuf),
+    /// A package made elsewhere.
+    Zip(PathBuf),
+}
+
+impl Source {
+    /// Looks at what lies at `path`.
+    pub(crate) fn at(path: &Path) -> Result<Self, CliError> {
+        let missing = |e: std::io::Error| {
+            CliError::new(format!("{} cannot be read: {e}", path.display()))
+                .hint("pass a folder, a source file or a .zip; `hanshu init` makes a folder to start from")
+        };
+        let path = fs::canonicalize(path).map_err(missing)?;
+        if fs::metadata(&path).map_err(missing)?.is_dir() {
+            return Ok(Self::Folder(path));
+        }
+        let is_zip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"));
+        Ok(if is_zip { Self::Zip(path) } else { Self::File(path) })
+    }
+
+    /// A function name made from the path: of a folder its name, of a file its stem, or its folder's where the stem says nothing.
+    pub(crate) fn default_name(&self) -> String {
+        let stem = |p: &Path| p.file_stem().map(|s| s.to_string_lossy().into_owned());
+        let name = match self {
+            Self::Folder(path) => path.file_name().map(|s| s.to_string_lossy().into_owned()),
+            Self::File(path) | Self::Zip(path) => match stem(path) {
+                Some(s) if guess::says_nothing(&s) => path.parent().and_then(stem),
+                other => other,
+            },
+        };
+        let valid = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' };
+        name.unwrap_or_default().chars().map(valid).collect()
+    }
+
+    /// The `hanshu.toml` of a folder, or an empty one.
+    pub(crate) fn manifest(&self) -> anyhow::Result<Manifest> {
+        match self {
+            Self::Folder(path) => Manifest::of_folder(path),
+            Self::File(_) | Self::Zip(_) => Ok(Manifest::default()),
+        }
+    }
+}
+
+/// Makes the package. `runtime` decides which Python a requirements file is installed for.
+pub(crate) fn build(
+    source: &Source,
+    manifest: &Manifest,
+    runtime: Option<&str>,
+    progress: &Progress,
+) -> anyhow::Result<Package> {
+    match source {
+        Source::Zip(path) => {
+            let zip = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+            archive::refuse_too_large(zip.len())?;
+            let contents = Contents::of_zip(&zip).map_err(|e| {
+                CliError::new(format!("{} is no zip archive: {e}", path.display()))
+                    .code("invalid-package")
+            })?;
+            Ok(Package { zip, contents })
+        }
+        Source::File(path) => {
+            let name = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .with_context(|| format!("the name of {} is not valid UTF-8", path.display()))?;
+            pack(&[Entry::of_file(name, path)?])
+        }
+        Source::Folder(root) => build_folder(root, manifest, runtime, progress),
+    }
+}
+
+fn build_folder(
+    root: &Path,
+    manifest: &Manifest,
+    runtime: Option<&str>,
+    progress: &Progress,
+) -> anyhow::Result<Package> {
+    let steps = install::steps(root, runtime)?;
+    let rules = Rules {
+        exclude: &manifest.exclude,
+        // npm fills node_modules anew: what lies there now may be for another machine.
+        without_node_modules: steps.iter().any(install::Step::fills_node_modules),
+    };
+    let sources = collect::sources(root, &rules)?;
+    if sources.is_empty() {
+        return Err(CliError::new(format!("{} holds no files to deploy", root.display()))
+            .hint("see `exclude` in hanshu.toml, .hanshuignore and .gitignore")
+            .into());
+    }
+    if steps.is_empty() {
+        return pack(&sources);
+    }
+    let copy = tempfile::tempdir().context("making a temporary folder")?;
+    collect::copy(&sources, copy.path())?;
+    for step in &steps {
+        install::run(step, copy.path(), progress)?;
+    }
+    pack(&collect::everything(copy.path(), &manifest.exclude)?)
+}
+
+fn pack(entries: &[Entry]) -> anyhow::Result<Package> {
+    let zip = archive::zip(entries)?;
+    Ok(Package { zip, contents: Contents::of_entries(entries) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::screen::{Format, Screen};
+    use crate::config::environment::Environment;
+
+    fn quiet() -> Progress {
+        Progress::new(Screen::detect(Format::Text, &Environment::default()))
+    }
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let source = Source::at(dir).unwrap();
+        let manifest = source.manifest().unwrap();
+        build(&source, &manifest, None, &quiet()).unwrap().contents.names().to_vec()
+    }
+
+    #[test]
+    fn ignore_files_and_excludes_are_honoured_but_modules_stay() {
+        let dir = folder(&[
+            ("index.js", "exports.handler = 1"),
+            ("notes.md", ""),
+            ("secret/key", ""),
+            ("lib/a.js", ""),
+            ("lib/__pycache__/a.pyc", ""),
+            (".git/HEAD", ""),
+            (".gitignore", "node_modules\nsecret/\n"),
+            ("node_modules/left/index.js", ""),
+            ("node_modules/.bin/left", ""),
+            ("hanshu.toml", "exclude = ['*.md']"),
+        ]);
+        assert_eq!(names(dir.path()), ["index.js", "lib/a.js", "node_modules/left/index.js"]);
+        fs::write(dir.path().join(".hanshuignore"), "lib\n").unwrap();
+        let with_own = names(dir.path());
+        assert!(with_own.contains(&"secret/key".to_owned()), "replaces .gitignore: {with_own:?}");
+        assert!(!with_own.contains(&"lib/a.js".to_owned()), "{with_own:?}");
+    }
+
+    #[test]
+    fn equal_files_give_equal_bytes() {
+        let build = |files: &[(&str, &str)]| {
+            let dir = folder(files);
+            let source = Source::at(dir.path()).unwrap();
+            build(&source, &Manifest::default(), None, &quiet()).unwrap().zip
+        };
+        let one = build(&[("b.py", "x"), ("a.py", "y")]);
+        assert_eq!(one, build(&[("a.py", "y"), ("b.py", "x")]));
+        assert_ne!(one, build(&[("a.py", "y"), ("b.py", "z")]));
+    }
+
+    #[test]
+    fn a_file_is_packed_under_its_own_name() {
+        let dir = folder(&[("index.mjs", "export const handler = 1")]);
+        let source = Source::at(&dir.path().join("index.mjs")).unwrap();
+        let package = build(&source, &Manifest::default(), None, &quiet()).unwrap();
+        assert_eq!(package.contents.names(), ["index.mjs"]);
+        let parent = dir.path().file_name().unwrap().to_string_lossy().replace('.', "-");
+        assert_eq!(source.default_name().trim_start_matches('-'), parent.trim_start_matches('-'));
+    }
+
+    #[test]
+    fn links_stay_inside_the_folder() {
+        let dir = folder(&[("index.js", "x"), ("lib/a.js", "y")]);
+        std::os::unix::fs::symlink("lib/a.js", dir.path().join("b.js")).unwrap();
+        assert!(names(dir.path()).contains(&"b.js".to_owned()));
+        std::os::unix::fs::symlink("/etc/hostname", dir.path().join("c.js")).unwrap();
+        let source = Source::at(dir.path()).unwrap();
+        let e = build(&source, &Manifest::default(), None, &quiet()).unwrap_err();
+        assert!(e.to_string().contains("c.js"), "{e:#}");
+    }
+
+    #[test]
+    fn nothing_there_says_what_to_pass() {
+        let e = Source::at(Path::new("/no/such/folder")).unwrap_err();
+        assert!(e.hint_text().unwrap().contains("hanshu init"), "{e}");
+        let dir = folder(&[("hanshu.toml", "")]);
+        let source = Source::at(dir.path()).unwrap();
+        let e = build(&source, &Manifest::default(), None, &quiet()).unwrap_err();
+        assert!(e.to_string().contains("no files"), "{e:#}");
+    }
+}

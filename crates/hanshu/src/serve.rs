@@ -1,0 +1,180 @@
+//! The one file that names every concrete type and wires them.
+//!
+//! Start order: store → sandbox → engine → server; the end is the reverse, so that whatever still runs finds what it stands on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use engine::{Engine, EngineConfig};
+use model::clock::{Clock, SystemClock};
+use model::ports::Sandbox;
+use model::tasks::Tasks;
+use sandbox::{ProcessSandbox, SandboxConfig};
+use server::{Server, ServerConfig};
+use store::{Store, StoreConfig};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::DaemonConfig;
+
+/// Hold of the daemon on a queued call; a killed daemon's calls run again after it.
+const ASYNC_LEASE: Duration = Duration::from_secs(30);
+/// Background work that ignores its cancellation is cut off after this.
+const TASKS_GRACE: Duration = Duration::from_secs(5);
+
+/// A daemon that accepts calls.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Where it listens: `http://ADDR:PORT`.
+    pub url: String,
+    /// The root key, if this start made it: it is shown once and kept only as a hash.
+    pub root_key: Option<String>,
+    grace: Duration,
+    shutdown: CancellationToken,
+    server: JoinHandle<model::Result<()>>,
+    engine: Engine,
+    tasks: Tasks,
+    store: Store,
+}
+
+impl Running {
+    /// Returns after SIGINT or SIGTERM, once calls in flight have ended or the grace period is over.
+    pub(crate) async fn wait(mut self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+        tokio::select! {
+            interrupt = tokio::signal::ctrl_c() => interrupt.context("waiting for SIGINT")?,
+            _ = terminate.recv() => {}
+            ended = &mut self.server => {
+                ended.context("the server broke down")??;
+                anyhow::bail!("the server ended by itself");
+            }
+        }
+        tracing::info!(grace_s = self.grace.as_secs(), "stopping: calls in flight may end");
+        self.stop().await
+    }
+
+    /// Stops as if it had got SIGTERM.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        let served = self.server.await.context("the server broke down")?;
+        let cut_off = self.engine.drain(self.grace).await;
+        if cut_off > 0 {
+            tracing::warn!(cut_off, "calls were still running after the grace period");
+        }
+        let left = self.tasks.drain(TASKS_GRACE).await;
+        if left > 0 {
+            tracing::warn!(left, "background tasks did not end");
+        }
+        self.store.close().await.context("closing the store")?;
+        Ok(served?)
+    }
+}
+
+/// Opens the store, starts the engine and listens.
+pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let tasks = Tasks::new();
+
+    let store_config = StoreConfig {
+        logs_bytes_max: config.store.logs_bytes_max,
+        ..StoreConfig::at(&config.data)
+    };
+    let store = store::open(store_config, Arc::clone(&clock), &tasks).await?;
+    let processes = start_sandbox(config, &store, &clock, &tasks).await?;
+    let isolation = processes.isolation();
+    let sandbox: Arc<dyn Sandbox> = processes;
+    let engine = start_engine(config, &store, &sandbox, &clock).await?;
+    let root_key =
+        if config.dev { None } else { server::auth::ensure_root_key(&*store.meta).await? };
+
+    let server_config = ServerConfig {
+        dev: config.dev,
+        connections_max: config.server.connections_max,
+        body_timeout: config.server.body_timeout,
+        drain_grace: config.server.grace,
+        public_url: config.server.public_url.clone().unwrap_or_else(|| url.clone()),
+        isolation,
+        ..ServerConfig::default()
+    };
+    let deps = server::Deps {
+        engine: engine.clone(),
+        meta: Arc::clone(&store.meta),
+        blobs: Arc::clone(&store.blobs),
+        sandbox,
+        logs: Arc::clone(&store.logs),
+        usage: Arc::clone(&store.usage),
+        clock,
+        tasks: tasks.clone(),
+    };
+    let server = Server::new(server_config, deps);
+    let shutdown = CancellationToken::new();
+    let until = shutdown.clone();
+    let server = tasks.spawn("server", async move { server.serve(listener, until).await });
+    Ok(Running {
+        url,
+        root_key: root_key.map(|key| key.as_str().to_owned()),
+        grace: config.server.grace,
+        shutdown,
+        server,
+        engine,
+        tasks,
+        store,
+    })
+}
+
+async fn start_sandbox(
+    config: &DaemonConfig,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> anyhow::Result<Arc<ProcessSandbox>> {
+    let sandbox_config = SandboxConfig {
+        cache_dir: config.data.join("cache"),
+        path: config.sandbox.path.clone(),
+        spawner: std::env::current_exe().context("finding this program's own file")?,
+        uid_base: config.sandbox.uid_base,
+    };
+    let (blobs, logs) = (Arc::clone(&store.blobs), Arc::clone(&store.logs));
+    let processes =
+        ProcessSandbox::new(sandbox_config, blobs, logs, Arc::clone(clock), tasks.clone()).await?;
+    if processes.runtimes().is_empty() {
+        tracing::warn!(
+            path = config.sandbox.path,
+            "no runtime is installed: install Node.js or Python"
+        );
+    }
+    Ok(processes)
+}
+
+async fn start_engine(
+    config: &DaemonConfig,
+    store: &Store,
+    sandbox: &Arc<dyn Sandbox>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Engine> {
+    let engine_config = EngineConfig {
+        host_memory_mb: config.engine.host_memory_mb,
+        instances_per_function: config.engine.instances_per_function,
+        instances_per_namespace: config.engine.instances_per_namespace,
+        waiters_per_version: config.engine.waiters_per_version,
+        queue_wait: config.engine.queue_wait,
+        keep_alive: config.engine.keep_alive,
+        async_concurrency: config.engine.async_concurrency,
+        async_lease: ASYNC_LEASE,
+    };
+    let deps = engine::Deps {
+        meta: Arc::clone(&store.meta),
+        queue: Arc::clone(&store.queue),
+        sandbox: Arc::clone(sandbox),
+        usage: Arc::clone(&store.usage),
+        clock: Arc::clone(clock),
+    };
+    Ok(Engine::start(engine_config, deps).await?)
+}

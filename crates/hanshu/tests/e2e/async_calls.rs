@@ -1,0 +1,58 @@
+//! Asynchronous calls: accepted durably, run later.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{Daemon, Start, eventually};
+
+const LATER: [(&str, &str); 1] = [("x-hanshu-invocation", "async")];
+const SAYS: &str =
+    "exports.handler = async (e) => { console.log('ran ' + e.n); return 'nobody reads this'; };";
+
+fn enqueue(daemon: &Daemon, n: u32) -> String {
+    let reply = daemon.http.invoke("later", json!({ "n": n }).to_string().as_bytes(), &LATER);
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    reply.json()["request_id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_asynchronous_call_runs_and_is_in_the_log() {
+    let daemon = Daemon::start();
+    daemon.node("later", SAYS, &json!({}));
+    let id = enqueue(&daemon, 1);
+    eventually("the call runs", Duration::from_secs(15), || {
+        let lines = daemon.logs("later", &format!("&request={id}"));
+        lines.iter().any(|l| l["text"] == "ran 1").then_some(())
+    });
+    let id = daemon.cli(&["invoke", "later", "--async", "--payload", r#"{"n":2}"#]).ok();
+    eventually("the call runs", Duration::from_secs(15), || {
+        let lines = daemon.logs("later", &format!("&request={}", id.trim()));
+        lines.iter().any(|l| l["text"] == "ran 2").then_some(())
+    });
+}
+
+#[test]
+fn accepted_calls_outlive_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut daemon = Start::dev().on(&data).start();
+    daemon.node("later", SAYS, &json!({}));
+    for n in 0..30 {
+        enqueue(&daemon, n);
+    }
+    daemon.kill();
+    let daemon = Start::dev().on(&data).start();
+    // Calls that were running when it died are free again when their lease ends.
+    eventually("all calls ran", Duration::from_secs(90), || {
+        let lines = daemon.logs("later", "&contains=ran");
+        let ran = (0..30).filter(|n| lines.iter().any(|l| l["text"] == format!("ran {n}"))).count();
+        (ran == 30).then_some(())
+    });
+}
+
+#[test]
+fn what_cannot_run_is_not_accepted() {
+    let daemon = Daemon::start();
+    daemon.http.invoke("nowhere", b"{}", &LATER).refused(404, "not-found");
+}

@@ -1,0 +1,128 @@
+//! Limits on instances, and what a call tells about itself.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{Daemon, Start, eventually};
+
+const SLEEPER: &str = "exports.handler = async (e) => { await new Promise(r => setTimeout(r, e.ms)); return process.pid; };";
+
+#[test]
+fn over_the_limit_is_429_with_retry_after() {
+    let daemon = Start::dev().set("HANSHU_ENGINE_WAITERS_PER_VERSION", "0").start();
+    daemon.node("one", SLEEPER, &json!({}));
+    daemon.cli(&["config", "set", "one", "max_instances=1"]).ok();
+    assert_eq!(daemon.invoke("one", r#"{"ms":0}"#).failure(), None);
+    thread::scope(|scope| {
+        let long = scope.spawn(|| daemon.invoke("one", r#"{"ms":3000}"#));
+        thread::sleep(Duration::from_millis(700));
+        let reply = daemon.invoke("one", r#"{"ms":0}"#);
+        let message = reply.refused(429, "throttled");
+        assert!(message.contains("instance") || message.contains("wait"), "{message}");
+        let after: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+        assert!(after >= 1);
+        assert_eq!(reply.json()["error"]["retryable"], true);
+        let by_url = daemon.http.send("POST", "/fn/default/one/", &[], "{}");
+        assert_eq!(by_url.status, 429, "{}", by_url.text());
+        assert!(by_url.header("retry-after").is_some());
+        long.join().unwrap().result();
+    });
+    assert_eq!(daemon.invoke("one", r#"{"ms":0}"#).failure(), None);
+}
+
+#[test]
+fn zero_instances_stop_all_calls() {
+    let daemon = Start::dev().set("HANSHU_ENGINE_QUEUE_WAIT_SECONDS", "1").start();
+    daemon.node("off", SLEEPER, &json!({}));
+    daemon.cli(&["config", "set", "off", "max_instances=0"]).ok();
+    daemon.invoke("off", r#"{"ms":0}"#).refused(429, "throttled");
+    daemon.cli(&["config", "set", "off", "max_instances=1"]).ok();
+    daemon.invoke("off", r#"{"ms":0}"#).result();
+}
+
+#[test]
+fn calls_over_the_limit_wait_their_turn() {
+    let daemon = Daemon::start();
+    daemon.node("two", SLEEPER, &json!({}));
+    daemon.cli(&["config", "set", "two", "max_instances=2"]).ok();
+    let pids: Vec<_> = thread::scope(|scope| {
+        let calls: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| daemon.invoke("two", r#"{"ms":200}"#).result()))
+            .collect();
+        calls.into_iter().map(|c| c.join().unwrap()).collect()
+    });
+    assert_eq!(pids.len(), 8);
+    let usage = daemon.http.get("/v1/namespaces/default/functions/two/usage").json();
+    let cold: u64 = usage_sum(&usage, "cold_starts");
+    assert!(cold <= 2, "{usage}");
+}
+
+fn usage_sum(usage: &serde_json::Value, field: &str) -> u64 {
+    let rows = usage["items"].as_array().unwrap();
+    rows.iter().map(|row| row[field].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn calls_are_metered() {
+    let daemon = Daemon::start();
+    daemon.node(
+        "metered",
+        "exports.handler = async (e) => { if (e.fail) throw new Error('x'); return 'y'; };",
+        &json!({}),
+    );
+    for _ in 0..3 {
+        daemon.invoke("metered", "{}").result();
+    }
+    daemon.invoke("metered", r#"{"fail":true}"#).failed("handler");
+    eventually("the usage is written", Duration::from_secs(20), || {
+        let usage = daemon.http.get("/v1/namespaces/default/functions/metered/usage").json();
+        (usage_sum(&usage, "requests") == 4).then(|| {
+            assert_eq!(usage_sum(&usage, "failures"), 1, "{usage}");
+            assert_eq!(usage_sum(&usage, "cold_starts"), 1, "{usage}");
+            assert!(usage_sum(&usage, "duration_ms") >= 4, "{usage}");
+        })
+    });
+}
+
+#[test]
+fn every_answer_has_an_id_and_timings_when_asked() {
+    let daemon = Daemon::start();
+    daemon.node("timed", SLEEPER, &json!({}));
+    let ask = [("x-hanshu-timings", "1")];
+    let cold = daemon.http.invoke("timed", br#"{"ms":20}"#, &ask);
+    let warm = daemon.http.invoke("timed", br#"{"ms":20}"#, &ask);
+    for (reply, is_cold) in [(&cold, true), (&warm, false)] {
+        reply.result();
+        assert_eq!(reply.header("x-hanshu-request-id").unwrap().len(), 36);
+        assert_eq!(reply.header("x-hanshu-version"), Some("$LATEST"));
+        let timings: serde_json::Value =
+            serde_json::from_str(reply.header("x-hanshu-timings").unwrap()).unwrap();
+        let us = |field: &str| timings[field].as_u64().unwrap();
+        assert_eq!(timings["cold"], is_cold, "{timings}");
+        assert!(us("handler_us") >= 20_000 && us("total_us") >= us("handler_us"), "{timings}");
+        assert_eq!(us("runtime_us") > 0, is_cold, "{timings}");
+        let parts =
+            us("queue_us") + us("sandbox_us") + us("runtime_us") + us("code_us") + us("handler_us");
+        assert!(parts <= us("total_us") + 1_000, "{timings}");
+    }
+    assert_ne!(cold.header("x-hanshu-request-id"), warm.header("x-hanshu-request-id"));
+    assert_eq!(daemon.invoke("timed", r#"{"ms":0}"#).header("x-hanshu-timings"), None);
+    let by_url = daemon.http.send("POST", "/fn/default/timed/", &ask, "{}");
+    assert!(by_url.header("x-hanshu-timings").is_some(), "{by_url:?}");
+    assert!(by_url.header("x-hanshu-request-id").is_some(), "{by_url:?}");
+}
+
+#[test]
+fn a_change_is_seen_by_the_next_call() {
+    let daemon = Daemon::start();
+    for n in 0..10 {
+        daemon.node("changing", &format!("exports.handler = async () => {n};"), &json!({}));
+        assert_eq!(daemon.invoke("changing", "{}").result(), json!(n));
+    }
+    daemon.cli(&["config", "set", "changing", "env.A=b"]).ok();
+    daemon.cli(&["config", "set", "changing", "--unset", "env.A"]).ok();
+    daemon.http.delete("/v1/namespaces/default/functions/changing");
+    daemon.invoke("changing", "{}").refused(404, "not-found");
+}

@@ -1,0 +1,32 @@
+//! End to end: the real binary, real runtimes, real sockets.
+//!
+//! [`harness`] starts a daemon of its own for each test and talks to it; the other modules are one topic each. The tests need root,
+//! Node.js 20 and Python 3.11 on the `PATH`; what is missing fails the test that needs it, nothing is skipped.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test crate: a failure is a panic with the daemon's log, and it starts the programs it tests"
+)]
+
+mod harness;
+
+mod async_calls;
+mod auth;
+mod bad_handlers;
+mod bad_packages;
+mod bad_requests;
+mod cli;
+mod crash;
+mod deploy_invoke;
+mod disk_full;
+mod drain;
+mod function_url;
+mod limits;
+mod listing;
+mod logs;
+mod restart;
+mod starters;
+mod up;

@@ -1,0 +1,28 @@
+//! `init`, `deploy`, `invoke`: each starter function runs as it is made.
+
+use serde_json::json;
+
+use crate::harness::{Cli, Daemon, hanshu};
+
+#[test]
+fn every_starter_runs() {
+    let daemon = Daemon::start();
+    let dir = tempfile::tempdir().unwrap();
+    for (runtime, name) in [("nodejs20", "in-node"), ("python3.11", "in-python")] {
+        let path = dir.path().join(name);
+        let path = path.to_str().unwrap();
+        Cli::run(&mut hanshu(&["init", path, "--runtime", runtime])).ok();
+        let view = daemon.cli(&["deploy", path, "--output", "json"]).json();
+        assert_eq!(view["name"], name);
+        assert_eq!(view["config"]["runtime"], runtime);
+        let event = format!("@{path}/event.json");
+        let answer = daemon.cli(&["invoke", name, "--payload", &event]).json();
+        assert_eq!(answer, json!({ "message": "Hello, Ada" }));
+        let reply = daemon.http.get(&format!("/fn/default/{name}/"));
+        assert_eq!((reply.status, reply.json()), (200, json!({ "message": "Hello, world" })));
+
+        let again = Cli::run(&mut hanshu(&["init", path, "--runtime", runtime]));
+        assert_eq!(again.code, 2, "{again:?}");
+        assert!(again.err.contains("overwritten"), "{again:?}");
+    }
+}
