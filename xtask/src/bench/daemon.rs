@@ -1,0 +1,130 @@
+//! `hanshu serve`, and the part of its REST API that a bench needs.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use super::child::Running;
+use super::http::{Answer, Connection, request};
+use super::language::Language;
+use crate::shell;
+
+/// A running daemon; dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    running: Running,
+    pub(crate) address: SocketAddr,
+    /// When its process was started.
+    pub(crate) started: Instant,
+}
+
+impl Daemon {
+    /// Starts `hanshu` on a free port of 127.0.0.1, with its data in `data`, and returns once it listens.
+    pub(crate) fn start(hanshu: &Path, data: &Path) -> Result<Self> {
+        let log = File::options().create(true).append(true).open(data.with_extension("log"))?;
+        let mut command = shell::command(hanshu);
+        command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data"]).arg(data).stderr(log);
+        let started = Instant::now();
+        let (running, line) = Running::start_server(&mut command)
+            .with_context(|| format!("see {}", data.with_extension("log").display()))?;
+        Ok(Self { running, address: address_in(&line)?, started })
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.id()
+    }
+
+    /// Ends it in good order.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.running.stop()
+    }
+
+    /// A connection to its REST API.
+    pub(crate) fn api(&self) -> Result<Api> {
+        Ok(Api { connection: Connection::open(self.address)? })
+    }
+}
+
+/// The address in `listening on http://ADDR:PORT`.
+fn address_in(line: &str) -> Result<SocketAddr> {
+    line.strip_prefix("listening on http://")
+        .and_then(|address| address.parse().ok())
+        .with_context(|| format!("expected \"listening on http://ADDR:PORT\", got {line:?}"))
+}
+
+/// The path of a function's URL in the namespace `default`.
+pub(crate) fn url(name: &str) -> String {
+    format!("/fn/default/{name}/")
+}
+
+/// A client of the REST API.
+#[derive(Debug)]
+pub(crate) struct Api {
+    connection: Connection,
+}
+
+impl Api {
+    /// The version of the runtime that the daemon found for `language`.
+    pub(crate) fn runtime_version(&mut self, language: &Language) -> Result<String> {
+        let health = self.json("GET", "/v1/health", "", b"")?;
+        let runtimes = health["runtimes"].as_array().context("health names no runtimes")?;
+        let text =
+            |runtime: &Value, key: &str| runtime[key].as_str().unwrap_or_default().to_owned();
+        let found = runtimes.iter().find(|r| text(r, "name").starts_with(language.name));
+        let found = found.with_context(|| format!("the daemon has no {}", language.name))?;
+        Ok(text(found, "version"))
+    }
+
+    /// Uploads the hello of `language` with `mark` in it and makes it the code of the function `name`.
+    pub(crate) fn deploy(&mut self, name: &str, language: &Language, mark: &str) -> Result<()> {
+        let source = language.hello(mark);
+        let path = format!("/v1/namespaces/default/packages?filename={}", language.file);
+        let headers = "Content-Type: application/octet-stream\r\n";
+        let package = self.json("POST", &path, headers, source.as_bytes())?;
+        let digest = package["digest"].as_str().context("the upload has no digest")?;
+        let body = json!({
+            "config": { "runtime": language.runtime, "handler": language.handler },
+            "code": digest,
+        });
+        let path = format!("/v1/namespaces/default/functions/{name}");
+        let headers = "Content-Type: application/json\r\n";
+        self.json("PUT", &path, headers, body.to_string().as_bytes())?;
+        Ok(())
+    }
+
+    /// Calls a function's URL; its body has to be the hello.
+    pub(crate) fn hello(&mut self, name: &str, headers: &str) -> Result<Answer> {
+        let answer = self.connection.call(&request("GET", &url(name), headers, b""))?;
+        if answer.status != 200 || answer.body != b"Hello world" {
+            bail!("{name} answered {}: {}", answer.status, answer.text());
+        }
+        Ok(answer)
+    }
+
+    fn json(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Result<Value> {
+        let answer = self.connection.call(&request(method, path, headers, body))?;
+        if !(200..300).contains(&answer.status) {
+            bail!("{method} {path} answered {}: {}", answer.status, answer.text());
+        }
+        serde_json::from_slice(&answer.body).with_context(|| format!("{method} {path}: no JSON"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_names_the_address() {
+        let address = address_in("listening on http://127.0.0.1:9000").unwrap();
+        assert_eq!(address.port(), 9000);
+        for bad in ["", "listening on 127.0.0.1:9000", "listening on http://localhost:9000"] {
+            assert!(address_in(bad).unwrap_err().to_string().contains("expected"), "{bad}");
+        }
+    }
+}

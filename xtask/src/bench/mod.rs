@@ -1,0 +1,170 @@
+//! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
+//!
+//! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`idle`] (a daemon with nothing to do). They share
+//! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] (the
+//! client, over [`http`]), [`stats`] and [`report`].
+//!
+//! Absolute figures are the machine's; what is promised are mostly ratios, taken round by round from interleaved rounds.
+
+mod bare;
+mod child;
+mod cold;
+mod daemon;
+mod frames;
+mod http;
+mod idle;
+mod invoke;
+mod language;
+mod load;
+mod report;
+mod stats;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::say::say;
+use crate::shell;
+use report::Verdict;
+
+/// What to measure, and for how long.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// What to measure; all of them by default
+    names: Vec<Name>,
+    /// Fail if a promised bound is not met
+    #[arg(long)]
+    strict: bool,
+    /// Rounds of load, each with a turn for subject and baseline
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of one turn
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// First calls, or starts of the daemon, that are timed
+    #[arg(long, default_value_t = 30)]
+    samples: usize,
+    /// Functions that the idle daemon holds
+    #[arg(long, default_value_t = 1000)]
+    functions: usize,
+    /// The program to measure; by default a release build of this checkout
+    #[arg(long, value_name = "PATH")]
+    hanshu: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Name {
+    /// Warm calls through a function's URL
+    Invoke,
+    /// First calls of a new version
+    Cold,
+    /// Memory and start of a daemon that holds many functions
+    Idle,
+}
+
+/// What each bench is given.
+#[derive(Debug)]
+struct Setup {
+    hanshu: PathBuf,
+    /// For data folders and code; on the disk of the checkout, as memory would flatter.
+    scratch: tempfile::TempDir,
+    /// Descriptor 3, before anything else can take it.
+    slot: bare::Slot,
+    options: Options,
+}
+
+impl Setup {
+    fn new(options: Options) -> Result<Self> {
+        let seconds = options.seconds;
+        if options.rounds == 0 || options.samples == 0 || options.functions == 0 || seconds <= 0.0 {
+            bail!("expected rounds, seconds, samples and functions above 0");
+        }
+        let slot = bare::Slot::reserve()?;
+        let hanshu = match &options.hanshu {
+            Some(path) => path.clone(),
+            None => {
+                shell::run(&mut shell::cargo("build --release --bin hanshu"))?;
+                shell::root().join("target/release/hanshu")
+            }
+        };
+        let target = shell::root().join("target");
+        let scratch = tempfile::tempdir_in(target).context("cannot make a folder for data")?;
+        Ok(Self { hanshu, scratch, slot, options })
+    }
+
+    /// An empty folder of its own.
+    fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.scratch.path().join(name);
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// How long one turn of load lasts.
+    fn turn(&self) -> Duration {
+        Duration::from_secs_f64(self.options.seconds)
+    }
+}
+
+/// Runs the named benches and prints their figures.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let names = match &*options.names {
+        [] => &[Name::Invoke, Name::Cold, Name::Idle],
+        names => names,
+    };
+    let mut setup = Setup::new(options.clone())?;
+    let mut verdicts = Vec::new();
+    for name in names {
+        say!("");
+        verdicts.extend(match name {
+            Name::Invoke => invoke::run(&mut setup)?,
+            Name::Cold => cold::run(&mut setup)?,
+            Name::Idle => idle::run(&mut setup)?,
+        });
+    }
+    conclude(&verdicts, options.strict)
+}
+
+/// Runs all benches with few, short rounds; a bound that is not met fails.
+pub(crate) fn run_short() -> Result<()> {
+    run(&Options {
+        names: Vec::new(),
+        strict: true,
+        rounds: 3,
+        seconds: 1.0,
+        samples: 10,
+        functions: 1000,
+        hanshu: None,
+    })
+}
+
+fn conclude(verdicts: &[Verdict], strict: bool) -> Result<()> {
+    say!("");
+    for verdict in verdicts {
+        say!("{}", verdict.line());
+    }
+    let missed = verdicts.iter().filter(|v| !v.met()).count();
+    if strict && missed > 0 {
+        bail!("{missed} of {} bounds are not met", verdicts.len());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::report::Bound;
+    use super::stats::Spread;
+    use super::*;
+
+    #[test]
+    fn only_strict_runs_fail_on_a_missed_bound() {
+        let measured = Spread { median: 2.0, low: 2.0, high: 2.0 };
+        let verdict = |bound| Verdict { name: "x".into(), measured, unit: "×", bound };
+        let missed = [verdict(Bound::AtMost(1.0)), verdict(Bound::AtMost(3.0))];
+        conclude(&missed, false).unwrap();
+        let error = conclude(&missed, true).unwrap_err();
+        assert_eq!(error.to_string(), "1 of 2 bounds are not met");
+        conclude(&[verdict(Bound::AtLeast(1.0))], true).unwrap();
+    }
+}
