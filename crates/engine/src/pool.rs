@@ -11,12 +11,16 @@ use model::clock::Clock;
 use model::error::Error;
 use model::function::Version;
 use model::invocation::Failure;
+use model::limits;
 use model::ports::{Image, Instance, Sandbox, StartFailed};
 use model::tasks::Tasks;
 use tokio::sync::{OnceCell, oneshot};
 
 use crate::admit::{Admission, Denied, Permit, Quota};
 use crate::meter::Meter;
+
+/// How long the start of an instance may take at most: the limit on loading the code, and a margin for the sandbox.
+const START_GRACE: Duration = Duration::from_millis(limits::INIT_TIMEOUT_MS as u64 + 5_000);
 
 /// What all pools share.
 #[derive(Debug)]
@@ -123,7 +127,8 @@ impl Pool {
         pool
     }
 
-    /// An instance for one call, at `deadline` at the latest.
+    /// An instance for one call. Waits until `deadline` at the latest, longer only for a start that is under way: a start has
+    /// its own time limit, and throwing it away would only make the next call wait for another.
     pub(crate) async fn acquire(self: &Arc<Self>, deadline: Instant) -> Grant {
         let mut granted = {
             let mut state = self.lock();
@@ -133,27 +138,37 @@ impl Pool {
             if self.function.limit() == 0 {
                 return Err(Refused::Error(self.throttled("max_instances of the function is 0")));
             }
-            if state.waiters.len() >= self.deps.waiters_max {
-                let message = format!("{} calls wait for an instance already", state.waiters.len());
-                return Err(Refused::Error(self.throttled(&message)));
-            }
             let (grant, granted) = oneshot::channel();
             state.waiters.push_back(grant);
             granted
         };
         self.grow();
-        tokio::select! {
-            biased;
-            grant = &mut granted => return grant.unwrap_or_else(|_| Err(Refused::Error(stopping()))),
-            () = self.deps.clock.sleep_until(deadline) => {}
+        if let Some(waiting) = self.overrun() {
+            if let Some(grant) = withdraw(&mut granted) {
+                return grant;
+            }
+            return Err(Refused::Error(self.throttled(&format!("{waiting} calls wait already"))));
         }
-        granted.close();
-        match granted.try_recv() {
-            Ok(grant) => grant,
-            Err(_) => {
-                Err(Refused::Error(self.throttled("no instance became free while the call waited")))
+        for deadline in [deadline, deadline + START_GRACE] {
+            tokio::select! {
+                biased;
+                grant = &mut granted => return grant.unwrap_or_else(|_| Err(Refused::Error(stopping()))),
+                () = self.deps.clock.sleep_until(deadline) => {}
+            }
+            if self.lock().starting == 0 {
+                break;
             }
         }
+        withdraw(&mut granted).unwrap_or_else(|| {
+            Err(Refused::Error(self.throttled("none became free while the call waited")))
+        })
+    }
+
+    /// How many calls wait that no start is under way for, if they are more than may.
+    fn overrun(&self) -> Option<usize> {
+        let state = self.lock();
+        let waiting = state.waiters.len().saturating_sub(state.starting);
+        (waiting > self.deps.waiters_max).then(|| waiting - 1)
     }
 
     fn throttled(&self, why: &str) -> Error {
@@ -352,6 +367,12 @@ impl State {
         }
         None
     }
+}
+
+/// Takes a call out of the line; the grant that came at the last moment is its own all the same.
+fn withdraw(granted: &mut oneshot::Receiver<Grant>) -> Option<Grant> {
+    granted.close();
+    granted.try_recv().ok()
 }
 
 fn stopping() -> Error {

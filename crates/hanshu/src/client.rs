@@ -213,7 +213,8 @@ impl Answer {
             return CliError::new(format!("the daemon answered {}: {}", self.status, text.trim()))
                 .hint("is it a Hanshu daemon that listens there? see --url");
         };
-        let fallback = match error.code.as_str() {
+        // What to do at a terminal differs from what to do over HTTP.
+        let ours = match error.code.as_str() {
             "unauthenticated" => Some(
                 "pass the key by --key or HANSHU_KEY; the daemon printed its root key at its first start"
                     .to_owned(),
@@ -223,7 +224,7 @@ impl Answer {
                 .map(|id| format!("look for {id} in the daemon's log")),
             _ => None,
         };
-        CliError::new(error.message).code(error.code).hint_or(error.hint.or(fallback))
+        CliError::new(error.message).code(error.code).hint_or(ours.or(error.hint))
     }
 }
 

@@ -134,6 +134,22 @@ fn cause(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
+/// Reads JSON; the error names the field at fault.
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    let bad = |what: String| {
+        let message = format!("the body is not the JSON that was expected: {what}");
+        Error::caller(Code::InvalidBody, message)
+    };
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| match e.path() {
+        path if path.iter().len() == 0 => bad(e.inner().to_string()),
+        path => bad(format!("{path}: {}", e.inner())),
+    })?;
+    // Something may follow the value.
+    reader.end().map_err(|e| bad(e.to_string()))?;
+    Ok(value)
+}
+
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     type Rejection = Refusal;
 
@@ -141,13 +157,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
         let (parts, body) = request.into_parts();
         let timeout = app.config.body_timeout;
         let body = body::collect(&parts.headers, body, Limit::CONTROL, timeout, &app.tasks).await?;
-        let value = serde_json::from_slice(&body).map_err(|e| {
-            Error::caller(
-                Code::InvalidBody,
-                format!("the body is not the JSON that was expected: {e}"),
-            )
-        })?;
-        Ok(Self(value))
+        Ok(Self(read_json(&body)?))
     }
 }
 

@@ -87,15 +87,31 @@ async fn over_the_limit_calls_wait_in_order_and_are_throttled_in_the_end() {
 async fn the_line_of_waiting_calls_is_bounded() {
     let world = World::new(EngineConfig { waiters_per_version: 2, ..config() }).await;
     world.deploy_with("f", "sleep:50", |f| f.settings.max_instances = Some(1)).await;
-    let engine = &world.engine;
-    let (a, b, c) = tokio::join!(
-        engine.invoke(call("f", "")),
-        engine.invoke(call("f", "")),
-        engine.invoke(call("f", ""))
-    );
+    // One has the start, two wait, the fourth is one too many.
+    let (a, b, c, d) =
+        tokio::join!(world.invoke("f"), world.invoke("f"), world.invoke("f"), world.invoke("f"));
+    for served in [a, b, c] {
+        served.unwrap();
+    }
+    assert_eq!(d.unwrap_err().code(), Code::Throttled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_of_no_length_still_starts_instances() {
+    let world = World::new(EngineConfig { waiters_per_version: 0, ..config() }).await;
+    world.deploy_with("f", "sleep:50", |f| f.settings.max_instances = Some(1)).await;
+    let (a, b) = tokio::join!(world.invoke("f"), world.invoke("f"));
     a.unwrap();
-    b.unwrap();
-    assert_eq!(c.unwrap_err().code(), Code::Throttled);
+    assert_eq!(b.unwrap_err().code(), Code::Throttled);
+    world.invoke("f").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_takes_longer_than_the_wait_is_waited_for() {
+    let config = EngineConfig { queue_wait: Duration::from_millis(100), ..config() };
+    let world = World::with_start(config, 9_000).await;
+    world.deploy("f", "echo").await;
+    world.invoke("f").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_does_not_shrink_is_stored_as_it_is() {
-        let random = Digest::of(b"random").as_bytes().repeat(1);
+        let random = Digest::of(b"random").as_bytes().to_vec();
         let (len, back) = round_trip(&random);
         assert_eq!((len, &*back), (HEADER + random.len(), &*random));
         assert_eq!(round_trip(b"").0, HEADER);

@@ -1,0 +1,48 @@
+//! Every port passes its suite.
+
+use std::sync::Arc;
+
+use model::clock::SystemClock;
+use model::suites;
+
+use crate::support::Embedded;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn meta() {
+    suites::meta::run(async || Embedded::make(|s| Arc::clone(&s.meta)).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs() {
+    suites::blobs::run(async || Embedded::make(|s| Arc::clone(&s.blobs)).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queue() {
+    suites::queue::run(async || Embedded::make(|s| Arc::clone(&s.queue)).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bus() {
+    suites::bus::run(async || Embedded::make(|s| Arc::clone(&s.bus)).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lease() {
+    suites::lease::run(async || Embedded::make(|s| Arc::clone(&s.lease)).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs() {
+    suites::logs::run(async || Embedded::make(|s| Arc::clone(&s.logs)).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage() {
+    suites::usage::run(async || Embedded::make(|s| Arc::clone(&s.usage)).await).await;
+}
+
+#[tokio::test]
+async fn clock() {
+    suites::clock::run(&SystemClock).await;
+}

@@ -1,0 +1,133 @@
+//! A folder of every format, kept as it was written: today's daemon opens it and finds everything.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::clock::UnixMillis;
+use model::ids::{Digest, Qualifier, RequestId};
+use model::ports::{Enqueued, Expect, LogQuery, NewMessage, UsageDelta, UsageQuery, UsageSums};
+use store::{FORMAT_VERSION, Store};
+
+use crate::support::{key, line, open_at};
+
+/// 2026-01-01T00:00:00Z.
+const START: UnixMillis = UnixMillis(1_767_225_600_000);
+const LONG: Duration = Duration::from_secs(3600);
+
+fn folder(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/format-{version}"))
+}
+
+fn id(n: u8) -> RequestId {
+    RequestId::from_bytes([n; 16])
+}
+
+fn package() -> Bytes {
+    Bytes::from(b"exports.handler = async () => 'hello';\n".repeat(20))
+}
+
+fn log_line(text: &str) -> model::ports::LogLine {
+    model::ports::LogLine { time: START, request: Some(id(1)), ..line("hello", text) }
+}
+
+/// Enough for a block of its own.
+fn block_of_lines() -> Vec<model::ports::LogLine> {
+    (0..2000).map(|n| log_line(&format!("line {n} {}", "of the block ".repeat(10)))).collect()
+}
+
+async fn fill(store: &Store) {
+    store.meta.put_if("function/default/hello", Expect::Absent, "{}".into()).await.unwrap();
+    let gone = store.meta.put_if("function/default/gone", Expect::Absent, "{}".into()).await;
+    store.meta.delete_if("function/default/gone", gone.unwrap()).await.unwrap();
+    store.blobs.put(package()).await.unwrap();
+    store.blobs.put(Bytes::from_static(b"raw")).await.unwrap();
+    let message =
+        |n| NewMessage { id: id(n), partition: 3, run_at: START, payload: "event".into() };
+    store.queue.enqueue(vec![message(1), message(2)]).await.unwrap();
+    let leased = store.queue.lease(1, LONG, LONG).await.unwrap().remove(0);
+    store.queue.dead(leased.id, leased.token, "no use").await.unwrap();
+    store.lease.acquire("timers", LONG).await.unwrap();
+    let sums = UsageSums { requests: 7, ..UsageSums::default() };
+    let (function, version) = (key("hello"), Qualifier::Version(1));
+    store.usage.add(vec![UsageDelta { function, version, time: START, sums }]).await.unwrap();
+    store.logs.append(vec![line("deleted", "x")]);
+    store.logs.delete(&key("deleted")).await.unwrap();
+    store.logs.append(block_of_lines());
+    store.logs.flush().await.unwrap();
+    store.logs.append(vec![log_line("in the journal")]);
+}
+
+async fn check(store: &Store) {
+    let functions = store.meta.list("function/", None, 10).await.unwrap();
+    assert_eq!(functions.len(), 1);
+    assert_eq!((functions[0].key.as_str(), functions[0].revision), ("function/default/hello", 1));
+    assert_eq!(store.meta.revision().await.unwrap(), 3);
+    let mut watch = store.meta.watch("", 1).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().unwrap().value, None, "the deletion is known");
+
+    for bytes in [package(), Bytes::from_static(b"raw")] {
+        assert_eq!(store.blobs.get(&Digest::of(&bytes)).await.unwrap(), Some(bytes));
+    }
+
+    let dead = store.queue.dead_messages(None, 10).await.unwrap();
+    assert_eq!((dead.len(), dead[0].id, dead[0].reason.as_str()), (1, id(1), "no use"));
+    let again = NewMessage { id: id(2), partition: 3, run_at: START, payload: "event".into() };
+    assert_eq!(store.queue.enqueue(vec![again]).await.unwrap(), [Enqueued::Duplicate]);
+    let leased = store.queue.lease(10, LONG, LONG).await.unwrap();
+    assert_eq!((leased.len(), leased[0].id, &*leased[0].payload), (1, id(2), &b"event"[..]));
+
+    let fence = store.lease.acquire("timers", LONG).await.unwrap().unwrap();
+    assert_eq!(fence.0, 2);
+
+    let query = UsageQuery { function: key("hello"), since: START, until: START.after(LONG) };
+    let usage = store.usage.query(query).await.unwrap();
+    assert_eq!((usage.len(), usage[0].sums.requests), (1, 7));
+
+    let mut lines = block_of_lines();
+    lines.push(log_line("in the journal"));
+    let found = store.logs.query(LogQuery::newest(key("hello"), 10_000)).await.unwrap();
+    assert!(found == lines, "{} lines", found.len());
+    let deleted = store.logs.query(LogQuery::newest(key("deleted"), 10)).await.unwrap();
+    assert_eq!(deleted, []);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_folder_of_every_format_opens() {
+    for version in 1..=FORMAT_VERSION {
+        let temp = tempfile::tempdir().unwrap();
+        copy(&folder(version), temp.path());
+        let store = open_at(temp.path()).await.unwrap();
+        check(&store).await;
+        store.close().await.unwrap();
+    }
+}
+
+/// For a new format: `cargo test -p store -- --ignored write_the_fixture`.
+#[tokio::test]
+#[ignore = "writes into the source tree"]
+async fn write_the_fixture() {
+    let target = folder(FORMAT_VERSION);
+    if target.exists() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let store = open_at(temp.path()).await.unwrap();
+    fill(&store).await;
+    store.close().await.unwrap();
+    fs::remove_file(temp.path().join("lock")).unwrap();
+    copy(temp.path(), &target);
+}

@@ -1,0 +1,172 @@
+//! A full disk: what does not fit is refused whole, what was acknowledged stays, and once there is room the store goes on.
+//!
+//! The child lives in a mount namespace of its own, so its tiny disk goes away with it.
+
+use std::fs;
+use std::io::Read;
+
+use bytes::Bytes;
+use model::ids::{Digest, RequestId};
+use model::ports::{Enqueued, Expect, LogQuery};
+use model::{Code, Error};
+use rustix::mount::{MountFlags, mount};
+use store::Store;
+
+use crate::support::{child, child_input, key, line, message, noise, open_at};
+
+const DISK: &str = "size=12m,mode=700";
+/// Kept free for the test to remove.
+const BALLAST_BYTES: usize = 3 << 20;
+
+#[test]
+fn a_full_disk_refuses_whole_and_the_store_goes_on() {
+    let mut wrapper = vec!["unshare", "--mount", "--propagation", "private"];
+    if !rustix::process::geteuid().is_root() {
+        // Needs unprivileged user namespaces; without them the child fails and so does this test.
+        wrapper.extend(["--user", "--map-root-user"]);
+    }
+    wrapper.push("--");
+    let mut child = child(&wrapper, "full::lives_on_a_tiny_disk", "inside");
+    let mut output = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    let status = child.wait().unwrap();
+    assert!(status.success() && output.contains("1 passed"), "{status}: {output}");
+}
+
+/// What the store said yes to.
+#[derive(Default)]
+struct Accepted {
+    documents: Vec<String>,
+    messages: Vec<RequestId>,
+    packages: Vec<Bytes>,
+    lines: usize,
+}
+
+/// Which ports have said that the disk is full.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Refused {
+    document: bool,
+    message: bool,
+    package: bool,
+    lines: bool,
+}
+
+fn refused<T>(result: Result<T, Error>) -> bool {
+    match result {
+        Ok(_) => false,
+        Err(e) => {
+            let source = std::error::Error::source(&e).map(ToString::to_string);
+            assert_eq!(e.code(), Code::StorageFull, "{e}: {source:?}");
+            true
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the child of a_full_disk_refuses_whole_and_the_store_goes_on"]
+async fn lives_on_a_tiny_disk() {
+    if child_input().is_none() {
+        return;
+    }
+    let disk = tempfile::tempdir().unwrap();
+    mount(
+        "tmpfs",
+        disk.path(),
+        "tmpfs",
+        MountFlags::empty(),
+        Some(&*std::ffi::CString::new(DISK).unwrap()),
+    )
+    .unwrap();
+    let data = disk.path().join("data");
+    let ballast = disk.path().join("ballast");
+    fs::write(&ballast, vec![7; BALLAST_BYTES]).unwrap();
+
+    let store = open_at(&data).await.unwrap();
+    let mut accepted = Accepted::default();
+    fill(&store, &mut accepted).await;
+    check(&store, &accepted).await;
+    assert_eq!(
+        fs::read_dir(data.join("blobs/temp")).unwrap().count(),
+        0,
+        "unfinished files are left"
+    );
+
+    fs::remove_file(&ballast).unwrap();
+    goes_on(&store, &mut accepted).await;
+    check(&store, &accepted).await;
+    store.close().await.unwrap();
+    let store = open_at(&data).await.unwrap();
+    check(&store, &accepted).await;
+    store.close().await.unwrap();
+}
+
+/// Writes through every port until each has refused for want of room, several times.
+async fn fill(store: &Store, accepted: &mut Accepted) {
+    let mut said = Refused::default();
+    let mut after = 0;
+    for n in 0_u64.. {
+        let document = format!("document/{n}");
+        let put = store.meta.put_if(&document, Expect::Absent, noise(n, 20_000)).await;
+        if refused(put) {
+            said.document = true;
+        } else {
+            accepted.documents.push(document);
+        }
+        // Two at once: all or none.
+        let batch = vec![message(noise(n, 30_000)), message(noise(n, 30_000))];
+        let ids = [batch[0].id, batch[1].id];
+        if refused(store.queue.enqueue(batch).await) {
+            said.message = true;
+        } else {
+            accepted.messages.extend(ids);
+        }
+        let package = noise(1_000_000 + n, 100_000);
+        if refused(store.blobs.put(package.clone()).await) {
+            said.package = true;
+            assert!(!store.blobs.contains(&Digest::of(&package)).await.unwrap());
+        } else {
+            accepted.packages.push(package);
+        }
+        // Past the point where the small things stopped fitting, only the logs may be left.
+        let text: String = noise(n, 20_000).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(store.logs.append(vec![line("f", text)]), 0, "there is room in memory");
+        accepted.lines += 1;
+        said.lines |= refused(store.logs.flush().await);
+        after += usize::from(
+            said == Refused { document: true, message: true, package: true, lines: true },
+        );
+        if after == 5 {
+            return;
+        }
+        assert!(n < 5000, "the disk does not get full: {said:?}");
+    }
+}
+
+async fn check(store: &Store, accepted: &Accepted) {
+    let documents = store.meta.list("document/", None, 10_000).await.unwrap();
+    let mut expected = accepted.documents.clone();
+    expected.sort();
+    assert_eq!(documents.into_iter().map(|e| e.key).collect::<Vec<_>>(), expected);
+    assert_eq!(store.queue.depth().await.unwrap(), accepted.messages.len() as u64);
+    for package in &accepted.packages {
+        assert!(store.blobs.get(&Digest::of(package)).await.unwrap().as_ref() == Some(package));
+    }
+    let lines = store.logs.query(LogQuery::newest(key("f"), 10_000)).await.unwrap();
+    assert_eq!(lines.len(), accepted.lines, "what is not on disk yet is in memory");
+}
+
+/// There is room again: every port takes what it refused before.
+async fn goes_on(store: &Store, accepted: &mut Accepted) {
+    store.meta.put_if("document/new", Expect::Absent, noise(1, 20_000)).await.unwrap();
+    accepted.documents.push("document/new".to_owned());
+    let new = message(noise(1, 30_000));
+    let id = new.id;
+    assert_eq!(store.queue.enqueue(vec![new]).await.unwrap(), [Enqueued::New]);
+    accepted.messages.push(id);
+    let package = noise(9_999_999, 100_000);
+    store.blobs.put(package.clone()).await.unwrap();
+    accepted.packages.push(package);
+    store.logs.flush().await.unwrap();
+    let gone = accepted.packages.swap_remove(0);
+    assert!(store.blobs.delete(&Digest::of(&gone)).await.unwrap());
+}

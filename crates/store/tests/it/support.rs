@@ -1,0 +1,109 @@
+//! What the tests share: a store in a folder that goes away, lines and messages, noise.
+
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::clock::{Clock, SystemClock};
+use model::ids::{FunctionKey, FunctionRef, Qualifier, RequestId};
+use model::ports::{LogLine, LogStream, NewMessage};
+use model::suites::Subject;
+use model::tasks::Tasks;
+use store::{Store, StoreConfig, open};
+use tempfile::TempDir;
+
+pub(crate) async fn open_at(path: &Path) -> model::Result<Store> {
+    open_with(StoreConfig::at(path)).await
+}
+
+pub(crate) async fn open_with(config: StoreConfig) -> model::Result<Store> {
+    open(config, Arc::new(SystemClock), &Tasks::new()).await
+}
+
+/// One port of a store in a folder of its own.
+pub(crate) struct Embedded<P: ?Sized> {
+    folder: TempDir,
+    store: Store,
+    port: fn(&Store) -> Arc<P>,
+}
+
+impl<P: ?Sized + Send + Sync + 'static> Embedded<P> {
+    pub(crate) async fn make(port: fn(&Store) -> Arc<P>) -> Box<dyn Subject<P>> {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_at(folder.path()).await.unwrap();
+        Box::new(Self { folder, store, port })
+    }
+}
+
+#[async_trait]
+impl<P: ?Sized + Send + Sync + 'static> Subject<P> for Embedded<P> {
+    fn port(&self) -> Arc<P> {
+        (self.port)(&self.store)
+    }
+
+    async fn reopen(&mut self) {
+        self.store.close().await.unwrap();
+        self.store = open_at(self.folder.path()).await.unwrap();
+    }
+}
+
+pub(crate) fn key(name: &str) -> FunctionKey {
+    FunctionRef::parse("default", name).unwrap().key
+}
+
+pub(crate) fn line(function: &str, text: impl Into<String>) -> LogLine {
+    LogLine {
+        time: SystemClock.now(),
+        function: key(function),
+        version: Qualifier::Latest,
+        request: None,
+        stream: LogStream::Stdout,
+        text: text.into(),
+    }
+}
+
+pub(crate) fn message(payload: Bytes) -> NewMessage {
+    NewMessage { id: RequestId::generate(), partition: 0, run_at: SystemClock.now(), payload }
+}
+
+/// Bytes that do not compress: hashes of a counter.
+pub(crate) fn noise(seed: u64, bytes: usize) -> Bytes {
+    let mut out = Vec::with_capacity(bytes + 32);
+    for n in 0_u64.. {
+        if out.len() >= bytes {
+            break;
+        }
+        let block = model::ids::Digest::of(&[seed.to_le_bytes(), n.to_le_bytes()].concat());
+        out.extend_from_slice(block.as_bytes());
+    }
+    out.truncate(bytes);
+    out.into()
+}
+
+/// Starts this test binary again to run one ignored test, which gets `input` as its first line.
+#[expect(clippy::disallowed_methods, reason = "a test of what a killed or confined process leaves")]
+pub(crate) fn child(wrapper: &[&str], test: &str, input: &str) -> Child {
+    let this = std::env::current_exe().unwrap();
+    let this = this.to_str().unwrap();
+    let arguments = [this, "--ignored", "--exact", test, "--nocapture", "--test-threads=1"];
+    let all: Vec<&str> = wrapper.iter().copied().chain(arguments).collect();
+    let mut child = Command::new(all[0])
+        .args(&all[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("'{}' cannot be started: {e}", all[0]));
+    writeln!(child.stdin.take().unwrap(), "{input}").unwrap();
+    child
+}
+
+/// In a child: what [`child`] sent; `None` if a person started the test.
+pub(crate) fn child_input() -> Option<String> {
+    let mut input = String::new();
+    std::io::stdin().lock().read_line(&mut input).unwrap();
+    let input = input.trim_end().to_owned();
+    (!input.is_empty()).then_some(input)
+}
