@@ -167,6 +167,8 @@ async fn goes_on(store: &Store, accepted: &mut Accepted) {
     store.blobs.put(package.clone()).await.unwrap();
     accepted.packages.push(package);
     store.logs.flush().await.unwrap();
-    let gone = accepted.packages.swap_remove(0);
-    assert!(store.blobs.delete(&Digest::of(&gone)).await.unwrap());
+    // What was held back has filled the disk again; a start needs some room for itself.
+    for gone in accepted.packages.drain(..10) {
+        assert!(store.blobs.delete(&Digest::of(&gone)).await.unwrap());
+    }
 }
