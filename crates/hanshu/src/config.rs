@@ -87,22 +87,6 @@ pub(crate) struct SandboxSection {
     pub uid_base: u32,
     /// Folders searched for runtimes, separated by colons.
     pub path: String,
-    /// What holds an instance to its memory limit.
-    pub memory_limit: MemoryLimit,
-}
-
-/// What holds an instance to its memory limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum MemoryLimit {
-    /// The best that this host offers.
-    #[default]
-    Auto,
-    /// The unified control group hierarchy.
-    CgroupV2,
-    /// The `memory` hierarchy of version 1.
-    CgroupV1,
-    /// `RLIMIT_AS` and `RLIMIT_DATA`: for hosts that delegate no control group.
-    Rlimit,
 }
 
 /// See the settings `store.*`.
@@ -173,17 +157,10 @@ impl ServerSection {
 
 impl SandboxSection {
     fn from_values(values: &Values, sources: &Sources<'_>) -> Result<Self, ConfigError> {
-        let memory_limit = match values.text(&s::MEMORY_LIMIT)?.as_deref() {
-            Some("cgroup-v2") => MemoryLimit::CgroupV2,
-            Some("cgroup-v1") => MemoryLimit::CgroupV1,
-            Some("rlimit") => MemoryLimit::Rlimit,
-            _ => MemoryLimit::Auto,
-        };
         let path = values.text(&s::RUNTIME_PATH)?;
         Ok(Self {
             uid_base: values.small(&s::UID_BASE)?,
             path: path.unwrap_or_else(|| sources.env.get("PATH").unwrap_or_default().to_owned()),
-            memory_limit,
         })
     }
 }
@@ -215,7 +192,6 @@ mod tests {
         assert_eq!(c.engine.instances_per_function, 20);
         assert_eq!(c.server.grace, Duration::from_secs(30));
         assert_eq!(c.sandbox.path, "/bin");
-        assert_eq!(c.sandbox.memory_limit, MemoryLimit::Auto);
         assert_eq!(c.server.public_url, None);
     }
 

@@ -22,17 +22,26 @@ enum Page {
     ConfigReference,
     /// `docs/reference/cli.md`
     CliReference,
+    /// `docs/reference/openapi.json`
+    Openapi,
 }
 
 impl GenArgs {
     pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
         let page = match self.page {
-            Page::ConfigReference => reference_markdown(),
-            Page::CliReference => cli_markdown(),
+            Page::ConfigReference => reference_markdown().into(),
+            Page::CliReference => cli_markdown().into(),
+            Page::Openapi => openapi_pretty()?.into(),
         };
-        cx.screen.raw(page.as_bytes())?;
+        cx.screen.raw(&page)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The document as the daemon serves it, in lines, so that a change of it can be read.
+fn openapi_pretty() -> anyhow::Result<String> {
+    let document: serde_json::Value = serde_json::from_slice(&server::openapi_json())?;
+    Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 
 fn cli_markdown() -> String {

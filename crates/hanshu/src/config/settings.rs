@@ -238,13 +238,7 @@ pub(crate) static RUNTIME_PATH: Setting = Setting {
     kind: Kind::Text { default: Default::Computed("the daemon's `PATH`") },
     doc: "Folders searched for runtimes (`node`, `python3.11`, …), separated by colons.",
 };
-/// `sandbox.memory_limit`
-pub(crate) static MEMORY_LIMIT: Setting = Setting {
-    key: "sandbox.memory_limit",
-    flag: None,
-    kind: Kind::Choice { options: &["auto", "cgroup-v2", "cgroup-v1", "rlimit"], default: "auto" },
-    doc: "What holds an instance to its memory limit. `auto` takes the first of the others that works on this host.",
-};
+
 /// `store.logs_bytes_max`
 pub(crate) static LOGS_BYTES_MAX: Setting = number(
     "store.logs_bytes_max",
@@ -274,7 +268,6 @@ pub(crate) static ALL: &[&Setting] = &[
     &PUBLIC_URL,
     &UID_BASE,
     &RUNTIME_PATH,
-    &MEMORY_LIMIT,
     &LOGS_BYTES_MAX,
 ];
 
