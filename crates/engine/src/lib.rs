@@ -129,7 +129,7 @@ impl Engine {
         let pool = self.shared.routes.pool(&call.target).await?;
         let shared = Arc::clone(&self.shared);
         let run = async move { attempt::attempt(&shared, pool, call, 1, accepted).await };
-        self.shared.tasks.spawn("attempt", run).await.map_err(Error::internal)?
+        self.shared.tasks.run_to_end("attempt", run).await
     }
 
     /// Accepts an asynchronous call: durable when this returns.
@@ -183,7 +183,7 @@ impl Engine {
     }
 
     fn refuse_when_stopping(&self) -> Result<()> {
-        if self.shared.tasks.cancelled().is_cancelled() {
+        if self.shared.tasks.is_ending() {
             return Err(Error::platform(Code::Unavailable, "the daemon is stopping")
                 .retry_after(Duration::from_secs(1)));
         }

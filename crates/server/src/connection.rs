@@ -4,10 +4,12 @@
 //! the server shall stop, connections end after the request they are at; whatever is left after the grace is cut off.
 
 use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -42,8 +44,15 @@ const ABORT_TIME: Duration = Duration::from_secs(1);
 struct Shared {
     app: Arc<App>,
     router: Router,
-    drain: CancellationToken,
+    drain: Drain,
     abort: CancellationToken,
+}
+
+/// Whether connections shall end after the request they are at.
+#[derive(Clone)]
+struct Drain {
+    tasks: Tasks,
+    token: CancellationToken,
 }
 
 /// Serves until `shutdown`, then drains.
@@ -52,7 +61,7 @@ pub(crate) async fn serve(app: &Arc<App>, listener: TcpListener, shutdown: Cance
     let shared = Shared {
         app: app.clone(),
         router: routes::router(app),
-        drain: connections.cancelled(),
+        drain: Drain { tasks: connections.clone(), token: connections.cancelled() },
         abort: CancellationToken::new(),
     };
     let permits = Arc::new(Semaphore::new(app.config.connections_max));
@@ -122,9 +131,19 @@ async fn serve_one(
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = drain.cancelled() => {
+    let mut drained = pin!(drain.token.cancelled());
+    let mut listening = false;
+    let ended = poll_fn(|cx| {
+        // Asking the token takes a lock that all connections share: once to leave the waker there, and again when it has fired.
+        if (!listening || drain.tasks.is_ending()) && drained.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        listening = true;
+        connection.as_mut().poll(cx).map(Some)
+    });
+    let ended = match ended.await {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,
