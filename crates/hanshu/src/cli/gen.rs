@@ -29,11 +29,11 @@ enum Page {
 impl GenArgs {
     pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
         let page = match self.page {
-            Page::ConfigReference => reference_markdown().into(),
-            Page::CliReference => cli_markdown().into(),
-            Page::Openapi => openapi_pretty()?.into(),
+            Page::ConfigReference => reference_markdown(),
+            Page::CliReference => cli_markdown(),
+            Page::Openapi => openapi_pretty()?,
         };
-        cx.screen.raw(&page)?;
+        cx.screen.raw(page.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }
