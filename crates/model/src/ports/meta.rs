@@ -59,6 +59,7 @@ pub trait Meta: Send + Sync + std::fmt::Debug {
 
     /// All changes under `prefix` after `revision`, in order, at least once. A key that changed several times before it is read
     /// may be reported with its last change only. `revision` 0 reports what there is, then what changes.
+    /// A store may forget old deletions: the watch, or its `next`, then fails with `conflict`, and its owner watches again from 0.
     async fn watch(&self, prefix: &str, revision: Revision) -> Result<Box<dyn Watch>>;
 
     /// The revision of the newest change: a watch that has reported it, or a later one, is up to date.

@@ -120,13 +120,14 @@ impl Meta for MemoryMeta {
     }
 
     async fn watch(&self, prefix: &str, revision: Revision) -> Result<Box<dyn Watch>> {
-        let mark = Some(lock(&self.inner).revision);
+        let now = lock(&self.inner).revision;
         Ok(Box::new(MemoryWatch {
             inner: Arc::clone(&self.inner),
             changed: self.changed.subscribe(),
             prefix: prefix.to_owned(),
             seen: revision,
-            mark,
+            gone: if revision == 0 { now } else { 0 },
+            mark: Some(now),
         }))
     }
 
@@ -141,6 +142,8 @@ struct MemoryWatch {
     changed: watch::Receiver<Revision>,
     prefix: String,
     seen: Revision,
+    /// Deletions up to here are no news: they were before a watch that began at 0.
+    gone: Revision,
     /// Until the initial state has been reported: where it ends.
     mark: Option<Revision>,
 }
@@ -148,10 +151,7 @@ struct MemoryWatch {
 impl MemoryWatch {
     fn ready(&self) -> Option<Change> {
         let inner = lock(&self.inner);
-        // A deletion from before the watch began is no news to it.
-        let news = |r: Revision, v: &Option<Bytes>| {
-            r > self.seen && (self.seen > 0 || v.is_some() || self.mark.is_none())
-        };
+        let news = |r: Revision, v: &Option<Bytes>| r > self.seen && (v.is_some() || r > self.gone);
         let next =
             inner.documents.iter().filter(|(k, (r, v))| k.starts_with(&self.prefix) && news(*r, v));
         let (key, (revision, value)) = next.min_by_key(|(_, (r, _))| *r)?;
@@ -251,6 +251,12 @@ impl MemoryQueue {
 #[async_trait]
 impl Queue for MemoryQueue {
     async fn enqueue(&self, messages: Vec<NewMessage>) -> Result<Vec<Enqueued>> {
+        if messages.iter().any(|m| m.partition >= limits::QUEUE_PARTITIONS) {
+            return Err(Error::caller(Code::InvalidParameter, "no such partition"));
+        }
+        if messages.iter().any(|m| m.payload.len() > limits::ASYNC_PAYLOAD_BYTES + 64 * 1024) {
+            return Err(Error::caller(Code::PayloadTooLarge, "the message is too large"));
+        }
         let now = self.clock.now();
         let mut inner = lock(&self.inner);
         inner.seen.retain(|_, at| at.until(now) <= crate::ports::DEDUPE_WINDOW);

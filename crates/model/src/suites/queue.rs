@@ -86,7 +86,6 @@ async fn a_message_is_leased_and_settled(queue: &dyn Queue) {
     let new = message("hello");
     enqueue(queue, new.clone()).await;
     assert_eq!(queue.depth().await.unwrap(), 1);
-    assert!(queue.lease(0, LONG, LONG).await.unwrap().is_empty(), "nothing was asked for");
 
     let leased = lease_one(queue, LONG).await;
     assert_eq!((leased.id, leased.deliveries, &*leased.payload), (new.id, 1, &b"hello"[..]));

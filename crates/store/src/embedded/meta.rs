@@ -325,7 +325,8 @@ fn page(
         )));
     }
     let mut statement = conn.prepare_cached(
-        "SELECT key, revision, value FROM document
+        // By revision, not by key: a page must not sort all there is.
+        "SELECT key, revision, value FROM document INDEXED BY document_revision
          WHERE revision > :place AND key >= :start AND key < :end
          ORDER BY revision",
     )?;
@@ -346,4 +347,66 @@ fn page(
         }
     }
     Ok((changes, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use model::clock::SystemClock;
+
+    use super::*;
+    use crate::format::Folder;
+
+    /// Ten keys were made and deleted again, and one is left; the older half of more than eight deletions is forgotten.
+    async fn after_forgetting() -> (tempfile::TempDir, EmbeddedMeta) {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        let meta = EmbeddedMeta::new(Arc::new(Db::open(&folder, Arc::new(SystemClock)).unwrap()));
+        meta.put_if("kept", Expect::Absent, Bytes::new()).await.unwrap();
+        for n in 0..10 {
+            let key = format!("gone/{n}");
+            let revision = meta.put_if(&key, Expect::Absent, Bytes::new()).await.unwrap();
+            meta.delete_if(&key, revision).await.unwrap();
+        }
+        meta.forget_deletions_over(10).await.unwrap();
+        assert_eq!(drain(&meta, 1).await.unwrap().len(), 10, "ten are not too many");
+        meta.forget_deletions_over(8).await.unwrap();
+        (temp, meta)
+    }
+
+    async fn drain(meta: &EmbeddedMeta, from: Revision) -> Result<Vec<Change>> {
+        let mut watch = meta.watch("", from).await?;
+        let mut changes = Vec::new();
+        while let Some(change) = watch.next().await? {
+            changes.push(change);
+        }
+        Ok(changes)
+    }
+
+    #[tokio::test]
+    async fn a_watch_older_than_the_known_deletions_is_told() {
+        let (_temp, meta) = after_forgetting().await;
+        for from in [1, 12] {
+            assert_eq!(drain(&meta, from).await.unwrap_err().code(), Code::Conflict, "from {from}");
+        }
+        assert_eq!(drain(&meta, 13).await.unwrap().len(), 4);
+        assert_eq!(
+            drain(&meta, 0).await.unwrap().len(),
+            1,
+            "from the start there is only what is left"
+        );
+    }
+
+    #[tokio::test]
+    async fn revisions_go_on_after_everything_was_forgotten() {
+        let (temp, meta) = after_forgetting().await;
+        let kept = meta.get("kept").await.unwrap().unwrap();
+        meta.delete_if("kept", kept.revision).await.unwrap();
+        meta.forget_deletions_over(0).await.unwrap();
+        let last = meta.revision().await.unwrap();
+        meta.db.close().await.unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        let meta = EmbeddedMeta::new(Arc::new(Db::open(&folder, Arc::new(SystemClock)).unwrap()));
+        assert_eq!(meta.revision().await.unwrap(), last);
+        assert!(meta.put_if("new", Expect::Absent, Bytes::new()).await.unwrap() > last);
+    }
 }

@@ -376,3 +376,130 @@ fn set_number(tx: &Tx<'_>, name: &str, value: u64) -> Result<(), Failure> {
         .execute((name, int(value)))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Instant;
+
+    use model::clock::SystemClock;
+
+    use super::*;
+    use crate::format::Folder;
+
+    /// The host's clock, but for what the wall says.
+    #[derive(Debug, Default)]
+    struct Wall(AtomicU64);
+
+    #[async_trait]
+    impl Clock for Wall {
+        fn now(&self) -> UnixMillis {
+            UnixMillis(self.0.load(Ordering::SeqCst))
+        }
+        fn instant(&self) -> Instant {
+            SystemClock.instant()
+        }
+        async fn sleep_until(&self, deadline: Instant) {
+            SystemClock.sleep_until(deadline).await;
+        }
+    }
+
+    const WINDOW_MS: u64 = 600_000;
+    const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
+
+    struct Bench {
+        _temp: tempfile::TempDir,
+        wall: Arc<Wall>,
+        queue: EmbeddedQueue,
+    }
+
+    async fn bench() -> Bench {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        let wall = Arc::new(Wall(AtomicU64::new(1_767_225_600_000)));
+        let clock: Arc<dyn Clock> = Arc::clone(&wall) as _;
+        let db = Arc::new(Db::open(&folder, Arc::clone(&clock)).unwrap());
+        let queue = EmbeddedQueue::new(db, clock);
+        queue.purge().await.unwrap();
+        Bench { _temp: temp, wall, queue }
+    }
+
+    impl Bench {
+        async fn advance(&self, ms: u64) {
+            self.wall.0.fetch_add(ms, Ordering::SeqCst);
+            self.queue.purge().await.unwrap();
+        }
+
+        fn message(&self) -> NewMessage {
+            let (run_at, payload) = (self.wall.now(), Bytes::new());
+            NewMessage { id: RequestId::generate(), partition: 0, run_at, payload }
+        }
+
+        async fn is_known(&self, m: &NewMessage) -> bool {
+            self.queue.enqueue(vec![m.clone()]).await.unwrap() == [Enqueued::Duplicate]
+        }
+
+        async fn lease(&self) -> Leased {
+            self.queue.lease(1, LONG, Duration::ZERO).await.unwrap().remove(0)
+        }
+    }
+
+    #[tokio::test]
+    async fn settled_ids_are_known_for_the_window_and_forgotten_after_two() {
+        let bench = bench().await;
+        // Settled early and late in a generation: the shortest and the longest memory.
+        for offset in [0, WINDOW_MS - 1] {
+            bench.advance(offset).await;
+            let m = bench.message();
+            assert!(!bench.is_known(&m).await);
+            let leased = bench.lease().await;
+            bench.queue.ack(m.id, leased.token).await.unwrap();
+            for _ in 0..10 {
+                assert!(bench.is_known(&m).await);
+                bench.advance(WINDOW_MS / 10).await;
+            }
+            bench.advance(WINDOW_MS).await;
+            bench.advance(WINDOW_MS).await;
+            assert!(!bench.is_known(&m).await, "remembered for ever");
+            let leased = bench.lease().await;
+            bench.queue.ack(m.id, leased.token).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_waits_is_its_own_reminder() {
+        let bench = bench().await;
+        let m = bench.message();
+        assert!(!bench.is_known(&m).await);
+        bench.advance(WINDOW_MS * 5).await;
+        assert!(bench.is_known(&m).await);
+        assert_eq!(bench.queue.depth().await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn dead_messages_go_after_their_retention() {
+        let bench = bench().await;
+        let m = bench.message();
+        assert!(!bench.is_known(&m).await);
+        let leased = bench.lease().await;
+        bench.queue.dead(m.id, leased.token, "no").await.unwrap();
+        let days = |n: u64| n * 24 * 3600 * 1000;
+        bench.advance(days(14)).await;
+        assert_eq!(bench.queue.dead_messages(None, 10).await.unwrap().len(), 1);
+        bench.advance(days(1)).await;
+        assert_eq!(bench.queue.dead_messages(None, 10).await.unwrap().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_goes_back_forgets_nothing_early() {
+        let bench = bench().await;
+        let m = bench.message();
+        assert!(!bench.is_known(&m).await);
+        let leased = bench.lease().await;
+        bench.queue.ack(m.id, leased.token).await.unwrap();
+        bench.wall.0.fetch_sub(WINDOW_MS * 10, Ordering::SeqCst);
+        bench.queue.purge().await.unwrap();
+        bench.advance(WINDOW_MS - 1).await;
+        assert!(bench.is_known(&m).await);
+    }
+}

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use model::clock::SystemClock;
+use model::ports::{Meta, Queue, Usage};
 use model::suites;
+use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage};
 
-use crate::support::Embedded;
+use crate::support::{Embedded, InMemory};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn meta() {
@@ -45,4 +47,14 @@ async fn usage() {
 #[tokio::test]
 async fn clock() {
     suites::clock::run(&SystemClock).await;
+}
+
+/// The stand-ins that other crates test with promise the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn stand_ins() {
+    suites::meta::run(async || InMemory::<dyn Meta>::make(Arc::new(MemoryMeta::default()))).await;
+    suites::usage::run(async || InMemory::<dyn Usage>::make(Arc::new(MemoryUsage::default())))
+        .await;
+    let queue = || Arc::new(MemoryQueue::new(Arc::new(SystemClock)));
+    suites::queue::run(async || InMemory::<dyn Queue>::make(queue())).await;
 }

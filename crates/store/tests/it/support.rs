@@ -50,6 +50,24 @@ impl<P: ?Sized + Send + Sync + 'static> Subject<P> for Embedded<P> {
     }
 }
 
+/// A port that has no disk: it is its own reopening.
+pub(crate) struct InMemory<P: ?Sized>(Arc<P>);
+
+impl<P: ?Sized + Send + Sync + 'static> InMemory<P> {
+    pub(crate) fn make(port: Arc<P>) -> Box<dyn Subject<P>> {
+        Box::new(Self(port))
+    }
+}
+
+#[async_trait]
+impl<P: ?Sized + Send + Sync + 'static> Subject<P> for InMemory<P> {
+    fn port(&self) -> Arc<P> {
+        Arc::clone(&self.0)
+    }
+
+    async fn reopen(&mut self) {}
+}
+
 pub(crate) fn key(name: &str) -> FunctionKey {
     FunctionRef::parse("default", name).unwrap().key
 }

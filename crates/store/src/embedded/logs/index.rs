@@ -21,6 +21,8 @@ CREATE TABLE IF NOT EXISTS block (
     first_seq INTEGER PRIMARY KEY, count INTEGER NOT NULL, segment INTEGER NOT NULL,
     offset INTEGER NOT NULL, length INTEGER NOT NULL, min_time INTEGER NOT NULL, max_time INTEGER NOT NULL,
     requests BLOB NOT NULL, triples BLOB NOT NULL);
+-- Answers what a start asks without reading the filters.
+CREATE INDEX IF NOT EXISTS block_segment ON block (segment, offset, length);
 CREATE TABLE IF NOT EXISTS block_function (
     function INTEGER NOT NULL, first_seq INTEGER NOT NULL,
     PRIMARY KEY (function, first_seq)) WITHOUT ROWID;
