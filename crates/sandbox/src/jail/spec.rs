@@ -146,6 +146,6 @@ pub(crate) struct Limits {
 pub(crate) struct Attach {
     /// Folder of a version 2 group: the instance is born in it.
     pub(crate) born_in: Option<PathBuf>,
-    /// `cgroup.procs` of version 1 groups: the instance's first process joins them before it does anything else.
+    /// `tasks` of version 1 groups: the instance's first process joins them before it does anything else.
     pub(crate) join: Vec<PathBuf>,
 }
