@@ -669,7 +669,7 @@ mod tests {
             bytes[at] = to;
             bytes.truncate(cut.max(1));
             // Either answer will do: what counts is that there is one.
-            let _: Result<Parsed, FrameError> = parse(&bytes);
+            drop(parse(&bytes));
         }
 
         #[test]

@@ -140,7 +140,9 @@ fn limit(limits: &Limits) -> io::Result<()> {
     if let Some(bytes) = limits.data_bytes {
         setrlimit(Resource::Data, exactly(bytes))?;
     }
-    Ok(())
+    // A function that is woken does not take the processor from the daemon between two of its system calls: 32 connections on two
+    // cores get 40 000 calls a second instead of 28 000. It may set itself back, which harms nobody but gains it nothing either.
+    sys::schedule_as_batch()
 }
 
 /// Becomes the unprivileged user and gives up every capability, for good.

@@ -37,8 +37,8 @@ use root::{Layout, make_folder};
 use runtimes::{Runtime, Runtimes};
 use slots::{SLOTS, Slots};
 
-/// First host user id of the range that instances run under, unless configured: above the ranges that distributions give to people and
-/// their containers (shadow's `SUB_UID_MIN` is 100 000, systemd's `DynamicUser` ends at 65 519).
+/// First host user id of the range that instances run under, unless configured: above the ranges that distributions give to people
+/// and their subordinate users (shadow's `SUB_UID_MIN` is 100 000, systemd's `DynamicUser` ends at 65 519).
 pub const UID_BASE_DEFAULT: u32 = 2_000_000_000;
 
 /// What the sandbox has to be told.

@@ -20,7 +20,6 @@ use tempfile::TempDir;
 pub(crate) struct World {
     pub(crate) sandbox: Arc<ProcessSandbox>,
     pub(crate) logs: Arc<MemoryLogs>,
-    pub(crate) blobs: Arc<MemoryBlobs>,
     pub(crate) tasks: Tasks,
     pub(crate) folder: TempDir,
 }
@@ -37,16 +36,11 @@ impl World {
             spawner: "/proc/self/exe".into(),
             uid_base: UID_BASE_DEFAULT,
         };
-        let sandbox = ProcessSandbox::new(
-            config,
-            blobs.clone(),
-            logs.clone(),
-            Arc::new(SystemClock),
-            tasks.clone(),
-        )
-        .await
-        .unwrap();
-        Self { sandbox, logs, blobs, tasks, folder }
+        let sandbox =
+            ProcessSandbox::new(config, blobs, logs.clone(), Arc::new(SystemClock), tasks.clone())
+                .await
+                .unwrap();
+        Self { sandbox, logs, tasks, folder }
     }
 }
 
