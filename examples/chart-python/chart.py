@@ -42,7 +42,7 @@ def check(title, data):
     if not 1 <= len(data) <= BARS_MAX:
         raise InvalidChart(f"data has to have 1 to {BARS_MAX} bars, with different labels")
     for label, value in data.items():
-        if not 1 <= len(label) <= LABEL_CHARS or not printable(label):
+        if not label.strip() or len(label) > LABEL_CHARS or not printable(label):
             raise InvalidChart(f"a label has to be one line of 1 to {LABEL_CHARS} characters")
         # True and False are numbers to Python, and NaN is neither below nor above a bound.
         number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -72,5 +72,7 @@ def from_query(text):
             colon = ""
         if not colon:
             raise InvalidChart(f"data has to look like Mon:3,Tue:5; {part[:40]!r} does not")
+        if label.strip() in data:
+            raise InvalidChart(f"the label {label.strip()!r} is there twice")
         data[label.strip()] = number
     return data

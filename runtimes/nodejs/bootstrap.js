@@ -39,6 +39,7 @@ const READY = 17;
 const INIT_ERROR = 18;
 const RESPONSE = 19;
 const ERROR = 20;
+const LAST_ERROR = 21;
 
 // Bounds of an error's JSON, so that it fits a frame whatever was thrown.
 const MESSAGE_CHARS = 256 * 1024;
@@ -251,7 +252,7 @@ function run(id, deadline, extra, event, spoiled) {
       result.then(call.context.succeed, call.context.fail);
     }
   } catch (e) {
-    call.callback(e === undefined || e === null ? 'handled' : e);
+    call.fail(e);
   }
 }
 
@@ -321,7 +322,7 @@ function die(error, code) {
     send(INIT_ERROR, '', faultJson(error));
     code = 1;
   } else if (call !== null && !call.sent) {
-    send(ERROR, call.id, faultJson(error));
+    send(LAST_ERROR, call.id, faultJson(error));
   } else {
     const { errorType, errorMessage, trace } = describe(error);
     try {

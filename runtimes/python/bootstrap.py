@@ -30,10 +30,11 @@ INIT_ERROR = 18
 RESPONSE = 19
 ERROR = 20
 
-# Bounds of an error's JSON, so that it fits a frame whatever was raised.
+# Bounds of an error's JSON, so that it fits a frame whatever was raised: a character takes at most 12 bytes, as two escapes.
 MESSAGE_CHARS = 256 * 1024
+TYPE_CHARS = 1024
 TRACE_ENTRIES = 200
-TRACE_ENTRY_CHARS = 4096
+TRACE_ENTRY_CHARS = 1024
 
 JSON_SPACE = " \t\n\r"
 LARGEST_LENGTH = 0xFFFFFFFF
@@ -113,26 +114,30 @@ def receive(read=posix.read, readv=posix.readv, leave=posix._exit):
 
     The daemon sends no frame before the last one is answered, so nothing of the next one can be in what is read.
     """
-    data = read(FD, CHUNK_BYTES)
-    while len(data) < HEADER_BYTES:
-        more = read(FD, CHUNK_BYTES) if data else b""
-        if not more:
-            leave(0)
-        data += more
-    total = HEADER_BYTES + int.from_bytes(data[:4], "little")
-    have = len(data)
-    if have < total:
-        frame = bytearray(total)
-        view = memoryview(frame)
-        view[:have] = data
-        while have < total:
-            n = readv(FD, (view[have:],))
-            if n == 0:
+    try:
+        data = read(FD, CHUNK_BYTES)
+        while len(data) < HEADER_BYTES:
+            more = read(FD, CHUNK_BYTES) if data else b""
+            if not more:
                 leave(0)
-            have += n
-        view.release()
-        data = frame
-    return data
+            data += more
+        total = HEADER_BYTES + int.from_bytes(data[:4], "little")
+        have = len(data)
+        if have < total:
+            frame = bytearray(total)
+            view = memoryview(frame)
+            view[:have] = data
+            while have < total:
+                n = readv(FD, (view[have:],))
+                if n == 0:
+                    leave(0)
+                have += n
+            view.release()
+            data = frame
+        return data
+    except ConnectionError:
+        # The daemon went away with a frame of ours unread. Raising would wait for the function's threads first.
+        leave(0)
 
 
 def send(kind, request_id, body, writev=posix.writev, leave=posix._exit):
@@ -164,17 +169,6 @@ def _default(value):
 
 def make_codec():
     """Returns `decode(text)` and `encode(value)`: those of `json`, without importing it."""
-    try:
-        import _json
-
-        scanner, encoder, quote, quote_ascii = (
-            _json.make_scanner,
-            _json.make_encoder,
-            _json.encode_basestring,
-            _json.encode_basestring_ascii,
-        )
-    except (ImportError, AttributeError):
-        return plain_codec()
 
     class Options:
         strict = True
@@ -184,7 +178,14 @@ def make_codec():
         parse_int = int
         parse_constant = float
 
-    scan = scanner(Options)
+    try:
+        import _json
+
+        # Asks for each option it knows: another Python may know more.
+        scan = _json.make_scanner(Options)
+        encoder, quote, quote_ascii = _json.make_encoder, _json.encode_basestring, _json.encode_basestring_ascii
+    except (ImportError, AttributeError):
+        return plain_codec()
 
     def decode(text):
         text = text.strip(JSON_SPACE)
@@ -213,7 +214,7 @@ def make_codec():
 
 
 def plain_codec():
-    """For an interpreter whose `json` is not in C."""
+    """For an interpreter whose `json` has other insides, or none in C."""
     import json
 
     def encode(value):
@@ -231,13 +232,16 @@ decode, encode = make_codec()
 
 # ---- errors
 
+TYPE_NAME = type.__dict__["__name__"].__get__
+
 
 def describe(error, request_id=""):
     """An error in the form of AWS Lambda, as JSON. Never raises, whatever was raised."""
     if isinstance(error, Fault):
         kind, trace = error.kind, error.trace
     else:
-        kind, trace = type(error).__name__, user_frames(error)
+        # Not `type(error).__name__`: a metaclass may have put code of its own there.
+        kind, trace = TYPE_NAME(type(error)), user_frames(error)
     try:
         message = str(error)
     except BaseException:
@@ -245,7 +249,7 @@ def describe(error, request_id=""):
     return encode(
         {
             "errorMessage": message[:MESSAGE_CHARS],
-            "errorType": kind,
+            "errorType": kind[:TYPE_CHARS],
             "requestId": request_id,
             "stackTrace": [entry[:TRACE_ENTRY_CHARS] for entry in trace],
         }
@@ -283,6 +287,8 @@ def load(name):
             "BuiltInModuleConflict", "Cannot use built-in module %s as a handler module" % module_name
         )
     dotted = module_name.replace("/", ".")
+    if "" in dotted.split("."):
+        raise Fault("MalformedHandlerName", "Bad handler '%s': expected [PACKAGE/]MODULE.FUNCTION" % name)
     try:
         __import__(dotted)
     except ImportError as e:
@@ -294,12 +300,12 @@ def load(name):
         raise Fault(
             "UserCodeSyntaxError", "Syntax error in module '%s': %s" % (module_name, e), [where]
         ) from None
-    try:
-        return getattr(sys.modules[dotted], function)
-    except (AttributeError, KeyError):
-        raise Fault(
-            "HandlerNotFound", "Handler '%s' missing on module '%s'" % (function, module_name)
-        ) from None
+    found = getattr(sys.modules.get(dotted), function, None)
+    if found is None:
+        raise Fault("HandlerNotFound", "Handler '%s' missing on module '%s'" % (function, module_name))
+    if not callable(found):
+        raise Fault("HandlerNotFound", "Handler '%s' on module '%s' is not a function" % (function, module_name))
+    return found
 
 
 class Quitter:
@@ -319,12 +325,11 @@ class LoggingHook:
     """Sets logging up at the moment somebody imports it: AWS Lambda's root handler costs nothing where it is not used."""
 
     def find_spec(self, name, path=None, target=None):
-        """The import system's question; answered for `logging` alone, once."""
+        """The import system's question; answered for `logging` alone."""
         if name != "logging":
             return None
-        sys.meta_path.remove(self)
         for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target)
+            spec = None if finder is self else finder.find_spec(name, path, target)
             if spec is not None:
                 break
         else:
@@ -333,7 +338,10 @@ class LoggingHook:
 
         def exec_module(module):
             execute(module)
-            set_up_logging(module)
+            # Who only asks where `logging` is must not use the hook up.
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+                set_up_logging(module)
 
         spec.loader.exec_module = exec_module
         return spec
@@ -346,12 +354,14 @@ def set_up_logging(logging):
         def emit(self, record):
             try:
                 record.aws_request_id = request_in_progress
-                sys.stdout.write(self.format(record))
+                text = self.format(record)
+                # A traceback, or a format that the function has set, ends without one.
+                sys.stdout.write(text if text.endswith("\n") else text + "\n")
             except Exception:
                 self.handleError(record)
 
     formatter = logging.Formatter(
-        "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"
+        "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s", "%Y-%m-%dT%H:%M:%S"
     )
     formatter.converter = time.gmtime
     handler = Handler()
@@ -425,8 +435,8 @@ def run(handler, frame):
 
 
 def flush(streams):
-    """Hands on what was printed without a line end."""
-    for stream in streams:
+    """Hands on what was printed without a line end, also by way of streams that the function has put in their place."""
+    for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None), *streams):
         try:
             stream.flush()
         except Exception:

@@ -35,6 +35,8 @@ use resolve::Routes;
 
 /// How often idle instances are looked over and use is reported.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Longest wait for the local cache to learn of a change.
+const CATCH_UP: Duration = Duration::from_secs(5);
 /// Pause after the catalogue's watch failed.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
 
@@ -148,8 +150,18 @@ impl Engine {
     }
 
     /// Waits until the local cache knows the change `revision`, so that whoever made it sees its effect.
+    ///
+    /// Errors: `unavailable` after five seconds: the watch on the catalogue is broken and being mended.
     pub async fn caught_up(&self, revision: Revision) -> Result<()> {
-        self.shared.routes.caught_up(revision).await
+        let clock = &self.shared.clock;
+        tokio::select! {
+            biased;
+            caught_up = self.shared.routes.caught_up(revision) => caught_up,
+            () = clock.sleep_until(clock.instant() + CATCH_UP) => {
+                let message = "the change is stored, but the daemon does not act on it yet";
+                Err(Error::platform(Code::Unavailable, message).retry_after(WATCH_PAUSE))
+            }
+        }
     }
 
     /// What the engine holds now.

@@ -38,6 +38,7 @@ const KIND_READY: u8 = 17;
 const KIND_INIT_ERROR: u8 = 18;
 const KIND_RESPONSE: u8 = 19;
 const KIND_ERROR: u8 = 20;
+const KIND_LAST_ERROR: u8 = 21;
 
 /// What a bootstrap says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub(crate) enum Incoming {
         id: RequestId,
         /// Error JSON, not checked.
         body: Bytes,
+        /// The process ends with this answer.
+        last: bool,
     },
 }
 
@@ -161,14 +164,15 @@ impl Header {
             KIND_HELLO | KIND_READY if payload_bytes != 0 => {
                 return Err(FrameError::Invalid("a payload where none belongs"));
             }
-            KIND_RESPONSE | KIND_ERROR if payload_bytes < ID_BYTES => {
+            KIND_RESPONSE | KIND_ERROR | KIND_LAST_ERROR if payload_bytes < ID_BYTES => {
                 return Err(FrameError::Invalid("an answer without a request id"));
             }
             KIND_RESPONSE if payload_bytes - ID_BYTES > limits::RESPONSE_BYTES => {
                 let bytes = payload_bytes - ID_BYTES;
                 return Err(FrameError::TooLarge { bytes, limit: limits::RESPONSE_BYTES });
             }
-            KIND_HELLO | KIND_READY | KIND_INIT_ERROR | KIND_RESPONSE | KIND_ERROR => {}
+            KIND_HELLO | KIND_READY | KIND_INIT_ERROR | KIND_RESPONSE | KIND_ERROR
+            | KIND_LAST_ERROR => {}
             _ => return Err(FrameError::Invalid("unknown kind")),
         }
         if payload_bytes > PAYLOAD_BYTES {
@@ -193,7 +197,7 @@ impl Header {
                 Ok(if kind == KIND_RESPONSE {
                     Incoming::Response { id, body }
                 } else {
-                    Incoming::Error { id, body }
+                    Incoming::Error { id, body, last: kind == KIND_LAST_ERROR }
                 })
             }
         }
@@ -433,7 +437,7 @@ mod tests {
             Incoming::Hello,
             Incoming::Ready,
             Incoming::Response { id, body: body_bytes.clone() },
-            Incoming::Error { id, body: body_bytes.clone() },
+            Incoming::Error { id, body: body_bytes.clone(), last: false },
             Incoming::InitError(body_bytes),
             Incoming::Response { id, body: Bytes::new() },
         ];
@@ -679,7 +683,7 @@ mod tests {
             match parse(&bytes).unwrap() {
                 Parsed::Frame(got, used) => {
                     prop_assert_eq!(used, bytes.len());
-                    prop_assert_eq!(got, Incoming::Error { id, body: body.into() });
+                    prop_assert_eq!(got, Incoming::Error { id, body: body.into(), last: false });
                 }
                 other => prop_assert!(false, "{:?}", other),
             }

@@ -23,6 +23,7 @@ const cases = [
   ['throws an error class of its own', `() => { class A extends Error {}; const e = new A('a'); e.name = 'My.Error'; throw e }`, 'My.Error', 'a'],
   ['throws what looks like an error', `() => { throw { name: 'N', message: 'M', stack: 'N: M' } }`, 'N', 'M'],
   ['throws an error of another realm', `() => { require('vm').runInNewContext('throw new SyntaxError("vm")') }`, 'SyntaxError', 'vm'],
+  ['throws after it called back', `(e, c, cb) => { cb(null, 1); throw new Error('after') }`, 'Error', 'after'],
   ['never settles', `() => new Promise(() => {})`, 'Runtime.NodeJsExit', /never will be/],
   ['returns a BigInt', `async () => 1n`, 'Runtime.MarshalError', /BigInt/],
   ['returns a cycle', `async () => { const a = {}; a.a = a; return a }`, 'Runtime.MarshalError', /circular/],
@@ -76,7 +77,8 @@ test('an uncaught exception is the answer, then the process ends', () =>
   withCode(
     `exports.handler = async () => { setTimeout(() => { throw new TypeError('late') }, 1); await new Promise(() => setInterval(() => {}, 1000)) }`,
     async (instance) => {
-      const { error } = await endsWith(instance, 129);
+      const { error, last } = await endsWith(instance, 129);
+      assert.equal(last, true);
       assert.equal(error.errorType, 'TypeError');
       assert.equal(error.errorMessage, 'late');
     },
@@ -86,7 +88,8 @@ test('an unhandled rejection is the answer, then the process ends', () =>
   withCode(
     `exports.handler = (e, c, cb) => { Promise.reject(new Error('lost')); setTimeout(cb, 1000) }`,
     async (instance) => {
-      const { error } = await endsWith(instance, 128);
+      const { error, last } = await endsWith(instance, 128);
+      assert.equal(last, true);
       assert.equal(error.errorType, 'Runtime.UnhandledPromiseRejection');
       assert.equal(error.errorMessage, 'Error: lost');
       assert.match(error.trace[1], /index\.js/);

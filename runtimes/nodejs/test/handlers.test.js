@@ -21,6 +21,8 @@ const cases = [
   ['never answering with an empty event loop', `() => {}`, null],
   ['a value returned without a promise is not the answer', `() => 'ignored'`, null],
   ['the first of two callbacks counts after it was sent', `(e, c, cb) => { c.callbackWaitsForEmptyEventLoop = false; cb(null, 1); cb(null, 2) }`, 1],
+  ['the first of two callbacks counts while it waits', `(e, c, cb) => { cb(null, 1); cb(null, 2); cb(new Error('3')) }`, 1],
+  ['a late second callback changes nothing', `(e, c, cb) => { cb(null, 1); setTimeout(cb, 2, null, 2) }`, 1],
   ['callback and promise: the first counts', `async (e, c) => { c.succeed('first'); return 'second' }`, 'first'],
   ['non-ASCII', `async () => 'naïve 函数 🎉'`, 'naïve 函数 🎉'],
   ['this is not needed', `async function () { return typeof arguments[2] }`, 'function'],
@@ -159,6 +161,37 @@ test('output goes to the pipes as it is', () =>
       assert.equal(instance.stderr, 'three\n');
       // `withCode` stops once more.
       instance.stop = async () => {};
+    },
+  ));
+
+// The pipes take less than this at once; after the answer the process stands still, so nothing could follow.
+for (const [name, print] of [
+  ['stdout', `console.log('x'.repeat(300_000))`],
+  ['stderr', `console.error('x'.repeat(300_000))`],
+  ['stdout', `process.stdout.write('x'.repeat(300_000)); console.log()`],
+]) {
+  test(`a long text on ${name} is in the pipe before the answer: ${print}`, () =>
+    withCode(`exports.handler = async () => { ${print} }`, async (instance) => {
+      // Nobody reads for a while: the pipe is full long before the end.
+      instance.child[name].pause();
+      setTimeout(() => instance.child[name].resume(), 100);
+      assert.equal((await instance.call()).value, null);
+      // What is in the pipe still has to be read here.
+      for (let i = 0; i < 200 && instance[name].length < 300_001; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+      assert.equal(instance[name].length, 300_001);
+    }));
+}
+
+test('streams that are looked at late, kept or replaced', () =>
+  withCode(
+    `const { stdout } = process;
+    exports.handler = async (event) => {
+      if (event.replace) Object.defineProperty(process, 'stdout', { value: null, configurable: true });
+      return [process.stdout === stdout, process.stderr === process.stderr, stdout.writable, Object.keys(process).includes('stdout')];
+    }`,
+    async (instance) => {
+      assert.deepEqual((await instance.call()).value, [true, true, true, true]);
+      assert.deepEqual((await instance.call('{"replace":true}')).value, [false, true, true, true]);
     },
   ));
 

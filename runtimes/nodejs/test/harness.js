@@ -9,7 +9,7 @@ const os = require('node:os');
 const path = require('node:path');
 
 const BOOTSTRAP = path.join(__dirname, '..', 'bootstrap.js');
-const KIND = { INIT: 1, INVOKE: 2, HELLO: 16, READY: 17, INIT_ERROR: 18, RESPONSE: 19, ERROR: 20 };
+const KIND = { INIT: 1, INVOKE: 2, HELLO: 16, READY: 17, INIT_ERROR: 18, RESPONSE: 19, ERROR: 20, LAST_ERROR: 21 };
 // Nothing in these tests takes longer unless it hangs.
 const PATIENCE_MS = 20_000;
 
@@ -84,7 +84,7 @@ class Instance {
         if (have.length >= total) {
           this.received = have.subarray(total);
           const kind = have[4];
-          const answer = kind === KIND.RESPONSE || kind === KIND.ERROR;
+          const answer = kind === KIND.RESPONSE || kind === KIND.ERROR || kind === KIND.LAST_ERROR;
           const id = answer ? have.toString('latin1', 8, 44) : '';
           return { kind, id, body: have.toString('utf8', answer ? 44 : 8, total) };
         }
@@ -121,6 +121,7 @@ class Instance {
     if (answer === null) return { ended: true };
     if (answer.id !== id) throw new Error(`expected an answer to ${id}, got ${answer.id}`);
     const body = JSON.parse(answer.body);
+    if (answer.kind === KIND.LAST_ERROR) return { error: body, last: true };
     return answer.kind === KIND.ERROR ? { error: body } : { value: body, text: answer.body };
   }
 

@@ -225,6 +225,13 @@ async fn published_versions_stay_as_they_were() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_waits_for_ever_for_a_change_that_does_not_come() {
+    let world = World::new(config()).await;
+    let error = world.engine.caught_up(u64::MAX).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deleted_function_is_unknown_and_its_instances_end() {
     let world = World::new(config()).await;
     world.deploy("f", "echo").await;

@@ -183,6 +183,8 @@ pub(super) fn schedule_as_batch() -> io::Result<()> {
 
 /// Sets the loopback interface of the own network namespace up.
 pub(super) fn loopback_up(socket: impl AsFd) -> io::Result<()> {
+    #[expect(clippy::cast_possible_truncation, reason = "two of the low bits of a short")]
+    const UP: libc::c_short = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     let mut request = libc::ifreq {
         ifr_name: [0; libc::IFNAMSIZ],
         ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: INTERFACE_UP },

@@ -174,11 +174,13 @@ impl Instance for ProcessInstance {
         self.output.drain();
         let result = match frame {
             Ok(Ok(Incoming::Response { id, body })) if id == invocation.id => Ok(body),
-            Ok(Ok(Incoming::Error { id, body })) if id == invocation.id => {
+            Ok(Ok(Incoming::Error { id, body, last })) if id == invocation.id => {
                 let failure = checked(FailureKind::Handler, body);
-                match failure.kind {
-                    FailureKind::Handler => Err(failure),
-                    _ => Err(self.fail(failure).await),
+                if failure.kind == FailureKind::Handler && !last {
+                    self.note(&failure);
+                    Err(failure)
+                } else {
+                    Err(self.fail(failure).await)
                 }
             }
             Ok(frame) => Err(self.unexpected(frame, "the answer to this call").await),
