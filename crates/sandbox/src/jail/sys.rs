@@ -169,6 +169,10 @@ pub(super) fn set_mount_flags(tree: impl AsFd, flags: MountFlags) -> io::Result<
     })
 }
 
+/// Flags of an interface that is up, in the width that `struct ifreq` has for them (netdevice(7)).
+#[expect(clippy::cast_possible_truncation, reason = "IFF_UP and IFF_RUNNING are 0x1 and 0x40")]
+const INTERFACE_UP: libc::c_short = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+
 /// Has the own threads, and those to come, scheduled as batch work (sched(7)).
 pub(super) fn schedule_as_batch() -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
@@ -181,7 +185,7 @@ pub(super) fn schedule_as_batch() -> io::Result<()> {
 pub(super) fn loopback_up(socket: impl AsFd) -> io::Result<()> {
     let mut request = libc::ifreq {
         ifr_name: [0; libc::IFNAMSIZ],
-        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: UP },
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: INTERFACE_UP },
     };
     for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
         *to = from.cast_signed() as c_char;
