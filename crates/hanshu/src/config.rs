@@ -1,7 +1,7 @@
 //! The daemon's configuration: defaults < file < environment < flags.
 //!
 //! [`settings`] is the one table of what can be set; [`values`] merges the sources and refuses what the table does not know;
-//! [`DaemonConfig`] is the validated result; [`reference`] writes the table down for `docs/reference/config.md`.
+//! [`DaemonConfig`] is the validated result; [`mod@reference`] writes the table down for `docs/reference/config.md`.
 //! [`environment`] is the only reader of the process environment: everything here takes its sources as arguments.
 
 pub(crate) mod environment;

@@ -1,6 +1,6 @@
 //! The binary `hanshu`: the daemon and its command line in one file.
 //!
-//! - [`serve`]: names every concrete type and wires them; [`cli::serve`] and [`cli::up`] call it
+//! - [`serve`]: names every concrete type and wires them; `cli/serve.rs` and `cli/up.rs` call it
 //! - [`config`]: the daemon's settings, merged and checked
 //! - [`cli`]: one file a command; [`client`] is what they talk to a daemon with
 //! - [`package`]: from a folder to an uploadable package

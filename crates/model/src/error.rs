@@ -1,6 +1,6 @@
 //! Errors of the platform: a closed set of codes, two faces each.
 //!
-//! The caller sees [`Error::message`] and [`Error::hint`]; the log sees [`Error::source`] as well. A function's own failure
+//! The caller sees [`Error::message`] and [`Error::hint`]; the log sees its source as well. A function's own failure
 //! is no error: it is a [`crate::invocation::Failure`] inside an outcome. Code → HTTP status: `server::error`.
 
 use std::fmt;

@@ -1,6 +1,6 @@
 //! The store behind the ports of `model`: one data folder, nothing else to install.
 //!
-//! Start at [`open`]: it takes a [`StoreConfig`] and answers with a [`Store`], one value per port.
+//! Start at [`open()`]: it takes a [`StoreConfig`] and answers with a [`Store`], one value per port.
 //!
 //! | module | what it holds |
 //! |---|---|
