@@ -235,7 +235,9 @@ class Sly(Exception, metaclass=Meta): pass
         error = self.failure("raise ValueError('x' * 20_000_000)")
         self.assertLess(len(error["errorMessage"]), 1_000_000)
         # The longest form of everything: two escapes a character, in every line of the longest trace.
-        again = "def again(n):\n    again(n - 1) if n else fail() # " + "🎉" * 5000
+        # Two functions in turn, for the lines of one would be shown once.
+        long = " # " + "🎉" * 5000
+        again = f"def again(n):\n    other(n - 1) if n else fail(){long}\ndef other(n):\n    again(n - 1){long}"
         fail = "def fail(): raise type('🎉' * 100_000, (Exception,), {})('\\ud800' + '🎉' * 1_000_000)"
         code = f"{again}\n{fail}\ndef handler(event, context):\n    again(300)\n"
         with started(code) as instance:
