@@ -46,7 +46,7 @@ pub(crate) async fn attempt(
         context: call.context,
     };
     let outcome = lent.instance.invoke(invocation).await;
-    pool.release(lent, outcome.run_us);
+    pool.release(lent);
     Ok(done.with(outcome, timings))
 }
 

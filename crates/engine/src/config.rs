@@ -17,8 +17,6 @@ pub struct EngineConfig {
     pub waiters_per_version: usize,
     /// How long a call may wait for an instance before it is throttled.
     pub queue_wait: Duration,
-    /// Processors of the host: how many instances of a function that never waits can run at once.
-    pub processors: usize,
     /// How long an instance may be idle before it is stopped.
     pub keep_alive: Duration,
     /// Asynchronous calls that run at once.
@@ -35,7 +33,6 @@ impl Default for EngineConfig {
             instances_per_namespace: 1_000,
             waiters_per_version: limits::WAITERS_PER_VERSION,
             queue_wait: Duration::from_secs(10),
-            processors: 2,
             keep_alive: Duration::from_secs(300),
             async_concurrency: 64,
             async_lease: Duration::from_secs(30),

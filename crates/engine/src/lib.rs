@@ -99,7 +99,6 @@ impl Engine {
             )),
             registry: Registry::default(),
             waiters_max: config.waiters_per_version,
-            processors: config.processors,
         });
         let routes =
             Routes::new(Arc::clone(&deps.meta), Arc::clone(&pools), config.instances_per_function);

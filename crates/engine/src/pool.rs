@@ -2,10 +2,6 @@
 //!
 //! A call takes an idle instance or waits; for each waiting call that no start is under way for, one instance is started while
 //! the limits allow. Whatever becomes free first, a started instance or a busy one, serves the first that waits.
-//!
-//! A call of a very short function waits for a busy instance rather than for an idle one to wake, while enough of them are at it to
-//! fill the processors ([`State::crowded`]): 32 callers on two cores are served by 4 hot processes with a p99 of 1.3 ms, by 20 lukewarm ones
-//! with one of 20 to 100 ms and a tenth fewer calls per second.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,13 +22,6 @@ use crate::meter::Meter;
 /// How long the start of an instance may take at most: the limit on loading the code, and a margin for the sandbox.
 const START_GRACE: Duration = Duration::from_millis(limits::INIT_TIMEOUT_MS as u64 + 5_000);
 
-/// A function whose calls can be this short, in microseconds, does not wait for anything but a processor.
-const SHORT_RUN_US: u64 = 200;
-/// Busy instances of such a function for each processor: one runs, one is being spoken to.
-const BUSY_PER_PROCESSOR: usize = 2;
-/// How long a call waits for a hot instance before it takes an idle one or a start after all.
-const HOLD_BACK: Duration = Duration::from_millis(2);
-
 /// What all pools share.
 #[derive(Debug)]
 pub(crate) struct PoolDeps {
@@ -42,7 +31,6 @@ pub(crate) struct PoolDeps {
     pub(crate) admission: Arc<Admission>,
     pub(crate) registry: Registry,
     pub(crate) waiters_max: usize,
-    pub(crate) processors: usize,
 }
 
 /// Every pool that has, or may soon have, instances or unreported use. Read by the slow paths only.
@@ -104,10 +92,6 @@ struct State {
     idle: Vec<Idle>,
     waiters: VecDeque<oneshot::Sender<Grant>>,
     starting: usize,
-    /// Instances on loan.
-    busy: usize,
-    /// About the shortest of the recent calls, in microseconds; 0 before the first.
-    floor_us: u64,
     retired: bool,
 }
 
@@ -146,11 +130,9 @@ impl Pool {
     /// An instance for one call. Waits until `deadline` at the latest, longer only for a start that is under way: a start has
     /// its own time limit, and throwing it away would only make the next call wait for another.
     pub(crate) async fn acquire(self: &Arc<Self>, deadline: Instant) -> Grant {
-        let (mut granted, held_back) = {
+        let mut granted = {
             let mut state = self.lock();
-            let held_back = state.crowded(self.deps.processors);
-            if !held_back && let Some(lent) = state.take_idle() {
-                state.busy += 1;
+            if let Some(lent) = state.take_idle() {
                 return Ok(lent);
             }
             if self.function.limit() == 0 {
@@ -158,16 +140,8 @@ impl Pool {
             }
             let (grant, granted) = oneshot::channel();
             state.waiters.push_back(grant);
-            (granted, held_back)
+            granted
         };
-        if held_back {
-            tokio::select! {
-                biased;
-                grant = &mut granted => return grant.unwrap_or_else(|_| Err(Refused::Error(stopping()))),
-                () = self.deps.clock.sleep_until(self.deps.clock.instant() + HOLD_BACK) => {}
-            }
-            self.use_idle();
-        }
         self.grow();
         if let Some(waiting) = self.overrun() {
             if let Some(grant) = withdraw(&mut granted) {
@@ -190,18 +164,6 @@ impl Pool {
         })
     }
 
-    /// Gives an idle instance to the first that waits, if there are both.
-    fn use_idle(&self) {
-        let idle = {
-            let mut state = self.lock();
-            let wanted = state.waiters.iter().any(|w| !w.is_closed());
-            if wanted { state.take_idle() } else { None }
-        };
-        if let Some(lent) = idle {
-            self.hand_over(lent);
-        }
-    }
-
     /// How many calls wait that no start is under way for, if they are more than may.
     fn overrun(&self) -> Option<usize> {
         let state = self.lock();
@@ -217,9 +179,8 @@ impl Pool {
         .with_hint("try again after Retry-After, or raise max_instances of the function")
     }
 
-    /// Takes an instance back after a call that ran for `run_us`, or learns that it died.
-    pub(crate) fn release(self: &Arc<Self>, lent: Lent, run_us: u64) {
-        self.lock().returned(run_us);
+    /// Takes an instance back after a call, or learns that it died.
+    pub(crate) fn release(self: &Arc<Self>, lent: Lent) {
         if lent.instance.alive() {
             self.hand_over(Lent { fresh: false, ..lent });
         } else {
@@ -242,10 +203,7 @@ impl Pool {
                     break None;
                 };
                 match waiter.send(Ok(lent)) {
-                    Ok(()) => {
-                        state.busy += 1;
-                        break None;
-                    }
+                    Ok(()) => break None,
                     // That call gave up waiting; the next one may want it.
                     Err(Ok(back)) => lent = back,
                     Err(Err(_)) => break None,
@@ -400,21 +358,6 @@ impl Pool {
 }
 
 impl State {
-    /// Whether a call had better wait for a busy instance than have an idle one woken.
-    fn crowded(&self, processors: usize) -> bool {
-        (1..SHORT_RUN_US).contains(&self.floor_us) && self.busy >= processors * BUSY_PER_PROCESSOR
-    }
-
-    /// An instance came back from a call that ran for `run_us`.
-    fn returned(&mut self, run_us: u64) {
-        self.busy = self.busy.saturating_sub(1);
-        let run_us = run_us.max(1);
-        // Rises by a sixty-fourth a call, so that a function that has become slower is soon known as such.
-        let risen =
-            if self.floor_us == 0 { run_us } else { self.floor_us + self.floor_us / 64 + 1 };
-        self.floor_us = risen.min(run_us);
-    }
-
     /// The instance used last, if any lives. A dead one is dropped here, which ends it.
     fn take_idle(&mut self) -> Option<Lent> {
         while let Some(idle) = self.idle.pop() {

@@ -165,7 +165,6 @@ async fn start_engine(
         instances_per_namespace: config.engine.instances_per_namespace,
         waiters_per_version: config.engine.waiters_per_version,
         queue_wait: config.engine.queue_wait,
-        processors: std::thread::available_parallelism().map_or(1, usize::from),
         keep_alive: config.engine.keep_alive,
         async_concurrency: config.engine.async_concurrency,
         async_lease: ASYNC_LEASE,

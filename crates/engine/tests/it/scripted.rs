@@ -28,7 +28,7 @@ pub(crate) struct Counts {
     pub(crate) finished: AtomicUsize,
 }
 
-/// Handlers: `echo`, `who` (the instance's number), `sleep:MS`, `short:MS` (as sleep, but says it took 50 µs), `fail`, `die`, `init-fail`, `no-sandbox`.
+/// Handlers: `echo`, `who` (the instance's number), `sleep:MS`, `fail`, `die`, `init-fail`, `no-sandbox`.
 #[derive(Debug, Default)]
 pub(crate) struct ScriptedSandbox {
     pub(crate) counts: Arc<Counts>,
@@ -102,7 +102,7 @@ impl Instance for ScriptedInstance {
         let result = match self.handler.split_once(':').unwrap_or((&self.handler, "")) {
             ("echo", _) => Ok(invocation.payload),
             ("who", _) => Ok(Bytes::from(self.number.to_string())),
-            ("sleep" | "short", ms) => {
+            ("sleep", ms) => {
                 tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;
                 Ok(Bytes::from(self.number.to_string()))
             }
@@ -114,8 +114,7 @@ impl Instance for ScriptedInstance {
             other => panic!("no such script: {other:?}"),
         };
         self.counts.finished.fetch_add(1, Ordering::SeqCst);
-        let run_us = if self.handler.starts_with("short") { 50 } else { 1_500 };
-        Outcome { result, run_us, memory_peak_bytes: None }
+        Outcome { result, run_us: 1_500, memory_peak_bytes: None }
     }
 
     fn alive(&self) -> bool {

@@ -136,28 +136,6 @@ async fn a_busy_instance_that_comes_back_spares_the_wait_for_a_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn very_short_calls_share_a_few_hot_instances() {
-    let world = World::new(EngineConfig { processors: 1, ..config() }).await;
-    world.deploy("f", "short:1").await;
-    let burst = || async {
-        let calls = (0..6).map(|_| {
-            let engine = world.engine.clone();
-            tokio::task::spawn(async move { engine.invoke(call("f", "x")).await.unwrap() })
-        });
-        let mut served = std::collections::BTreeSet::new();
-        for handle in calls.collect::<Vec<_>>() {
-            served.insert(handle.await.unwrap().outcome.result.unwrap());
-        }
-        served.len()
-    };
-    assert_eq!(burst().await, 6, "nothing is known of a new function: each call gets its start");
-    // Two at a time take 1 ms each; those that still wait after 2 ms take the idle ones after all.
-    let hot = burst().await;
-    assert!((2..=4).contains(&hot), "{hot}");
-    assert_eq!(world.started(), 6);
-}
-
-#[tokio::test(start_paused = true)]
 async fn failures_to_start_reach_the_caller_and_are_tried_anew() {
     let world = World::new(config()).await;
     world.deploy("f", "init-fail").await;
