@@ -38,12 +38,12 @@ def draw(title, data):
 
 def check(title, data):
     if len(title) > TITLE_CHARS or not printable(title):
-        raise InvalidChart(f"title has to be one line of at most {TITLE_CHARS} characters")
+        raise InvalidChart(f"title has to be one line of at most {TITLE_CHARS} ASCII characters")
     if not 1 <= len(data) <= BARS_MAX:
         raise InvalidChart(f"data has to have 1 to {BARS_MAX} bars, with different labels")
     for label, value in data.items():
         if not label.strip() or len(label) > LABEL_CHARS or not printable(label):
-            raise InvalidChart(f"a label has to be one line of 1 to {LABEL_CHARS} characters")
+            raise InvalidChart(f"a label has to be one line of 1 to {LABEL_CHARS} ASCII characters")
         # True and False are numbers to Python, and NaN is neither below nor above a bound.
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not 0 <= value <= VALUE_MAX:
@@ -51,7 +51,8 @@ def check(title, data):
 
 
 def printable(text):
-    return all(c.isprintable() for c in text)
+    # The font that comes with Pillow would draw an empty box for nearly everything else.
+    return text.isascii() and text.isprintable()
 
 
 def axis(canvas, highest):
@@ -75,8 +76,10 @@ def bars(canvas, data, top):
         color = HIGHEST if value == highest else BAR
         if ground - y >= 1:
             canvas.bar((middle - thick / 2, y, middle + thick / 2, ground), color)
-        canvas.text((middle, y - 8), fit(number(value), canvas.small, slot - 2), canvas.small, INK, "mb")
-        canvas.text((middle, ground + 14), fit(label, canvas.label, slot - 6), canvas.label, FAINT, "mt")
+        # A number is there whole or not at all: cut off, it would be another one.
+        if canvas.small.getlength(number(value)) <= (slot - 2) * SCALE:
+            canvas.text((middle, y - 8), number(value), canvas.small, INK, "mb")
+        canvas.text((middle, ground + 26), fit(label, canvas.label, slot - 6), canvas.label, FAINT, "ms")
 
 
 def height_of(value, top):
@@ -92,7 +95,9 @@ def tick(highest):
 
 
 def number(value):
-    """As short as it can be: `1250` is 1.25k."""
+    """As short as it can be: 1,250 in full, `12500` as 12.5k."""
+    if 1e3 <= value < 9999.5:
+        return f"{value:,.0f}"
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.4g}{suffix}"

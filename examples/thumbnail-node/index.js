@@ -4,8 +4,9 @@ const sharp = require('sharp');
 
 const SIZE_DEFAULT = 256;
 const SIZE_MAX = 1024;
-// Bounds the memory that a small file with a huge picture can take: an interlaced one is decoded whole, at 4 bytes a pixel.
-const INPUT_PIXELS_MAX = 25_000_000;
+// Bounds the memory that a small file with a huge picture can take: an interlaced one is decoded whole,
+// at up to 8 bytes a pixel.
+const INPUT_PIXELS_MAX = 16_000_000;
 
 // An instance serves one call at a time within its memory limit: no cache between calls, no second thread.
 sharp.cache(false);

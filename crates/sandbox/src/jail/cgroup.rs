@@ -4,7 +4,8 @@
 //! is delegated to the daemon's own group, else version 1 hierarchies that the daemon may write to, else nothing: then an instance is
 //! limited by `setrlimit` alone and what is lost stands in [`Groups::summary`].
 //!
-//! All calls here are file operations on a kernel file system: tens of microseconds each, to be kept off async threads.
+//! All calls here are file operations on a kernel file system. Making and removing groups takes the kernel's locks, so it is kept off async
+//! threads; [`Group::memory`] reads counters, which waits for nothing.
 
 mod detect;
 
@@ -178,7 +179,8 @@ impl Drop for Groups {
     }
 }
 
-/// One instance's group. Not removed by itself: only an empty group can be.
+/// One instance's group. Dropping it removes it if it is empty: one that was made for a start that was given up. Otherwise
+/// [`Group::remove`] has to be called, when the last process is gone.
 #[derive(Debug)]
 pub(crate) struct Group {
     /// The folder of the memory controller.
@@ -228,6 +230,13 @@ impl Group {
             }
         }
         result
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Mostly it is removed already.
+        self.remove().unwrap_or_default();
     }
 }
 

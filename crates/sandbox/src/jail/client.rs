@@ -154,6 +154,26 @@ impl Process {
     }
 }
 
+/// Whether the spawner is no more.
+fn is_gone(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// An instance that was announced and not asked for yet: forgotten again if that fails or is given up half-way.
+struct Unsent<'a> {
+    connection: &'a Connection,
+    id: InstanceId,
+    sent: bool,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if !self.sent {
+            self.connection.forget(self.id);
+        }
+    }
+}
+
 fn lost() -> StartError {
     StartError::Spawner(io::Error::new(io::ErrorKind::BrokenPipe, "it ended"))
 }
@@ -183,19 +203,36 @@ impl Spawner {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let request =
             serde_json::to_vec(&Request { id, spec }).map_err(|e| StartError::Spawner(e.into()))?;
+        if request.len() > wire::MESSAGE_BYTES {
+            // The spawner would take it for the end of all sense, and end.
+            return Err(StartError::Spawner(io::ErrorKind::ArgumentListTooLong.into()));
+        }
+        // A spawner that has just died is found out by sending to it; then a fresh one is asked.
+        match self.request(id, &request, fds).await {
+            Err(StartError::Spawner(e)) if is_gone(&e) => self.request(id, &request, fds).await,
+            asked => asked,
+        }
+    }
+
+    async fn request(
+        &self,
+        id: InstanceId,
+        request: &[u8],
+        fds: &StartFds,
+    ) -> Result<Process, StartError> {
         let connection = self.connection().await?;
         let (told, life) = watch::channel(Life::default());
         if !connection.expect(id, told) {
             return Err(lost());
         }
-        let process = Process { life };
-        match connection.send(&request, fds).await {
-            Ok(()) => Ok(process),
-            Err(e) => {
-                connection.forget(id);
-                Err(StartError::Spawner(e))
-            }
+        let mut unsent = Unsent { connection: &connection, id, sent: false };
+        let sent = connection.send(request, fds).await;
+        unsent.sent = sent.is_ok();
+        drop(unsent);
+        if sent.as_ref().is_err_and(is_gone) {
+            connection.close();
         }
+        sent.map(|()| Process { life }).map_err(StartError::Spawner)
     }
 
     async fn connection(&self) -> Result<Arc<Connection>, StartError> {
@@ -297,7 +334,7 @@ impl Connection {
                 self.socket.async_io(Interest::READABLE, |s| wire::receive(s.as_fd(), &mut buffer));
             tokio::select! {
                 received = receive => match received? {
-                    Some((reply, fds)) => self.on_reply(reply, fds),
+                    Some((reply, fds)) => self.on_reply(reply, fds)?,
                     None => return Ok(()),
                 },
                 () = cancel.cancelled(), if !stopping => stopping = true,
@@ -311,7 +348,7 @@ impl Connection {
         lives.as_ref().is_none_or(HashMap::is_empty)
     }
 
-    fn on_reply(&self, reply: Reply, fds: Vec<OwnedFd>) {
+    fn on_reply(&self, reply: Reply, fds: Vec<OwnedFd>) -> io::Result<()> {
         let tell = |id, change: &dyn Fn(&mut Life)| {
             let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(told) = lives.as_ref().and_then(|lives| lives.get(&id)) {
@@ -320,8 +357,11 @@ impl Connection {
         };
         match reply {
             Reply::Cloned { id } => {
-                let pidfd = fds.into_iter().next().map(Arc::new);
-                tell(id, &|life| life.pidfd.clone_from(&pidfd));
+                // Without the descriptor the instance could not be killed: the spawner is given up, and takes it along.
+                let pidfd = fds.into_iter().next().map(Arc::new).ok_or_else(|| {
+                    io::Error::other("no descriptor was left to hold an instance by")
+                })?;
+                tell(id, &|life| life.pidfd = Some(Arc::clone(&pidfd)));
             }
             Reply::Started { id } => tell(id, &|life| life.started = true),
             Reply::Failed { id, error } => {
@@ -344,6 +384,7 @@ impl Connection {
                 }
             }
         }
+        Ok(())
     }
 
     /// Tells everybody that nothing more will come.

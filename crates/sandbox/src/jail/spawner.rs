@@ -174,10 +174,14 @@ impl Loop {
                 let live =
                     Live { pidfd, pid, status: ours, owner: spec.owner, settled: false, end: None };
                 let watched = self.watch(id, &live);
-                if watched.is_err() {
+                if watched.is_ok() {
+                    self.live.insert(id, live);
+                } else {
+                    // Nobody would hear of its end. It has started nothing yet, so it is gone in no time.
                     kill(&live);
+                    waitid(WaitId::PidFd(live.pidfd.as_fd()), WaitIdOptions::EXITED)
+                        .at(|| "reap the instance".into())?;
                 }
-                self.live.insert(id, live);
                 watched.at(|| "watch the instance".into())
             }
         }
@@ -235,6 +239,8 @@ impl Loop {
         let error = StepError::new("killed during the set-up", io::ErrorKind::Interrupted);
         self.settle(id, &Reply::Failed { id, error })?;
         let Some(live) = self.live.remove(&id) else { return Ok(()) };
+        // Closing it is not enough while a fresh child still has a copy.
+        epoll::delete(&self.epoll, &live.pidfd)?;
         waitid(WaitId::PidFd(live.pidfd.as_fd()), WaitIdOptions::EXITED)?;
         self.reply(&Reply::Exited {
             id,

@@ -143,7 +143,8 @@ impl ProcessImage {
         let spec = self.spec(&log_stream, slot.as_ref(), group.as_ref());
         let Plumbing { socket, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
         let mut remains = Remains::new(&self.shared, slot, group, Arc::clone(&self.package));
-        remains.process = Some(self.shared.spawner.start(spec, &fds).await.map_err(not_started)?);
+        let asked = tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds));
+        remains.process = Some(asked.await.map_err(too_slow)?.map_err(not_started)?);
         // Only the instance holds these from here on, so their end is seen.
         drop(fds);
         let output = Output::new(
@@ -168,12 +169,7 @@ impl ProcessImage {
         match started {
             Ok(Ok(())) => {}
             Ok(Err(e)) => return Err(not_started(e)),
-            Err(_) => {
-                return Err(Error::platform(
-                    Code::SandboxFailed,
-                    format!("the sandbox was not set up within {} s", SETUP_TIMEOUT.as_secs()),
-                ));
-            }
+            Err(elapsed) => return Err(too_slow(elapsed)),
         }
         let ready = self.shared.clock.instant();
         instance.timings.sandbox_us = micros(begun, ready);
@@ -262,6 +258,11 @@ impl Plumbing {
 
 fn failed(e: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::platform(Code::SandboxFailed, "the sandbox could not be set up").with_source(e)
+}
+
+fn too_slow(_: tokio::time::error::Elapsed) -> Error {
+    let seconds = SETUP_TIMEOUT.as_secs();
+    Error::platform(Code::SandboxFailed, format!("the sandbox was not set up within {seconds} s"))
 }
 
 fn not_started(e: StartError) -> Error {

@@ -11,6 +11,8 @@
 )]
 #![expect(clippy::print_stdout, reason = "a test harness speaks on standard output")]
 
+mod daemon;
+mod hostile;
 mod kits;
 mod processes;
 mod support;
@@ -33,13 +35,20 @@ struct Test {
 fn main() {
     sandbox::jail::main_if_spawner();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if daemon::run_if_daemon(&arguments) {
+        return;
+    }
     let exact = arguments.iter().any(|a| a == "--exact");
     let words: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
     let wanted = |name: &str| {
         words.is_empty() || words.iter().any(|w| if exact { name == *w } else { name.contains(*w) })
     };
-    let tests: Vec<Test> =
-        kits::tests().into_iter().chain(processes::tests()).filter(|t| wanted(&t.name)).collect();
+    let all = kits::tests()
+        .into_iter()
+        .chain(hostile::tests())
+        .chain(processes::tests())
+        .chain(daemon::tests());
+    let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     if arguments.iter().any(|a| a == "--list") {
         for test in &tests {
             println!("{}: test", test.name);

@@ -1,8 +1,8 @@
-//! What is particular to processes: the spawner's death, and that nothing is left behind.
+//! What is particular to processes: runtimes, environment, limits, the spawner's death, and that nothing is left behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,14 +12,23 @@ use model::function::{CodeRef, FunctionConfig, Version};
 use model::ids::{FunctionRef, RequestId};
 use model::invocation::{CallContext, FailureKind, Invocation, Outcome};
 use model::ports::{Image, Instance, Sandbox as _};
+use model::{Code, limits};
 use rustix::process::{Pid, Signal, kill_process};
+use sandbox::ProcessSandbox;
+use serde_json::json;
 
 use crate::Test;
 use crate::support::{World, zip};
 
 /// Answers what it is sent, sleeps for ever, or ends, as the event says.
-const CODE: &str = "import os, time
+const CODE: &str = "import os, resource, sys, time
 def handler(event, context):
+    if event == 'version': return '%d.%d.%d' % sys.version_info[:3]
+    if event == 'environment': return dict(os.environ)
+    if event == 'limits':
+        names = ['NOFILE', 'NPROC', 'CORE', 'DATA']
+        return {n: resource.getrlimit(getattr(resource, 'RLIMIT_' + n)) for n in names} | {
+            'policy': os.sched_getscheduler(0)}
     if event == 'sleep': time.sleep(3600)
     if event == 'exit': os._exit(7)
     return event
@@ -29,6 +38,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
+        Test {
+            name: "processes::runtimes_are_found_and_named_as_they_are".into(),
+            run: Box::new(|world| Box::pin(runtimes(world))),
+        },
+        Test {
+            name: "processes::the_environment_is_that_of_aws_and_the_functions_own".into(),
+            run: Box::new(|world| Box::pin(environment(world))),
+        },
+        Test {
+            name: "processes::limits_are_set_as_this_host_promises".into(),
+            run: Box::new(|world| Box::pin(limits_are_set(world))),
+        },
         Test {
             name: "processes::a_killed_spawner_takes_its_instances_along_and_is_replaced".into(),
             run: Box::new(|world| Box::pin(killed_spawner(world))),
@@ -45,8 +66,13 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 async fn image(world: &World) -> Arc<dyn Image> {
+    image_in(&world.sandbox).await
+}
+
+/// A function of that code, ready in that sandbox.
+pub(crate) async fn image_in(sandbox: &ProcessSandbox) -> Arc<dyn Image> {
     let package = zip(&[("main.py", CODE)]);
-    let info = world.sandbox.check_package(package.clone()).await.unwrap();
+    let info = sandbox.check_package(package.clone()).await.unwrap();
     let version = Version {
         key: FunctionRef::parse("default", "process").unwrap().key,
         number: None,
@@ -56,17 +82,19 @@ async fn image(world: &World) -> Arc<dyn Image> {
             handler: "main.handler".into(),
             timeout_ms: 3_000,
             memory_mb: 128,
-            environment: BTreeMap::new(),
+            environment: [("COLOUR", "blue"), ("TZ", "Europe/Zurich")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into(),
         },
         code: CodeRef {
             digest: info.digest,
             size_bytes: package.len() as u64,
             unpacked_bytes: info.unpacked_bytes,
         },
-        runtime: world.sandbox.resolve_runtime("python3").unwrap(),
+        runtime: sandbox.resolve_runtime("python3").unwrap(),
         modified_at: UnixMillis(0),
     };
-    world.sandbox.prepare(Arc::new(version)).await.unwrap()
+    sandbox.prepare(Arc::new(version)).await.unwrap()
 }
 
 async fn call(instance: &mut dyn Instance, event: &str, time: Duration) -> Outcome {
@@ -81,8 +109,77 @@ async fn call(instance: &mut dyn Instance, event: &str, time: Duration) -> Outco
     instance.invoke(invocation).await
 }
 
+/// The JSON that a fresh instance answers to an event.
+async fn ask(world: &World, event: &str) -> serde_json::Value {
+    let mut instance = image(world).await.start().await.unwrap();
+    let body = call(&mut *instance, event, PATIENCE).await.result.unwrap();
+    instance.stop().await;
+    serde_json::from_slice(&body).unwrap()
+}
+
+async fn runtimes(world: Arc<World>) {
+    let found = world.sandbox.runtimes();
+    for runtime in &found {
+        assert_eq!(world.sandbox.resolve_runtime(&runtime.name).unwrap(), *runtime);
+        assert_eq!(runtime.version.split('.').count(), 3, "{runtime:?}");
+    }
+    for (alias, language) in
+        [("nodejs18.x", "nodejs"), ("nodejs", "nodejs"), ("python3", "python3.")]
+    {
+        let runtime = world.sandbox.resolve_runtime(alias).unwrap();
+        assert!(runtime.name.starts_with(language) && found.contains(&runtime), "{runtime:?}");
+    }
+    let error = world.sandbox.resolve_runtime("ruby3.2").unwrap_err();
+    assert_eq!(error.code(), Code::UnknownRuntime);
+    // What runs is what was asked.
+    let version = world.sandbox.resolve_runtime("python3").unwrap().version;
+    assert_eq!(ask(&world, "version").await, version);
+}
+
+async fn environment(world: Arc<World>) {
+    let variables = ask(&world, "environment").await;
+    let python = world.sandbox.resolve_runtime("python3").unwrap().name;
+    for (name, value) in [
+        ("COLOUR", "blue"),
+        ("TZ", "Europe/Zurich"),
+        ("HOME", "/tmp"),
+        ("_HANDLER", "main.handler"),
+        ("LAMBDA_TASK_ROOT", "/var/task"),
+        ("AWS_LAMBDA_FUNCTION_NAME", "process"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/process"),
+        ("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{python}")),
+    ] {
+        assert_eq!(variables[name], value, "{name}");
+    }
+    let stream = |v: &serde_json::Value| v["AWS_LAMBDA_LOG_STREAM_NAME"].to_string();
+    assert_ne!(stream(&variables), stream(&ask(&world, "environment").await));
+}
+
+/// Private memory of one process where nothing limits an instance as a whole, in bytes: 128 MiB and the allowance for stacks and arenas.
+const DATA_BYTES: u64 = (128 + 192) << 20;
+
+async fn limits_are_set(world: Arc<World>) {
+    let set = ask(&world, "limits").await;
+    assert_eq!(set["NOFILE"], json!([limits::OPEN_FILES, limits::OPEN_FILES]));
+    let processes = limits::PROCESSES_PER_INSTANCE;
+    assert_eq!(set["NPROC"], json!([processes, processes]));
+    assert_eq!(set["CORE"], json!([0, 0]));
+    assert_eq!(set["policy"], libc::SCHED_BATCH);
+    let promised = &world.sandbox.isolation()["memory"];
+    if promised.starts_with("control group") {
+        // Python shows "no limit" so.
+        assert_eq!(set["DATA"], json!([-1, -1]));
+    } else {
+        assert!(promised.starts_with("rlimit for each process"), "{promised}");
+        assert_eq!(set["DATA"], json!([DATA_BYTES, DATA_BYTES]));
+    }
+    println!("memory is held here by: {promised}");
+}
+
 /// Children of a process: every thread's.
-fn children(pid: &str) -> Vec<String> {
+pub(crate) fn children(pid: &str) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     lists
@@ -97,7 +194,7 @@ fn spawner() -> String {
     found.expect("a spawner runs")
 }
 
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
@@ -162,33 +259,36 @@ async fn many_at_once(world: Arc<World>) {
 #[derive(Debug, PartialEq, Eq)]
 struct Remains {
     descriptors: usize,
+    /// Zombies count.
     processes: usize,
+    own_children: usize,
     mounts: usize,
     groups: usize,
 }
 
 impl Remains {
     fn count() -> Self {
-        let own_groups = fs::read_to_string("/proc/self/cgroup").unwrap();
-        let below = |line: &str| {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?);
-            let controller = controllers.split(',').next()?;
-            let hierarchy = if controller.is_empty() { "unified" } else { controller };
-            let known =
-                [format!("/sys/fs/cgroup/{hierarchy}{path}"), format!("/sys/fs/cgroup{path}")];
-            known
-                .iter()
-                .find(|folder| Path::new(folder).is_dir())
-                .map(|folder| folders(Path::new(folder)))
-        };
         Self {
             descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
             processes: children(&spawner()).len(),
+            own_children: children("self").len(),
             mounts: fs::read_to_string("/proc/self/mounts").unwrap().lines().count(),
-            groups: own_groups.lines().filter_map(below).sum(),
+            groups: own_groups().iter().map(|folder| folders(folder)).sum(),
         }
     }
+}
+
+/// The folders of the control groups that this process lies in.
+pub(crate) fn own_groups() -> Vec<PathBuf> {
+    let folder = |line: &str| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let controller = controllers.split(',').next()?;
+        let hierarchy = if controller.is_empty() { "unified" } else { controller };
+        let known = [format!("/sys/fs/cgroup/{hierarchy}{path}"), format!("/sys/fs/cgroup{path}")];
+        known.map(PathBuf::from).into_iter().find(|folder| folder.is_dir())
+    };
+    fs::read_to_string("/proc/self/cgroup").unwrap().lines().filter_map(folder).collect()
 }
 
 fn folders(at: &Path) -> usize {
@@ -203,7 +303,7 @@ async fn nothing_left(world: Arc<World>) {
     image.start().await.unwrap().stop().await;
     eventually("the first instance is gone", || children(&spawner()).is_empty()).await;
     let before = settled().await;
-    for round in 0..60 {
+    for round in 0..100 {
         let mut instance = image.start().await.unwrap();
         match round % 5 {
             0 => instance.stop().await,

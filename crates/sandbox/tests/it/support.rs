@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{Cursor, Write as _};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -25,23 +26,25 @@ pub(crate) struct World {
 }
 
 impl World {
-    #[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
     pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let (logs, blobs) = (Arc::<MemoryLogs>::default(), Arc::<MemoryBlobs>::default());
-        let tasks = Tasks::new();
-        let config = SandboxConfig {
-            cache_dir: folder.path().join("cache"),
-            path: std::env::var("PATH").unwrap(),
-            spawner: "/proc/self/exe".into(),
-            uid_base: UID_BASE_DEFAULT,
-        };
-        let sandbox =
-            ProcessSandbox::new(config, blobs, logs.clone(), Arc::new(SystemClock), tasks.clone())
-                .await
-                .unwrap();
+        let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
+        let sandbox = open(&folder.path().join("cache"), logs.clone(), tasks.clone()).await;
         Self { sandbox, logs, tasks, folder }
     }
+}
+
+/// A sandbox with its cache there, as the daemon makes it.
+#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
+pub(crate) async fn open(cache: &Path, logs: Arc<MemoryLogs>, tasks: Tasks) -> Arc<ProcessSandbox> {
+    let config = SandboxConfig {
+        cache_dir: cache.to_owned(),
+        path: std::env::var("PATH").unwrap(),
+        spawner: "/proc/self/exe".into(),
+        uid_base: UID_BASE_DEFAULT,
+    };
+    let blobs = Arc::<MemoryBlobs>::default();
+    ProcessSandbox::new(config, blobs, logs, Arc::new(SystemClock), tasks).await.unwrap()
 }
 
 /// A zip of files.

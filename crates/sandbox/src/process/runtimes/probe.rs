@@ -1,8 +1,10 @@
 //! Asks an interpreter what it is.
 
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use model::function::RuntimeInfo;
 
@@ -11,6 +13,8 @@ use crate::jail::Mount;
 
 /// How long an interpreter may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Prints version, executable, prefix, standard library, then the shared libraries in use, a line each.
 const PYTHON_PROBE: &str = "\
@@ -71,7 +75,7 @@ fn ask(language: Language, path: PathBuf) -> Answer {
 }
 
 async fn answered(answer: Answer) -> Option<Runtime> {
-    tokio::time::timeout(TIMEOUT, answer).await.ok()?.ok()?
+    answer.await.ok()?
 }
 
 async fn probe(language: Language, path: PathBuf) -> Option<Runtime> {
@@ -80,19 +84,48 @@ async fn probe(language: Language, path: PathBuf) -> Option<Runtime> {
 
 #[expect(clippy::disallowed_methods, reason = "only sandbox starts processes: this is where")]
 fn run(program: &Path, args: &[&str]) -> Option<String> {
-    let output = Command::new(program)
+    let asked = Command::new(program)
         .args(args)
         .env_clear()
         // A shim has to find its tools; an interpreter needs nothing.
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .stdin(Stdio::null())
-        .output();
-    match output {
-        Ok(Output { status, stdout, .. }) if status.success() => String::from_utf8(stdout).ok(),
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .and_then(answer_of);
+    match asked {
+        Ok((status, answer)) if status.success() => String::from_utf8(answer).ok(),
         other => {
             tracing::debug!(program = %program.display(), ?other, "not a usable interpreter");
             None
         }
+    }
+}
+
+/// Waits for the end of an interpreter, kills it if that takes too long, and returns what it said. An answer fits into a pipe.
+fn answer_of(mut child: Child) -> io::Result<(ExitStatus, Vec<u8>)> {
+    let until = Instant::now() + TIMEOUT;
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break status,
+            None if Instant::now() < until => sleep(LOOK_EVERY),
+            None => {
+                child.kill()?;
+                break child.wait()?;
+            }
+        }
+    };
+    Ok((status, child.stdout.take().map(what_is_there).transpose()?.unwrap_or_default()))
+}
+
+/// Not to the end of the stream: what an interpreter left running may hold it open.
+fn what_is_there(mut stdout: ChildStdout) -> io::Result<Vec<u8>> {
+    rustix::io::ioctl_fionbio(&stdout, true)?;
+    let mut answer = Vec::new();
+    match stdout.read_to_end(&mut answer) {
+        Err(e) if e.kind() != io::ErrorKind::WouldBlock => Err(e),
+        _ => Ok(answer),
     }
 }
 

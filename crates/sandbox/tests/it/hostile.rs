@@ -1,0 +1,290 @@
+//! Functions that do not keep to the rules: the protocol, their rights, the moment of their end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::clock::{SystemClock, UnixMillis};
+use model::function::{CodeRef, FunctionConfig, Version};
+use model::ids::{Digest, FunctionRef, RequestId};
+use model::invocation::{CallContext, Failure, FailureKind, Invocation};
+use model::ports::{Blobs, Image, Instance, Sandbox as _};
+use model::{Code, Result, limits};
+use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use serde_json::{Value, json};
+
+use crate::Test;
+use crate::support::{World, processes_with, zip};
+
+/// Runs the Python text that it is sent and returns what that leaves in `result`.
+const CODE: &str = "import os, struct, sys, threading, time
+def frame(kind, payload):
+    os.write(3, struct.pack('<IB3x', len(payload), kind) + payload)
+def handler(event, context):
+    scope = {'result': None, 'context': context, 'frame': frame}
+    scope.update(globals())
+    exec(event, scope)
+    return scope['result']
+";
+/// Time for a call that is expected to answer.
+const AMPLE: Duration = Duration::from_secs(20);
+
+pub(crate) fn tests() -> Vec<Test> {
+    macro_rules! tests {
+        ($($name:ident,)*) => {
+            vec![$(Test {
+                name: concat!("hostile::", stringify!($name)).into(),
+                run: Box::new(|world| Box::pin(async move { $name(&world).await })),
+            },)*]
+        };
+    }
+    tests![
+        bytes_that_are_no_frame_end_the_instance,
+        an_answer_to_another_call_is_never_taken,
+        an_answer_too_many_never_reaches_the_next_call,
+        a_closed_socket_ends_a_process_that_goes_on,
+        rights_are_gone_for_good,
+        the_first_process_is_out_of_reach,
+        only_the_agreed_descriptors_are_inherited,
+        the_largest_environment_arrives_whole,
+        an_end_while_idle_is_noticed,
+        a_start_that_is_given_up_leaves_nothing,
+        a_package_comes_from_the_blob_store_once,
+    ]
+}
+
+fn version(world: &World, digest: Digest, environment: BTreeMap<String, String>) -> Arc<Version> {
+    Arc::new(Version {
+        key: FunctionRef::parse("default", "hostile").unwrap().key,
+        number: None,
+        config: FunctionConfig {
+            description: String::new(),
+            runtime: "python3".into(),
+            handler: "main.handler".into(),
+            timeout_ms: 3_000,
+            memory_mb: 128,
+            environment,
+        },
+        code: CodeRef { digest, size_bytes: 0, unpacked_bytes: 0 },
+        runtime: world.sandbox.resolve_runtime("python3").unwrap(),
+        modified_at: UnixMillis(0),
+    })
+}
+
+async fn image_with(world: &World, environment: BTreeMap<String, String>) -> Arc<dyn Image> {
+    let info = world.sandbox.check_package(zip(&[("main.py", CODE)])).await.unwrap();
+    world.sandbox.prepare(version(world, info.digest, environment)).await.unwrap()
+}
+
+async fn start(world: &World) -> Box<dyn Instance> {
+    image_with(world, BTreeMap::new()).await.start().await.unwrap()
+}
+
+async fn run(instance: &mut Box<dyn Instance>, python: &str) -> Result<Value, Failure> {
+    let invocation = Invocation {
+        id: RequestId::generate(),
+        attempt: 1,
+        payload: Bytes::from(json!(python).to_string()),
+        deadline: Instant::now() + AMPLE,
+        deadline_unix: UnixMillis(u64::MAX),
+        context: CallContext::default(),
+    };
+    let outcome = instance.invoke(invocation).await;
+    outcome.result.map(|body| serde_json::from_slice(&body).unwrap())
+}
+
+async fn breaks_the_protocol(instance: &mut Box<dyn Instance>, python: &str) {
+    let failure = run(instance, python).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Protocol, "{python}: {failure:?}");
+    assert!(!instance.alive(), "{python}");
+}
+
+async fn bytes_that_are_no_frame_end_the_instance(world: &World) {
+    for python in [
+        "os.write(3, b'\\xff' * 64)",
+        "frame(99, b'')",
+        "frame(17, b'')",
+        "frame(19, b'not an id')",
+        "frame(20, context.aws_request_id.encode() + b'not json')",
+    ] {
+        breaks_the_protocol(&mut start(world).await, python).await;
+    }
+}
+
+async fn an_answer_to_another_call_is_never_taken(world: &World) {
+    let python = format!("frame(19, b'{}' + b'1')", RequestId::generate());
+    breaks_the_protocol(&mut start(world).await, &python).await;
+}
+
+async fn an_answer_too_many_never_reaches_the_next_call(world: &World) {
+    let mut instance = start(world).await;
+    // The runtime answers this call a second time, after the function did.
+    let python = "frame(19, context.aws_request_id.encode() + b'\"forged\"'); result = 'late'";
+    assert_eq!(run(&mut instance, python).await.unwrap(), "forged");
+    breaks_the_protocol(&mut instance, "result = 2").await;
+}
+
+async fn a_closed_socket_ends_a_process_that_goes_on(world: &World) {
+    let begun = Instant::now();
+    breaks_the_protocol(&mut start(world).await, "os.close(3); time.sleep(3600)").await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+async fn rights_are_gone_for_good(world: &World) {
+    let mut instance = start(world).await;
+    let status =
+        "result = dict(l.rstrip('\\n').split(':\\t', 1) for l in open('/proc/self/status'))";
+    let status = run(&mut instance, status).await.unwrap();
+    for key in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(status[key], "0000000000000000", "{key}");
+    }
+    assert_eq!(status["NoNewPrivs"], "1");
+    assert_eq!(status["Uid"], "993\t993\t993\t993");
+    assert_eq!(status["Gid"], "990\t990\t990\t990");
+    for python in [
+        "os.setuid(0)",
+        "os.chroot('/tmp')",
+        "os.sethostname('x') if hasattr(os, 'sethostname') else __import__('socket').sethostname('x')",
+        "os.mknod('/tmp/d', 0o600 | 0o060000, os.makedev(8, 0))",
+    ] {
+        let failure = run(&mut instance, python).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Handler, "{python}: {failure:?}");
+    }
+    instance.stop().await;
+}
+
+async fn the_first_process_is_out_of_reach(world: &World) {
+    let mut instance = start(world).await;
+    // Signals to it are lost, every one: it has no handlers.
+    let python = "[os.kill(1, n) for n in range(1, 65)]; time.sleep(0.1); result = os.getpid()";
+    assert_eq!(run(&mut instance, python).await.unwrap(), 2);
+    for path in ["/proc/1/environ", "/proc/1/mem", "/proc/1/maps", "/proc/1/root/etc"] {
+        let failure = run(&mut instance, &format!("open('{path}').read()")).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Handler, "{path}: {failure:?}");
+    }
+    assert!(instance.alive());
+    instance.stop().await;
+}
+
+async fn only_the_agreed_descriptors_are_inherited(world: &World) {
+    let mut instance = start(world).await;
+    // The last one is the folder that is being listed.
+    let python = "result = sorted(map(int, os.listdir('/proc/self/fd')))";
+    assert_eq!(run(&mut instance, python).await.unwrap(), json!([0, 1, 2, 3, 4]));
+    // Opening them anew by name works as it does elsewhere.
+    let python =
+        "print('x', file=open('/dev/stdout', 'w')); print('x', file=open('/dev/stderr', 'w'))";
+    run(&mut instance, python).await.unwrap();
+    instance.stop().await;
+}
+
+async fn the_largest_environment_arrives_whole(world: &World) {
+    // Control characters are what grows most on the way to the spawner.
+    let value = "\u{1}".repeat(limits::ENVIRONMENT_BYTES - "BIG".len());
+    let environment = BTreeMap::from([("BIG".to_owned(), value.clone())]);
+    let image = image_with(world, environment).await;
+    let mut instance = image.start().await.unwrap();
+    let python = "result = [len(os.environ['BIG']), set(os.environ['BIG']) == {chr(1)}]";
+    assert_eq!(run(&mut instance, python).await.unwrap(), json!([value.len(), true]));
+    instance.stop().await;
+}
+
+async fn an_end_while_idle_is_noticed(world: &World) {
+    let mut instance = start(world).await;
+    let python = "threading.Timer(0.1, os._exit, [3]).start()";
+    run(&mut instance, python).await.unwrap();
+    let end = Instant::now() + AMPLE;
+    while instance.alive() {
+        assert!(Instant::now() < end, "the end was never noticed");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let failure = run(&mut instance, "result = 1").await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Exited, "{failure:?}");
+}
+
+async fn a_start_that_is_given_up_leaves_nothing(world: &World) {
+    let marker = format!("given-up-{}", RequestId::generate());
+    let code = format!(
+        "import os, sys, time\nos.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(3600)', '{marker}'])\n"
+    );
+    let info = world.sandbox.check_package(zip(&[("main.py", &code)])).await.unwrap();
+    let image = world.sandbox.prepare(version(world, info.digest, BTreeMap::new())).await.unwrap();
+    // Given up at every stage of the set-up, and after it.
+    for delay_us in (0..4_000).step_by(200).chain([200_000]) {
+        let given_up = tokio::time::timeout(Duration::from_micros(delay_us), image.start()).await;
+        assert!(given_up.is_err(), "it never loads");
+    }
+    let end = Instant::now() + AMPLE;
+    while processes_with(&marker) > 0 {
+        assert!(Instant::now() < end, "processes outlived a start that was given up");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// One package, and how often it was asked for.
+#[derive(Debug, Default)]
+struct CountedBlob {
+    package: Mutex<Option<Bytes>>,
+    reads: AtomicUsize,
+}
+
+#[async_trait]
+impl Blobs for CountedBlob {
+    async fn put(&self, bytes: Bytes) -> Result<Digest> {
+        let digest = Digest::of(&bytes);
+        *self.package.lock().unwrap() = Some(bytes);
+        Ok(digest)
+    }
+
+    async fn get(&self, digest: &Digest) -> Result<Option<Bytes>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Ok(self.package.lock().unwrap().clone().filter(|bytes| Digest::of(bytes) == *digest))
+    }
+
+    async fn contains(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.get(digest).await?.is_some())
+    }
+
+    async fn delete(&self, _: &Digest) -> Result<bool> {
+        Ok(self.package.lock().unwrap().take().is_some())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
+async fn a_package_comes_from_the_blob_store_once(world: &World) {
+    let config = SandboxConfig {
+        cache_dir: world.folder.path().join("another cache"),
+        path: std::env::var("PATH").unwrap(),
+        spawner: "/proc/self/exe".into(),
+        // Apart from the ids of the other sandbox's instances.
+        uid_base: UID_BASE_DEFAULT - 100_000,
+    };
+    let blobs = Arc::<CountedBlob>::default();
+    let clock = Arc::new(SystemClock);
+    let (store, logs, tasks) = (blobs.clone(), world.logs.clone(), world.tasks.clone());
+    let sandbox = ProcessSandbox::new(config, store, logs, clock, tasks).await.unwrap();
+
+    let package = zip(&[("main.py", CODE)]);
+    let version = version(world, Digest::of(&package), BTreeMap::new());
+    let e = sandbox.prepare(Arc::clone(&version)).await.unwrap_err();
+    assert_eq!(e.code(), Code::StorageUnusable, "{e}");
+
+    blobs.put(package).await.unwrap();
+    let prepare = |_| {
+        let (sandbox, version) = (Arc::clone(&sandbox), Arc::clone(&version));
+        world.tasks.spawn("prepare", async move { sandbox.prepare(version).await })
+    };
+    let prepared: Vec<_> = (0..8).map(prepare).collect();
+    let mut images = Vec::new();
+    for image in prepared {
+        images.push(image.await.unwrap().unwrap());
+    }
+    let reads = blobs.reads.load(Ordering::Relaxed);
+    assert_eq!(reads, 2, "one that found nothing, one for all eight");
+    let mut instance = images.remove(0).start().await.unwrap();
+    assert_eq!(run(&mut instance, "result = 5").await.unwrap(), 5);
+    instance.stop().await;
+}
