@@ -10,10 +10,10 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::{Clock, SystemClock, UnixMillis};
 use crate::error::{Code, Error};
-use crate::ids::{FunctionKey, Qualifier, RequestId};
+use crate::ids::{Digest, FunctionKey, Qualifier, RequestId};
 use crate::ports::{
-    Change, DeadMessage, Enqueued, Entry, Expect, Leased, Meta, NewMessage, Queue, Revision, Token,
-    Usage, UsageDelta, UsageQuery, UsageRow, UsageSums, Watch,
+    Blobs, Change, DeadMessage, Enqueued, Entry, Expect, Leased, Meta, NewMessage, Queue, Revision,
+    Token, Usage, UsageDelta, UsageQuery, UsageRow, UsageSums, Watch,
 };
 use crate::{Result, limits};
 
@@ -342,6 +342,31 @@ impl Queue for MemoryQueue {
 
     async fn depth(&self) -> Result<u64> {
         Ok(lock(&self.inner).waiting.len() as u64)
+    }
+}
+
+/// [`Blobs`] in memory.
+#[derive(Debug, Default)]
+pub struct MemoryBlobs(Mutex<HashMap<Digest, Bytes>>);
+
+#[async_trait]
+impl Blobs for MemoryBlobs {
+    async fn put(&self, bytes: Bytes) -> Result<Digest> {
+        let digest = Digest::of(&bytes);
+        lock(&self.0).insert(digest, bytes);
+        Ok(digest)
+    }
+
+    async fn get(&self, digest: &Digest) -> Result<Option<Bytes>> {
+        Ok(lock(&self.0).get(digest).cloned())
+    }
+
+    async fn contains(&self, digest: &Digest) -> Result<bool> {
+        Ok(lock(&self.0).contains_key(digest))
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<bool> {
+        Ok(lock(&self.0).remove(digest).is_some())
     }
 }
 

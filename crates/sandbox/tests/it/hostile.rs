@@ -12,6 +12,7 @@ use model::function::{CodeRef, FunctionConfig, Version};
 use model::ids::{Digest, FunctionRef, RequestId};
 use model::invocation::{CallContext, Failure, FailureKind, Invocation};
 use model::ports::{Blobs, Image, Instance, Sandbox as _};
+use model::tasks::Tasks;
 use model::{Code, Result, limits};
 use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use serde_json::{Value, json};
@@ -264,8 +265,10 @@ async fn a_package_comes_from_the_blob_store_once(world: &World) {
     };
     let blobs = Arc::<CountedBlob>::default();
     let clock = Arc::new(SystemClock);
-    let (store, logs, tasks) = (blobs.clone(), world.logs.clone(), world.tasks.clone());
-    let sandbox = ProcessSandbox::new(config, store, logs, clock, tasks).await.unwrap();
+    // Ended with the test: its spawner must not be taken for the world's.
+    let tasks = Tasks::new();
+    let (store, logs) = (blobs.clone(), world.logs.clone());
+    let sandbox = ProcessSandbox::new(config, store, logs, clock, tasks.clone()).await.unwrap();
 
     let package = zip(&[("main.py", CODE)]);
     let version = version(world, Digest::of(&package), BTreeMap::new());
@@ -287,4 +290,5 @@ async fn a_package_comes_from_the_blob_store_once(world: &World) {
     let mut instance = images.remove(0).start().await.unwrap();
     assert_eq!(run(&mut instance, "result = 5").await.unwrap(), 5);
     instance.stop().await;
+    assert_eq!(tasks.drain(AMPLE).await, 0);
 }

@@ -1,6 +1,5 @@
 //! What the tests need around a sandbox: a blob store and a log in memory, zips, a look at the host's processes.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
@@ -10,8 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use model::Result;
 use model::clock::SystemClock;
-use model::ids::{Digest, FunctionKey};
-use model::ports::{Blobs, LogLine, LogQuery, LogTail, Logs};
+use model::ids::FunctionKey;
+use model::ports::{LogLine, LogQuery, LogTail, Logs};
+use model::suites::memory::MemoryBlobs;
 use model::tasks::Tasks;
 use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use tempfile::TempDir;
@@ -66,30 +66,6 @@ pub(crate) fn processes_with(text: &str) -> usize {
         .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
         .filter(|line| String::from_utf8_lossy(line).contains(text))
         .count()
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct MemoryBlobs(Mutex<HashMap<Digest, Bytes>>);
-
-#[async_trait]
-impl Blobs for MemoryBlobs {
-    async fn put(&self, bytes: Bytes) -> Result<Digest> {
-        let digest = Digest::of(&bytes);
-        self.0.lock().unwrap().insert(digest, bytes);
-        Ok(digest)
-    }
-
-    async fn get(&self, digest: &Digest) -> Result<Option<Bytes>> {
-        Ok(self.0.lock().unwrap().get(digest).cloned())
-    }
-
-    async fn contains(&self, digest: &Digest) -> Result<bool> {
-        Ok(self.0.lock().unwrap().contains_key(digest))
-    }
-
-    async fn delete(&self, digest: &Digest) -> Result<bool> {
-        Ok(self.0.lock().unwrap().remove(digest).is_some())
-    }
 }
 
 #[derive(Debug, Default)]

@@ -1,6 +1,5 @@
 //! Ports that the crate's tests need and `model::suites` does not have: a sandbox that runs nothing, packages and logs in memory.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,8 +12,8 @@ use model::function::{RuntimeInfo, Version};
 use model::ids::{Digest, FunctionKey};
 use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings};
 use model::ports::{
-    Blobs, Entry, Expect, Image, Instance, LogLine, LogQuery, LogTail, Logs, Meta, PackageInfo,
-    Revision, Sandbox, StartFailed, Watch,
+    Entry, Expect, Image, Instance, LogLine, LogQuery, LogTail, Logs, Meta, PackageInfo, Revision,
+    Sandbox, StartFailed, Watch,
 };
 use model::suites::memory::MemoryMeta;
 use tokio::sync::broadcast;
@@ -163,31 +162,6 @@ impl Meta for JitteryMeta {
 
     async fn revision(&self) -> Result<Revision> {
         self.inner.revision().await
-    }
-}
-
-/// Packages in memory.
-#[derive(Debug, Default)]
-pub(crate) struct MemoryBlobs(Mutex<HashMap<Digest, Bytes>>);
-
-#[async_trait]
-impl Blobs for MemoryBlobs {
-    async fn put(&self, bytes: Bytes) -> Result<Digest> {
-        let digest = Digest::of(&bytes);
-        self.0.lock().unwrap().insert(digest, bytes);
-        Ok(digest)
-    }
-
-    async fn get(&self, digest: &Digest) -> Result<Option<Bytes>> {
-        Ok(self.0.lock().unwrap().get(digest).cloned())
-    }
-
-    async fn contains(&self, digest: &Digest) -> Result<bool> {
-        Ok(self.0.lock().unwrap().contains_key(digest))
-    }
-
-    async fn delete(&self, digest: &Digest) -> Result<bool> {
-        Ok(self.0.lock().unwrap().remove(digest).is_some())
     }
 }
 

@@ -18,7 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{EchoSandbox, JitteryMeta, MemoryBlobs, MemoryLogs};
+use crate::ports::{EchoSandbox, JitteryMeta, MemoryLogs};
+use model::suites::memory::MemoryBlobs;
 
 /// A running server. Dropping it stops it.
 pub(crate) struct World {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use model::clock::SystemClock;
-use model::ports::{Meta, Queue, Usage};
+use model::ports::{Blobs, Meta, Queue, Usage};
 use model::suites;
-use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage};
+use model::suites::memory::{MemoryBlobs, MemoryMeta, MemoryQueue, MemoryUsage};
 
 use crate::support::{Embedded, InMemory};
 
@@ -54,6 +54,8 @@ async fn clock() {
 async fn stand_ins() {
     suites::meta::run(async || InMemory::<dyn Meta>::make(Arc::new(MemoryMeta::default()))).await;
     suites::usage::run(async || InMemory::<dyn Usage>::make(Arc::new(MemoryUsage::default())))
+        .await;
+    suites::blobs::run(async || InMemory::<dyn Blobs>::make(Arc::new(MemoryBlobs::default())))
         .await;
     let queue = || Arc::new(MemoryQueue::new(Arc::new(SystemClock)));
     suites::queue::run(async || InMemory::<dyn Queue>::make(queue())).await;
