@@ -196,8 +196,7 @@ impl Engine {
 
     fn refuse_when_stopping(&self) -> Result<()> {
         if self.shared.tasks.is_ending() {
-            return Err(Error::platform(Code::Unavailable, "the daemon is stopping")
-                .retry_after(Duration::from_secs(1)));
+            return Err(pool::stopping());
         }
         Ok(())
     }

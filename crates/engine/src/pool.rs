@@ -375,7 +375,8 @@ fn withdraw(granted: &mut oneshot::Receiver<Grant>) -> Option<Grant> {
     granted.try_recv().ok()
 }
 
-fn stopping() -> Error {
+/// The answer to calls that come, or still wait, while the daemon stops.
+pub(crate) fn stopping() -> Error {
     Error::platform(model::Code::Unavailable, "the daemon is stopping")
         .retry_after(Duration::from_secs(1))
 }

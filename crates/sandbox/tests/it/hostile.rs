@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::clock::{SystemClock, UnixMillis};
-use model::function::{CodeRef, FunctionConfig, Version};
-use model::ids::{Digest, FunctionRef, RequestId};
-use model::invocation::{CallContext, Failure, FailureKind, Invocation};
+use model::clock::SystemClock;
+use model::ids::{Digest, RequestId};
+use model::invocation::{Failure, FailureKind};
 use model::ports::{Blobs, Image, Instance, Sandbox as _};
 use model::tasks::Tasks;
 use model::{Code, Result, limits};
@@ -18,7 +17,7 @@ use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::support::{World, processes_with, zip};
+use crate::support::{World, invocation, processes_with, version, zip};
 
 /// Runs the Python text that it is sent and returns what that leaves in `result`.
 const CODE: &str = "import os, struct, sys, threading, time
@@ -57,27 +56,13 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-fn version(world: &World, digest: Digest, environment: BTreeMap<String, String>) -> Arc<Version> {
-    Arc::new(Version {
-        key: FunctionRef::parse("default", "hostile").unwrap().key,
-        number: None,
-        config: FunctionConfig {
-            description: String::new(),
-            runtime: "python3".into(),
-            handler: "main.handler".into(),
-            timeout_ms: 3_000,
-            memory_mb: 128,
-            environment,
-        },
-        code: CodeRef { digest, size_bytes: 0, unpacked_bytes: 0 },
-        runtime: world.sandbox.resolve_runtime("python3").unwrap(),
-        modified_at: UnixMillis(0),
-    })
-}
-
 async fn image_with(world: &World, environment: BTreeMap<String, String>) -> Arc<dyn Image> {
     let info = world.sandbox.check_package(zip(&[("main.py", CODE)])).await.unwrap();
-    world.sandbox.prepare(version(world, info.digest, environment)).await.unwrap()
+    world
+        .sandbox
+        .prepare(version(&world.sandbox, "hostile", info.digest, environment))
+        .await
+        .unwrap()
 }
 
 async fn start(world: &World) -> Box<dyn Instance> {
@@ -85,15 +70,7 @@ async fn start(world: &World) -> Box<dyn Instance> {
 }
 
 async fn run(instance: &mut Box<dyn Instance>, python: &str) -> Result<Value, Failure> {
-    let invocation = Invocation {
-        id: RequestId::generate(),
-        attempt: 1,
-        payload: Bytes::from(json!(python).to_string()),
-        deadline: Instant::now() + AMPLE,
-        deadline_unix: UnixMillis(u64::MAX),
-        context: CallContext::default(),
-    };
-    let outcome = instance.invoke(invocation).await;
+    let outcome = instance.invoke(invocation(json!(python).to_string(), AMPLE)).await;
     outcome.result.map(|body| serde_json::from_slice(&body).unwrap())
 }
 
@@ -212,7 +189,11 @@ async fn a_start_that_is_given_up_leaves_nothing(world: &World) {
         "import os, sys, time\nos.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(3600)', '{marker}'])\n"
     );
     let info = world.sandbox.check_package(zip(&[("main.py", &code)])).await.unwrap();
-    let image = world.sandbox.prepare(version(world, info.digest, BTreeMap::new())).await.unwrap();
+    let image = world
+        .sandbox
+        .prepare(version(&world.sandbox, "hostile", info.digest, BTreeMap::new()))
+        .await
+        .unwrap();
     // Given up at every stage of the set-up, and after it.
     for delay_us in (0..4_000).step_by(200).chain([200_000]) {
         let given_up = tokio::time::timeout(Duration::from_micros(delay_us), image.start()).await;
@@ -271,7 +252,7 @@ async fn a_package_comes_from_the_blob_store_once(world: &World) {
     let sandbox = ProcessSandbox::new(config, store, logs, clock, tasks.clone()).await.unwrap();
 
     let package = zip(&[("main.py", CODE)]);
-    let version = version(world, Digest::of(&package), BTreeMap::new());
+    let version = version(&world.sandbox, "hostile", Digest::of(&package), BTreeMap::new());
     let e = sandbox.prepare(Arc::clone(&version)).await.unwrap_err();
     assert_eq!(e.code(), Code::StorageUnusable, "{e}");
 

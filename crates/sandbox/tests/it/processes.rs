@@ -6,11 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use model::clock::UnixMillis;
-use model::function::{CodeRef, FunctionConfig, Version};
-use model::ids::{FunctionRef, RequestId};
-use model::invocation::{CallContext, FailureKind, Invocation, Outcome};
+use model::invocation::{FailureKind, Outcome};
 use model::ports::{Image, Instance, Sandbox as _};
 use model::{Code, limits};
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,7 +14,7 @@ use sandbox::ProcessSandbox;
 use serde_json::json;
 
 use crate::Test;
-use crate::support::{World, zip};
+use crate::support::{World, invocation, version, zip};
 
 /// Answers what it is sent, sleeps for ever, or ends, as the event says.
 const CODE: &str = "import os, resource, sys, time
@@ -72,41 +68,15 @@ async fn image(world: &World) -> Arc<dyn Image> {
 /// A function of that code, ready in that sandbox.
 pub(crate) async fn image_in(sandbox: &ProcessSandbox) -> Arc<dyn Image> {
     let package = zip(&[("main.py", CODE)]);
-    let info = sandbox.check_package(package.clone()).await.unwrap();
-    let version = Version {
-        key: FunctionRef::parse("default", "process").unwrap().key,
-        number: None,
-        config: FunctionConfig {
-            description: String::new(),
-            runtime: "python3".into(),
-            handler: "main.handler".into(),
-            timeout_ms: 3_000,
-            memory_mb: 128,
-            environment: [("COLOUR", "blue"), ("TZ", "Europe/Zurich")]
-                .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                .into(),
-        },
-        code: CodeRef {
-            digest: info.digest,
-            size_bytes: package.len() as u64,
-            unpacked_bytes: info.unpacked_bytes,
-        },
-        runtime: sandbox.resolve_runtime("python3").unwrap(),
-        modified_at: UnixMillis(0),
-    };
-    sandbox.prepare(Arc::new(version)).await.unwrap()
+    let info = sandbox.check_package(package).await.unwrap();
+    let environment = [("COLOUR", "blue"), ("TZ", "Europe/Zurich")]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into();
+    sandbox.prepare(version(sandbox, "process", info.digest, environment)).await.unwrap()
 }
 
 async fn call(instance: &mut dyn Instance, event: &str, time: Duration) -> Outcome {
-    let invocation = Invocation {
-        id: RequestId::generate(),
-        attempt: 1,
-        payload: Bytes::from(format!("\"{event}\"")),
-        deadline: Instant::now() + time,
-        deadline_unix: UnixMillis(u64::MAX),
-        context: CallContext::default(),
-    };
-    instance.invoke(invocation).await
+    instance.invoke(invocation(format!("\"{event}\""), time)).await
 }
 
 /// The JSON that a fresh instance answers to an event.

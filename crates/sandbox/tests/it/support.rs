@@ -1,16 +1,20 @@
 //! What the tests need around a sandbox: a blob store and a log in memory, zips, a look at the host's processes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::Result;
-use model::clock::SystemClock;
-use model::ids::FunctionKey;
-use model::ports::{LogLine, LogQuery, LogTail, Logs};
+use model::clock::{SystemClock, UnixMillis};
+use model::function::{CodeRef, FunctionConfig, Version};
+use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
+use model::invocation::{CallContext, Invocation};
+use model::ports::{LogLine, LogQuery, LogTail, Logs, Sandbox as _};
 use model::suites::memory::MemoryBlobs;
 use model::tasks::Tasks;
 use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
@@ -55,6 +59,42 @@ pub(crate) fn zip(files: &[(&str, &str)]) -> Bytes {
         zip.write_all(text.as_bytes()).unwrap();
     }
     zip.finish().unwrap().into_inner().into()
+}
+
+/// `$LATEST` of the Python function `name` whose package is `digest`.
+pub(crate) fn version(
+    sandbox: &ProcessSandbox,
+    name: &str,
+    digest: Digest,
+    environment: BTreeMap<String, String>,
+) -> Arc<Version> {
+    Arc::new(Version {
+        key: FunctionRef::parse("default", name).unwrap().key,
+        number: None,
+        config: FunctionConfig {
+            description: String::new(),
+            runtime: "python3".into(),
+            handler: "main.handler".into(),
+            timeout_ms: 3_000,
+            memory_mb: 128,
+            environment,
+        },
+        code: CodeRef { digest, size_bytes: 0, unpacked_bytes: 0 },
+        runtime: sandbox.resolve_runtime("python3").unwrap(),
+        modified_at: UnixMillis(0),
+    })
+}
+
+/// One attempt of a fresh call, with `time` until its deadline.
+pub(crate) fn invocation(event: String, time: Duration) -> Invocation {
+    Invocation {
+        id: RequestId::generate(),
+        attempt: 1,
+        payload: Bytes::from(event),
+        deadline: Instant::now() + time,
+        deadline_unix: UnixMillis(u64::MAX),
+        context: CallContext::default(),
+    }
 }
 
 /// Processes of the host with `text` on their command line.
