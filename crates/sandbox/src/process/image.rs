@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use model::ids::RequestId;
 use model::ports::{Image, Instance, Logs, StartFailed};
 use model::tasks::Tasks;
 use model::{Code, Error, limits};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::UnixStream;
 
@@ -141,11 +141,11 @@ impl ProcessImage {
         };
         let group = self.group().await?;
         let spec = self.spec(&log_stream, slot.as_ref(), group.as_ref());
-        let Plumbing { socket, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
+        let Plumbing { socket, theirs, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
         let mut remains = Remains::new(&self.shared, slot, group, Arc::clone(&self.package));
         let asked = tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds));
         remains.process = Some(asked.await.map_err(too_slow)?.map_err(not_started)?);
-        // Only the instance holds these from here on, so their end is seen.
+        // Only the instance holds the pipes from here on, so their end is seen.
         drop(fds);
         let output = Output::new(
             stdout,
@@ -159,7 +159,7 @@ impl ProcessImage {
         let mut instance = ProcessInstance::new(
             Arc::clone(&self.shared),
             remains,
-            socket,
+            (socket, theirs),
             output,
             self.version.config.memory_mb,
             self.runtime.abort_means_memory_from(self.version.config.memory_mb),
@@ -210,7 +210,8 @@ impl ProcessImage {
                 log_stream,
             },
         };
-        frame::write_init(socket, &init).await.map_err(failed)
+        let mut frame = frame::init(&init).map_err(failed)?;
+        frame.send(socket).await.map_err(failed)
     }
 }
 
@@ -240,6 +241,8 @@ struct Launched {
 /// The descriptors between an instance and the daemon.
 struct Plumbing {
     socket: UnixStream,
+    /// The instance's end once more.
+    theirs: OwnedFd,
     fds: StartFds,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -247,12 +250,16 @@ struct Plumbing {
 
 impl Plumbing {
     fn new() -> io::Result<Self> {
-        let (ours, theirs) = StdStream::pair()?;
-        ours.set_nonblocking(true)?;
+        let (ours, frames) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        let theirs = frames.try_clone()?;
         let (stdout, stdout_writer) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stderr, stderr_writer) = pipe_with(PipeFlags::CLOEXEC)?;
-        let fds = StartFds { frames: theirs.into(), stdout: stdout_writer, stderr: stderr_writer };
-        Ok(Self { socket: UnixStream::from_std(ours)?, fds, stdout, stderr })
+        let fds = StartFds { frames, stdout: stdout_writer, stderr: stderr_writer };
+        // Tokio's stream reads and writes any Unix socket; this one keeps packets apart.
+        let socket = UnixStream::from_std(ours.into())?;
+        Ok(Self { socket, theirs, fds, stdout, stderr })
     }
 }
 

@@ -14,7 +14,7 @@ use sandbox::ProcessSandbox;
 use serde_json::json;
 
 use crate::Test;
-use crate::support::{World, invocation, version, zip};
+use crate::support::{self, World, invocation, version, zip};
 
 /// Answers what it is sent, sleeps for ever, or ends, as the event says.
 const CODE: &str = "import os, resource, sys, time
@@ -76,7 +76,7 @@ pub(crate) async fn image_in(sandbox: &ProcessSandbox) -> Arc<dyn Image> {
 }
 
 async fn call(instance: &mut dyn Instance, event: &str, time: Duration) -> Outcome {
-    instance.invoke(invocation(format!("\"{event}\""), time)).await
+    support::run(instance, &invocation(format!("\"{event}\""), time)).await
 }
 
 /// The JSON that a fresh instance answers to an event.

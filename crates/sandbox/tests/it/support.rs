@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,8 +13,8 @@ use model::Result;
 use model::clock::{SystemClock, UnixMillis};
 use model::function::{CodeRef, FunctionConfig, Version};
 use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
-use model::invocation::{CallContext, Invocation};
-use model::ports::{LogLine, LogQuery, LogTail, Logs, Sandbox as _};
+use model::invocation::{CallContext, Invocation, Outcome};
+use model::ports::{Instance, LogLine, LogQuery, LogTail, Logs, Patience, Sandbox as _};
 use model::suites::memory::MemoryBlobs;
 use model::tasks::Tasks;
 use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
@@ -85,14 +85,20 @@ pub(crate) fn version(
     })
 }
 
-/// One attempt of a fresh call, with `time` until its deadline.
+/// Runs a call in an instance that has none.
+pub(crate) async fn run(instance: &mut dyn Instance, invocation: &Invocation) -> Outcome {
+    assert!(instance.hand(invocation), "an instance that has no call takes one");
+    let returned = &mut |calls: &[RequestId]| panic!("{calls:?} were never handed over");
+    instance.outcome(Patience { limit: Duration::MAX, returned }).await
+}
+
+/// One attempt of a fresh call that may take `time`.
 pub(crate) fn invocation(event: String, time: Duration) -> Invocation {
     Invocation {
         id: RequestId::generate(),
         attempt: 1,
         payload: Bytes::from(event),
-        deadline: Instant::now() + time,
-        deadline_unix: UnixMillis(u64::MAX),
+        timeout: time,
         context: CallContext::default(),
     }
 }
