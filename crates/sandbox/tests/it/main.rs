@@ -11,6 +11,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a test harness speaks on standard output")]
 
+mod attack;
 mod daemon;
 mod hostile;
 mod kits;
@@ -47,7 +48,8 @@ fn main() {
         .into_iter()
         .chain(hostile::tests())
         .chain(processes::tests())
-        .chain(daemon::tests());
+        .chain(daemon::tests())
+        .chain(attack::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     if arguments.iter().any(|a| a == "--list") {
         for test in &tests {

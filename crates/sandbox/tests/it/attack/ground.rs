@@ -1,0 +1,116 @@
+//! How hostile instances come up, and the package of the hostile function.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Cursor, Write as _};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use model::function::Version;
+use model::ports::{Instance, Sandbox as _};
+
+use crate::support::{World, version};
+
+/// The C sources; one program.
+const SOURCES: [(&str, &str); 9] = [
+    ("attack.h", include_str!("programs/attack.h")),
+    ("attack.c", include_str!("programs/attack.c")),
+    ("exhaust.c", include_str!("programs/exhaust.c")),
+    ("kernel.c", include_str!("programs/kernel.c")),
+    ("namespaces.c", include_str!("programs/namespaces.c")),
+    ("proc.c", include_str!("programs/proc.c")),
+    ("rights.c", include_str!("programs/rights.c")),
+    ("signals.c", include_str!("programs/signals.c")),
+    ("sockets.c", include_str!("programs/sockets.c")),
+];
+/// Where the program lies in a package.
+const PROGRAM: &str = "attack";
+
+/// What the function's own text is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Language {
+    Node,
+    Python,
+}
+
+/// One way for instances to come up.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) name: &'static str,
+    pub(super) language: Language,
+    runtime: &'static str,
+    handler: &'static str,
+    /// The handler: runs what the event says.
+    file: (&'static str, &'static str),
+}
+
+/// All there are.
+pub(super) fn grounds() -> &'static [Ground] {
+    &[
+        Ground {
+            name: "python",
+            language: Language::Python,
+            runtime: "python3",
+            handler: "main.handler",
+            file: ("main.py", include_str!("programs/main.py")),
+        },
+        Ground {
+            name: "node",
+            language: Language::Node,
+            runtime: "nodejs",
+            handler: "index.handler",
+            file: ("index.js", include_str!("programs/index.js")),
+        },
+    ]
+}
+
+impl Ground {
+    /// A fresh instance of the hostile function.
+    pub(super) async fn start(&self, world: &World) -> Box<dyn Instance> {
+        let package = package(world, self.file.0, self.file.1);
+        let info = world.sandbox.check_package(package).await.unwrap();
+        let python = version(&world.sandbox, "hostile", info.digest, BTreeMap::new());
+        let mut version = Version::clone(&python);
+        version.config.runtime = self.runtime.into();
+        version.config.handler = self.handler.into();
+        version.runtime = world.sandbox.resolve_runtime(self.runtime).unwrap();
+        world.sandbox.prepare(Arc::new(version)).await.unwrap().start().await.unwrap()
+    }
+}
+
+/// A package with one file and the attacks in C beside it.
+pub(super) fn package(world: &World, name: &str, text: &str) -> Bytes {
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in [(name, text.as_bytes()), (PROGRAM, program(world.folder.path()))] {
+        zip.start_file(name, stored.unix_permissions(0o755)).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner().into()
+}
+
+/// The attacks in C, compiled once. Static, so that it runs in every root.
+#[expect(clippy::disallowed_methods, reason = "the machine's C compiler")]
+fn program(folder: &Path) -> &'static [u8] {
+    static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = folder.join("attacks in C");
+        fs::create_dir(&folder).unwrap();
+        for (name, text) in SOURCES {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        let sources = SOURCES.iter().map(|(name, _)| name).filter(|name| name.ends_with(".c"));
+        let compiled = Command::new("cc")
+            .args(["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-o", "attack"])
+            .args(sources)
+            .current_dir(&folder)
+            .output()
+            .expect("`cc` runs: `cargo x test` installs it");
+        let said = String::from_utf8_lossy(&compiled.stderr);
+        assert!(compiled.status.success(), "the attacks in C do not compile: {said}");
+        fs::read(folder.join("attack")).unwrap()
+    })
+}
