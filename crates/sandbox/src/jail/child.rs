@@ -15,7 +15,7 @@ use rustix::fs::{Gid, Mode, Uid, fchown};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{
-    DumpableBehavior, Pid, Resource, Rlimit, Signal, set_dumpable_behavior,
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit, setsid, umask,
 };
 use rustix::thread::{
@@ -150,7 +150,9 @@ fn loopback() -> io::Result<()> {
 
 fn limit(limits: &Limits) -> io::Result<()> {
     let exactly = |n| Rlimit { current: Some(n), maximum: Some(n) };
-    setrlimit(Resource::Nofile, exactly(limits.open_files))?;
+    // More than the spawner may have, which is what the daemon may have, cannot be given.
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Nofile, exactly(limits.open_files.min(most)))?;
     setrlimit(Resource::Nproc, exactly(limits.processes))?;
     setrlimit(Resource::Core, exactly(0))?;
     if let Some(bytes) = limits.data_bytes {

@@ -28,6 +28,6 @@ mod spec;
 mod sys;
 mod wire;
 
-pub(crate) use client::{Exit, Process, Spawner, StartError, StartFds};
+pub(crate) use client::{Exit, Killer, Process, Spawner, StartError, StartFds};
 pub use spawner::main_if_spawner;
 pub(crate) use spec::{Limits, Mount, Owner, Program, Root, Spec};

@@ -143,13 +143,22 @@ impl Loop {
     /// Takes one request; `false` when there will be no more.
     fn on_request(&mut self) -> io::Result<bool> {
         let received = wire::receive::<Request>(self.daemon.as_fd(), &mut self.buffer)?;
-        let Some((Request { id, spec }, fds)) = received else { return Ok(false) };
+        let Some((request, fds)) = received else { return Ok(false) };
+        let (id, spec) = match request {
+            Request::Start { id, spec } => (id, spec),
+            Request::Kill { id } => {
+                if let Some(live) = self.live.get(&id) {
+                    kill(live);
+                }
+                return Ok(true);
+            }
+        };
         match self.start(id, &spec, fds) {
             Ok(()) => {
                 let pidfd = self.live.get(&id).map(|live| live.pidfd.as_fd());
                 wire::send(self.daemon.as_fd(), &Reply::Cloned { id }, pidfd.as_slice())?;
             }
-            Err(error) => self.reply(&Reply::Failed { id, error })?,
+            Err(error) => self.reply(&Reply::Failed { id, error, cloned: false })?,
         }
         Ok(true)
     }
@@ -210,11 +219,11 @@ impl Loop {
                     if let Err(e) = write_maps(live).and_then(|()| report::go(&live.status)) {
                         let error = StepError::new("write id maps", e);
                         kill(live);
-                        self.settle(id, &Reply::Failed { id, error })?;
+                        self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                     }
                 }
                 Ok(Some(Report::Failed(error))) => {
-                    self.settle(id, &Reply::Failed { id, error })?;
+                    self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                 }
                 Ok(Some(Report::Started)) => self.settle(id, &Reply::Started { id })?,
                 Ok(Some(Report::Ended { wait_status, max_rss_kib })) => {
@@ -224,7 +233,7 @@ impl Loop {
                 Err(e) => {
                     let error = StepError::new("read the status", e);
                     kill(live);
-                    return self.settle(id, &Reply::Failed { id, error });
+                    return self.settle(id, &Reply::Failed { id, error, cloned: true });
                 }
             }
         }
@@ -245,7 +254,7 @@ impl Loop {
     fn on_exit(&mut self, id: InstanceId) -> io::Result<()> {
         self.on_reports(id)?;
         let error = StepError::new("killed during the set-up", io::ErrorKind::Interrupted);
-        self.settle(id, &Reply::Failed { id, error })?;
+        self.settle(id, &Reply::Failed { id, error, cloned: true })?;
         let Some(live) = self.live.remove(&id) else { return Ok(()) };
         // Closing it is not enough while a fresh child still has a copy.
         epoll::delete(&self.epoll, &live.pidfd)?;

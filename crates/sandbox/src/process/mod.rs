@@ -85,8 +85,9 @@ impl ProcessSandbox {
             let bootstraps = bootstraps::write(&cache).map_err(disk)?;
             Ok((packages, root_at, bootstraps, Groups::open(), users(config.uid_base)))
         });
-        let (prepared, runtimes, warmed) =
-            tokio::join!(prepared, runtimes::discover(&config.path), spawner.warm());
+        // Before any other process of the daemon exists: version 2 of control groups hands nothing down while one lies in the daemon's own group.
+        let prepared = prepared.await;
+        let (runtimes, warmed) = tokio::join!(runtimes::discover(&config.path), spawner.warm());
         if let Err(error) = warmed {
             // The first start tries again, and reports it to whoever waits for it.
             tracing::warn!(%error, "the sandbox's spawner did not start");

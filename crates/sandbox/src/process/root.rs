@@ -19,6 +19,8 @@ use crate::jail::Mount;
 
 /// Stands in a bind for a folder that is empty; replaced when the root is laid out.
 pub(super) const EMPTY: &str = "/empty";
+/// Where the scratch space lies, relative to the root.
+pub(super) const TMP: &str = "tmp";
 /// Size limit of `/dev/shm`, in MiB. It counts towards the memory limit as well.
 const SHM_MB: u32 = 64;
 /// Device nodes; reading and writing them touches nothing of the host.
@@ -99,7 +101,7 @@ pub(super) fn lay_out(cache: &Path, bootstraps: &Path, runtime: &Runtime) -> io:
     plan.mounts.push(Mount::bind(bootstraps, "var/runtime"));
     plan.mounts.extend(DEVICES.map(Mount::device));
     plan.mounts.push(Mount::Memory { to: "dev/shm".into(), megabytes: SHM_MB });
-    plan.mounts.push(Mount::Memory { to: "tmp".into(), megabytes: limits::TMP_MB });
+    plan.mounts.push(Mount::Memory { to: TMP.into(), megabytes: limits::TMP_DEFAULT_MB });
     plan.mounts.push(Mount::Proc { to: "proc".into() });
     plan.mounts.extend(PROC_MASKS.iter().filter_map(|name| mask(Path::new("/proc"), name)));
     plan.folders.extend(["var/task", "opt", MASK_FOLDER].map(String::from));

@@ -132,8 +132,8 @@ const DATA_BYTES: u64 = (128 + 192) << 20;
 
 async fn limits_are_set(world: Arc<World>) {
     let set = ask(&world, "limits").await;
-    assert_eq!(set["NOFILE"], json!([limits::OPEN_FILES, limits::OPEN_FILES]));
-    let processes = limits::PROCESSES_PER_INSTANCE;
+    assert_eq!(set["NOFILE"], json!([limits::OPEN_FILES_DEFAULT, limits::OPEN_FILES_DEFAULT]));
+    let processes = limits::PROCESSES_DEFAULT;
     assert_eq!(set["NPROC"], json!([processes, processes]));
     assert_eq!(set["CORE"], json!([0, 0]));
     assert_eq!(set["policy"], libc::SCHED_BATCH);

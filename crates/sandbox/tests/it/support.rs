@@ -71,14 +71,7 @@ pub(crate) fn version(
     Arc::new(Version {
         key: FunctionRef::parse("default", name).unwrap().key,
         number: None,
-        config: FunctionConfig {
-            description: String::new(),
-            runtime: "python3".into(),
-            handler: "main.handler".into(),
-            timeout_ms: 3_000,
-            memory_mb: 128,
-            environment,
-        },
+        config: FunctionConfig { environment, ..FunctionConfig::new("python3", "main.handler") },
         code: CodeRef { digest, size_bytes: 0, unpacked_bytes: 0 },
         runtime: sandbox.resolve_runtime("python3").unwrap(),
         modified_at: UnixMillis(0),
