@@ -38,6 +38,12 @@ const STATUS_FD: RawFd = 4;
 const SPARE_FD: RawFd = 10;
 /// What the function's files may not be at first: the usual, whatever the daemon was started with.
 const UMASK: u32 = 0o022;
+/// inotify instances of all processes of an instance where all instances are one user; a user has 128 (`fs.inotify.max_user_instances`).
+const INOTIFY_INSTANCES: &str = "16";
+/// Watches of those together.
+const INOTIFY_WATCHES: &str = "4096";
+/// Signals that wait to be taken and timers of an instance together. The kernel holds memory for each, and a user has some ten thousand.
+const PENDING_SIGNALS: u64 = 1024;
 /// Capabilities stay away for good: neither user id 0, nor a change of user ids, nor the ambient set brings any. All are locked.
 const NO_CAPABILITIES: CapabilitiesSecureBits = CapabilitiesSecureBits::NO_ROOT
     .union(CapabilitiesSecureBits::NO_ROOT_LOCKED)
@@ -95,6 +101,7 @@ fn lock_in(spec: &Spec, status: BorrowedFd<'_>) -> Result<(), StepError> {
     }
     if let Owner::Daemon { .. } = spec.owner {
         await_maps(status)?;
+        limit_namespace();
     }
     // Only now, so that the group just joined is the namespace's root.
     sys::unshare(UnshareFlags::NEWCGROUP).at(|| "new cgroup namespace".into())?;
@@ -108,6 +115,7 @@ fn lock_in(spec: &Spec, status: BorrowedFd<'_>) -> Result<(), StepError> {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             fchown(sys::installed(pipe), Some(uid), Some(gid)).at(|| "give output away".into())?;
         }
+        become_stranger(uid).at(|| "become the instance's user".into())?;
         sys::unshare(UnshareFlags::NEWUSER).at(|| "new user namespace".into())?;
         await_maps(status)?;
         // An ordinary user may not: a group could be a way to deny access.
@@ -117,6 +125,26 @@ fn lock_in(spec: &Spec, status: BorrowedFd<'_>) -> Result<(), StepError> {
     limit(&spec.limits).at(|| "set limits".into())?;
     drop_rights().at(|| "drop rights".into())?;
     tie_to_spawner(status).at(|| "tie to the spawner".into())
+}
+
+/// Becomes the instance's user on the host, keeping all capabilities until the new user namespace takes them.
+///
+/// What the kernel counts by user (inotify instances, pending signals and timers, processes) it counts in the user namespace *and* for
+/// whoever made that namespace. Made by root, every instance's would count for root, and one function could take the share of all.
+fn become_stranger(uid: u32) -> io::Result<()> {
+    set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)?;
+    let uid = Uid::from_raw(uid);
+    set_thread_res_uid(Some(uid), Some(uid), Some(uid)).map_err(Into::into)
+}
+
+/// Bounds what instances of one user take from each other: [`become_stranger`] is not to be had without root.
+fn limit_namespace() {
+    // Where `/proc/sys` is read-only, as in many containers, instances share the user's whole share: that ends none of them.
+    for (count, most) in
+        [("inotify_instances", INOTIFY_INSTANCES), ("inotify_watches", INOTIFY_WATCHES)]
+    {
+        fs::write(format!("/proc/sys/user/max_{count}"), most).unwrap_or_default();
+    }
 }
 
 /// 0 `/dev/null`, 1 and 2 the pipes, 3 the frames, 4 the status socket; everything else closed.
@@ -155,6 +183,8 @@ fn limit(limits: &Limits) -> io::Result<()> {
     setrlimit(Resource::Nofile, exactly(limits.open_files.min(most)))?;
     setrlimit(Resource::Nproc, exactly(limits.processes))?;
     setrlimit(Resource::Core, exactly(0))?;
+    let most = getrlimit(Resource::Sigpending).maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Sigpending, exactly(PENDING_SIGNALS.min(most)))?;
     if let Some(bytes) = limits.data_bytes {
         setrlimit(Resource::Data, exactly(bytes))?;
     }

@@ -147,8 +147,9 @@ async fn run(attack: &'static Attack, ground: &'static Ground, world: Arc<World>
         println!("  {}: not defended on this host: {lost}", attack.name);
     }
     let must = lacking.map_or(attack.must, |unless| unless.must);
+    let image = ground.image(&world).await;
     let mut scene = Scene::set(&world).await;
-    let mut hostile = ground.start(&world).await;
+    let mut hostile = image.start().await.expect("the hostile function starts");
     let event = attack.event(&scene.arguments());
     let time = if let Must::Say(_) = must { AMPLE } else { SHORT };
     let outcome = hostile.invoke(invocation(event.to_string(), time)).await;

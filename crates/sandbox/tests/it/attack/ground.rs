@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use model::function::Version;
-use model::ports::{Instance, Sandbox as _};
+use model::ports::{Image, Sandbox as _};
 
 use crate::support::{World, version};
 
@@ -67,8 +67,8 @@ pub(super) fn grounds() -> &'static [Ground] {
 }
 
 impl Ground {
-    /// A fresh instance of the hostile function.
-    pub(super) async fn start(&self, world: &World) -> Box<dyn Instance> {
+    /// The hostile function, ready to be started.
+    pub(super) async fn image(&self, world: &World) -> Arc<dyn Image> {
         let package = package(world, self.file.0, self.file.1);
         let info = world.sandbox.check_package(package).await.unwrap();
         let python = version(&world.sandbox, "hostile", info.digest, BTreeMap::new());
@@ -76,7 +76,7 @@ impl Ground {
         version.config.runtime = self.runtime.into();
         version.config.handler = self.handler.into();
         version.runtime = world.sandbox.resolve_runtime(self.runtime).unwrap();
-        world.sandbox.prepare(Arc::new(version)).await.unwrap().start().await.unwrap()
+        world.sandbox.prepare(Arc::new(version)).await.unwrap()
     }
 }
 

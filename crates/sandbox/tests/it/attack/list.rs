@@ -39,8 +39,8 @@ pub(super) const SEARCH: &str = include_str!("programs/search.py");
 
 /// Refused by the system call filter or for want of the right; a call that the kernel was built without is no way out either.
 const NO: &str = "EPERM|ENOSYS";
-/// Not there, or not for this user, or read-only.
-const CLOSED: &str = "ENOENT|EACCES|EPERM|EROFS";
+/// Not there, or not for this user, or read-only, or masked by something empty.
+const CLOSED: &str = "ENOENT|EACCES|EPERM|EROFS|ENODATA";
 
 /// Every attack.
 pub(super) fn all() -> impl Iterator<Item = &'static Attack> {

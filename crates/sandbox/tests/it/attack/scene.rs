@@ -116,7 +116,7 @@ impl Scene {
         let mut state: Value = serde_json::from_slice(&body).unwrap();
         let needs = state["needs"].take();
         let well = json!({
-            "calls": self.calls, "kept": [true, true], "child": true, "visits": 0, "needs": null, "status": true,
+            "calls": self.calls, "kept": [true, true], "child": true, "visits": 0, "needs": null,
         });
         assert_eq!(state, well, "the neighbour, {when}");
         let needs = needs.as_array().unwrap();
@@ -154,7 +154,7 @@ impl Scene {
             if now == self.before {
                 break;
             }
-            assert!(Instant::now() < until, "the host was {:#?}, is {now:#?}", self.before);
+            assert!(Instant::now() < until, "{}", now.unlike(&self.before));
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.neighbour.stop().await;
@@ -195,6 +195,16 @@ struct Counts {
 }
 
 impl Counts {
+    /// What is not as it was.
+    fn unlike(&self, before: &Self) -> String {
+        let lines =
+            |counts: &Self| format!("{counts:#?}").lines().map(str::to_owned).collect::<Vec<_>>();
+        let (was, is) = (lines(before), lines(self));
+        let missing = was.iter().filter(|line| !is.contains(line)).map(|line| format!("- {line}"));
+        let new = is.iter().filter(|line| !was.contains(line)).map(|line| format!("+ {line}"));
+        missing.chain(new).collect::<Vec<_>>().join("\n")
+    }
+
     fn take(world: &World) -> Self {
         let lines = |path: &str| fs::read_to_string(path).unwrap_or_default().lines().count();
         let read = |path: &str| fs::read_to_string(path).unwrap();
@@ -205,7 +215,7 @@ impl Counts {
             instances: children(&spawner()).len(),
             own_children: children("self").len(),
             mounts: lines("/proc/self/mounts"),
-            groups: own_groups().iter().map(|folder| folders(folder)).sum(),
+            groups: groups(),
             sysv: ["shm", "sem", "msg"]
                 .map(|kind| lines(&format!("/proc/sysvipc/{kind}")))
                 .iter()
@@ -215,6 +225,14 @@ impl Counts {
             cache,
         }
     }
+}
+
+/// Control groups that this process made; other programs make some of theirs in the same places.
+fn groups() -> usize {
+    let prefix = format!("hanshu-{}-", std::process::id());
+    let entries = own_groups().into_iter().filter_map(|own| fs::read_dir(own).ok()).flatten();
+    let ours = entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(&prefix));
+    ours.map(|e| 1 + folders(&e.path())).sum()
 }
 
 fn folders(at: &Path) -> usize {

@@ -1,7 +1,7 @@
 //! The daemon and the other function, live at the same time: their secrets, sockets, networks.
 
 use super::promise::{ENVIRONMENT, FILES, NETWORK, RIGHTS, SIGHT};
-use super::{Attack, Must, NO, Program, SEARCH};
+use super::{Attack, CLOSED, Must, NO, Program, SEARCH};
 
 /// There is no way to it, or nobody is there.
 const NOBODY: &str = "ECONNREFUSED|ENETUNREACH|EHOSTUNREACH|EADDRNOTAVAIL|EACCES|EPERM";
@@ -96,7 +96,8 @@ pub(super) const ATTACKS: &[Attack] = &[
             ("join a group", NO),
             ("signal the daemon", "ESRCH"),
             ("debug the daemon", "ESRCH"),
-            ("debug the first process", "ENOENT|ESRCH|EPERM"),
+            // A signal, and lost.
+            ("debug the first process", "ENOENT|ESRCH|EPERM|done"),
             ("priority of the daemon", "ESRCH"),
             ("load a module from memory", "ERR_DLOPEN_FAILED"),
             ("the bootstrap", "EROFS|EACCES"),
@@ -104,7 +105,7 @@ pub(super) const ATTACKS: &[Attack] = &[
             ("own code", "EROFS|EACCES"),
             ("the daemon's folder", "ENOENT"),
             ("the daemon's memory", "ENOENT"),
-            ("the first process's memory", "EACCES|EPERM"),
+            ("the first process's memory", CLOSED),
         ]),
     ),
 ];

@@ -27,7 +27,8 @@ pub(super) const ATTACKS: &[Attack] = &[
             // Signal 0 to all that are in sight: those of the own instance.
             ("kill the parent outside", "done"),
             ("the daemon's limits", UNKNOWN),
-            ("the limits of 1", "EPERM"),
+            // Ends nobody but the own instance.
+            ("the limits of 1", "EPERM|done"),
             ("the daemon's priority", UNKNOWN),
             ("the daemon's processors", UNKNOWN),
         ]),

@@ -14,14 +14,15 @@ exports.handler = async (event, context) => {
     await new AsyncFunction('said', 'pairs', 'atLoad', 'require', 'context', event.text)(said, pairs, atLoad, require, context);
     return said;
   }
-  // With the frame socket, as anything has it that a function starts without care.
+  // With the frame socket, which a careless function could hand down.
   const program = spawn('/var/task/attack', [event.c, ...event.arguments], { stdio: ['ignore', 'pipe', 'inherit', 3] });
-  program.unref();
   let text = '';
   return new Promise((done) => {
     program.stdout.on('data', (data) => {
       text += data;
-      if (text.endsWith('\n.\n') || text === '.\n') done(text.split('\n').slice(0, -2));
+      if (!text.endsWith('\n.\n') && text !== '.\n') return;
+      program.unref();
+      done(text.split('\n').slice(0, -2));
     });
     program.on('close', (code, signal) => done([...text.split('\n').slice(0, -1), `ended: ${code ?? signal}`]));
   });

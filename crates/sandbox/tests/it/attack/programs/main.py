@@ -12,12 +12,12 @@ def handler(event, context):
         scope["arguments"] = dict(a.split("=", 1) for a in event["arguments"])
         exec(event["text"], scope)
         return scope["said"]
-    # With the frame socket, as anything has it that a function starts without care.
+    # With the frame socket, which a careless function could hand down.
     program = subprocess.Popen(
         ["/var/task/attack", event["c"], *event["arguments"]],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        close_fds=False,
+        pass_fds=[3],
     )
     kept.append(program)
     said = []

@@ -2,10 +2,19 @@
 #include "attack.h"
 #include <termios.h>
 
+// What is empty tells nothing: `ENODATA`. A file may be masked so.
 static int readable(const char *path) {
   char byte;
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  return fd < 0 ? -1 : read(fd, &byte, 1) < 0 ? -1 : 0;
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return -1;
+  ssize_t n = read(fd, &byte, 1);
+  if (n == 0) errno = ENODATA;
+  return n == 1 ? 0 : -1;
+}
+
+static int lower_score(void) {
+  int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  return fd < 0 ? -1 : write(fd, "-1000", 5) == 5 ? 0 : -1;
 }
 
 ATTACK(first_process) {
@@ -47,7 +56,7 @@ ATTACK(knobs) {
   TRY("uevent helper", overwrite("/sys/kernel/uevent_helper"));
   TRY("security", overwrite("/sys/kernel/security/lockdown"));
   TRY("debug", readable("/sys/kernel/debug/."));
-  TRY("less likely to be killed", write(open("/proc/self/oom_score_adj", O_WRONLY), "-1000", 5));
+  TRY("less likely to be killed", lower_score());
   TRY("kernel memory", readable("/proc/kcore"));
   TRY("kernel log", readable("/proc/kmsg"));
   TRY("page counts", readable("/proc/kpagecount"));

@@ -106,7 +106,11 @@ ATTACK(hand_over) {
     head->cmsg_type = SCM_RIGHTS;
     head->cmsg_len = CMSG_LEN(sizeof fds);
     memcpy(CMSG_DATA(head), fds, sizeof fds);
-    if (sendmsg(3, &message, MSG_NOSIGNAL) < 0) _exit(1);
+    // Only so many may be on their way at once; the daemon takes the bytes and lets the descriptors go.
+    while (sendmsg(3, &message, MSG_NOSIGNAL) < 0) {
+      if (errno != ETOOMANYREFS) _exit(1);
+      usleep(1000);
+    }
   }
   for (;;) pause();
 }
