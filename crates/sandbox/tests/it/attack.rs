@@ -70,8 +70,10 @@ enum Must {
 struct Unless {
     lack: Lack,
     must: Must,
-    /// What is lost, in the words of `SECURITY.md`: "Not everywhere".
+    /// What is lost; `SECURITY.md` says it as well.
     lost: &'static str,
+    /// What the neighbour then does without while the attacker lives: names of tries of `well` in `programs/exhaust.c`.
+    neighbour_lacks: &'static [&'static str],
 }
 
 /// What a host can lack.
@@ -79,12 +81,16 @@ struct Unless {
 enum Lack {
     /// Control groups that limit memory for an instance as a whole.
     MemoryGroups,
+    /// A host user for each instance: the daemon is not root.
+    Users,
 }
 
 impl Lack {
     fn here(self, world: &World) -> bool {
+        let isolation = world.sandbox.isolation();
         match self {
-            Self::MemoryGroups => !world.sandbox.isolation()["memory"].starts_with("control group"),
+            Self::MemoryGroups => !isolation["memory"].starts_with("control group"),
+            Self::Users => !isolation["users"].starts_with("a host user of its own"),
         }
     }
 }
@@ -95,7 +101,18 @@ impl Attack {
     }
 
     const fn unless(mut self, lack: Lack, must: Must, lost: &'static str) -> Self {
-        self.unless = Some(Unless { lack, must, lost });
+        self.unless = Some(Unless { lack, must, lost, neighbour_lacks: &[] });
+        self
+    }
+
+    /// Where the neighbour, but nobody else, feels it.
+    const fn unless_felt(
+        mut self,
+        lack: Lack,
+        neighbour_lacks: &'static [&'static str],
+        lost: &'static str,
+    ) -> Self {
+        self.unless = Some(Unless { lack, must: self.must, lost, neighbour_lacks });
         self
     }
 
@@ -157,10 +174,11 @@ async fn run(attack: &'static Attack, ground: &'static Ground, world: Arc<World>
     scene.assert_no_loot(&outcome);
     judge(attack, must, &outcome);
     if hostile.alive() {
-        scene.assert_neighbour_is_well("while the attacker lives").await;
+        let lacks = lacking.map_or(&[][..], |unless| unless.neighbour_lacks);
+        scene.assert_neighbour_is_well("while the attacker lives", lacks).await;
     }
     hostile.stop().await;
-    scene.assert_neighbour_is_well("after the attack").await;
+    scene.assert_neighbour_is_well("after the attack", &[]).await;
     scene.assert_host_is_well().await;
 }
 

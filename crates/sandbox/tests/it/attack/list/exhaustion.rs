@@ -58,7 +58,11 @@ pub(super) const ATTACKS: &[Attack] = &[
         Program::C("descriptors"),
         Must::Say(&[("a hundred thousand", BOUNDED)]),
     ),
-    Attack::new("pipes", MEMORY, Program::C("pipes"), Must::Any),
+    Attack::new("pipes", MEMORY, Program::C("pipes"), Must::Any).unless_felt(
+        Lack::Users,
+        &["large pipe"],
+        "pages of pipes are counted for the daemon's user: others get pipes of 8 KiB",
+    ),
     Attack::new("sockets", MEMORY, Program::C("sockets"), Must::Any),
     Attack::new("in_flight", MEMORY, Program::C("in_flight"), Must::Any),
     Attack::new("inotify", MEMORY, Program::C("inotify"), Must::Say(&[("instances", BOUNDED)])),
