@@ -55,9 +55,9 @@ const PROC_MASKS: [&str; 27] = [
     "timer_stats",
     "vmallocinfo",
 ];
-/// An empty folder of every root, mounted over what is to be hidden; files are hidden by `/dev/null`.
+/// An empty folder and an empty file of every root, mounted over what is to be hidden.
 const MASK_FOLDER: &str = "var/empty";
-const MASK_FILE: &str = "dev/null";
+const MASK_FILE: &str = "var/empty-file";
 
 /// Files of `/etc`, made here: the host's say who uses it and what it is called.
 const ETC: [(&str, &str); 5] = [
@@ -102,6 +102,7 @@ pub(super) fn lay_out(cache: &Path, bootstraps: &Path, runtime: &Runtime) -> io:
     plan.mounts.push(Mount::Memory { to: "tmp".into(), megabytes: limits::TMP_MB });
     plan.mounts.push(Mount::Proc { to: "proc".into() });
     plan.mounts.extend(PROC_MASKS.iter().filter_map(|name| mask(Path::new("/proc"), name)));
+    plan.files.push((MASK_FILE.into(), String::new()));
     plan.folders.extend(["var/task", "opt", MASK_FOLDER].map(String::from));
     let roots = cache.join("roots");
     let empty = roots.join("empty");
