@@ -14,7 +14,9 @@
 mod attack;
 mod daemon;
 mod hostile;
+mod jail;
 mod kits;
+mod native;
 mod processes;
 mod support;
 
@@ -47,6 +49,8 @@ fn main() {
     let all = kits::tests()
         .into_iter()
         .chain(hostile::tests())
+        .chain(jail::tests())
+        .chain(native::tests())
         .chain(processes::tests())
         .chain(daemon::tests())
         .chain(attack::tests());
