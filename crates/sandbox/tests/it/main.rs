@@ -12,6 +12,7 @@
 #![expect(clippy::print_stdout, reason = "a test harness speaks on standard output")]
 
 mod daemon;
+mod deadline;
 mod hostile;
 mod kits;
 mod processes;
@@ -47,7 +48,8 @@ fn main() {
         .into_iter()
         .chain(hostile::tests())
         .chain(processes::tests())
-        .chain(daemon::tests());
+        .chain(daemon::tests())
+        .chain(deadline::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     if arguments.iter().any(|a| a == "--list") {
         for test in &tests {
