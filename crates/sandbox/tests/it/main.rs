@@ -15,6 +15,7 @@ mod daemon;
 mod deadline;
 mod hostile;
 mod kits;
+mod leaks;
 mod processes;
 mod support;
 
@@ -49,7 +50,8 @@ fn main() {
         .chain(hostile::tests())
         .chain(processes::tests())
         .chain(daemon::tests())
-        .chain(deadline::tests());
+        .chain(deadline::tests())
+        .chain(leaks::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     if arguments.iter().any(|a| a == "--list") {
         for test in &tests {
