@@ -16,6 +16,7 @@ mod deadline;
 mod hostile;
 mod kits;
 mod leaks;
+mod limits;
 mod processes;
 mod support;
 
@@ -51,6 +52,7 @@ fn main() {
         .chain(processes::tests())
         .chain(daemon::tests())
         .chain(deadline::tests())
+        .chain(limits::tests())
         .chain(leaks::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     if arguments.iter().any(|a| a == "--list") {
