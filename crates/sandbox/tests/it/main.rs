@@ -13,9 +13,12 @@
 
 mod attack;
 mod daemon;
+mod deadline;
 mod hostile;
 mod jail;
 mod kits;
+mod leaks;
+mod limits;
 mod native;
 mod processes;
 mod support;
@@ -53,7 +56,10 @@ fn main() {
         .chain(native::tests())
         .chain(processes::tests())
         .chain(daemon::tests())
-        .chain(attack::tests());
+        .chain(deadline::tests())
+        .chain(limits::tests())
+        .chain(attack::tests())
+        .chain(leaks::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     if arguments.iter().any(|a| a == "--list") {
         for test in &tests {
