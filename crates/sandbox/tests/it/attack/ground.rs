@@ -25,8 +25,8 @@ const SOURCES: [(&str, &str); 9] = [
     ("signals.c", include_str!("programs/signals.c")),
     ("sockets.c", include_str!("programs/sockets.c")),
 ];
-/// Where the program lies in a package.
-const PROGRAM: &str = "attack";
+/// What is loaded into the runtime before its own code.
+const PRELOAD: &str = include_str!("programs/preload.c");
 
 /// What the function's own text is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +70,10 @@ impl Ground {
     /// The hostile function, ready to be started.
     pub(super) async fn image(&self, world: &World) -> Arc<dyn Image> {
         let package = package(world, self.file.0, self.file.1);
+        let environment =
+            BTreeMap::from([("LD_PRELOAD".to_owned(), "/var/task/preload.so".to_owned())]);
         let info = world.sandbox.check_package(package).await.unwrap();
-        let python = version(&world.sandbox, "hostile", info.digest, BTreeMap::new());
+        let python = version(&world.sandbox, "hostile", info.digest, environment);
         let mut version = Version::clone(&python);
         version.config.runtime = self.runtime.into();
         version.config.handler = self.handler.into();
@@ -85,32 +87,50 @@ pub(super) fn package(world: &World, name: &str, text: &str) -> Bytes {
     let stored =
         zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, bytes) in [(name, text.as_bytes()), (PROGRAM, program(world.folder.path()))] {
+    let Compiled { program, preload } = compiled(world.folder.path());
+    for (name, bytes) in
+        [(name, text.as_bytes()), ("attack", program.as_slice()), ("preload.so", preload)]
+    {
         zip.start_file(name, stored.unix_permissions(0o755)).unwrap();
         zip.write_all(bytes).unwrap();
     }
     zip.finish().unwrap().into_inner().into()
 }
 
-/// The attacks in C, compiled once. Static, so that it runs in every root.
-#[expect(clippy::disallowed_methods, reason = "the machine's C compiler")]
-fn program(folder: &Path) -> &'static [u8] {
-    static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
+/// The attacks in C.
+struct Compiled {
+    /// All of them; static, so that it runs in every root.
+    program: Vec<u8>,
+    /// A shared library.
+    preload: Vec<u8>,
+}
+
+/// Compiles them, once, with the machine's compiler.
+fn compiled(folder: &Path) -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| {
         let folder = folder.join("attacks in C");
         fs::create_dir(&folder).unwrap();
-        for (name, text) in SOURCES {
+        for (name, text) in SOURCES.into_iter().chain([("preload.c", PRELOAD)]) {
             fs::write(folder.join(name), text).unwrap();
         }
-        let sources = SOURCES.iter().map(|(name, _)| name).filter(|name| name.ends_with(".c"));
-        let compiled = Command::new("cc")
-            .args(["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-o", "attack"])
-            .args(sources)
-            .current_dir(&folder)
-            .output()
-            .expect("`cc` runs: `cargo x test` installs it");
-        let said = String::from_utf8_lossy(&compiled.stderr);
-        assert!(compiled.status.success(), "the attacks in C do not compile: {said}");
-        fs::read(folder.join("attack")).unwrap()
+        let sources = SOURCES.iter().map(|(name, _)| *name).filter(|name| name.ends_with(".c"));
+        cc(&folder, &["-static", "-o", "attack"], sources);
+        cc(&folder, &["-shared", "-fPIC", "-o", "preload.so"], ["preload.c"]);
+        let read = |name| fs::read(folder.join(name)).unwrap();
+        Compiled { program: read("attack"), preload: read("preload.so") }
     })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the machine's C compiler")]
+fn cc(folder: &Path, options: &[&str], sources: impl IntoIterator<Item = &'static str>) {
+    let ran = Command::new("cc")
+        .args(["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror"])
+        .args(options)
+        .args(sources)
+        .current_dir(folder)
+        .output()
+        .expect("`cc` runs: `cargo x test` installs it");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "the attacks in C do not compile: {said}");
 }

@@ -15,6 +15,9 @@ mod promise {
     pub(super) const SIGHT: &str = "sees no process, socket, shared memory or host name of others";
     pub(super) const FILES: &str =
         "sees no file but its runtime's, its own code and its own `/tmp`";
+    pub(super) const KNOBS: &str = "learns and changes nothing of the host by `/proc` and `/dev`";
+    pub(super) const KERNEL: &str =
+        "reaches only the part of the kernel that ordinary programs use";
     pub(super) const CODE: &str = "cannot change its runtime or code, also not for other instances";
     pub(super) const RIGHTS: &str = "has no rights on the host";
     pub(super) const MEMORY: &str = "cannot fill memory or the process table";

@@ -39,7 +39,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         NO_END,
         NO_SHARED,
     ),
-    Attack::new("tmpfs_memory", MEMORY, Program::C("tmpfs_memory"), OUT_OF_MEMORY).unless(
+    Attack::new("tmpfs_memory", DISK, Program::C("tmpfs_memory"), OUT_OF_MEMORY).unless(
         Lack::MemoryGroups,
         Must::Say(&[("memory", "ENOSPC")]),
         NO_SHARED,
@@ -87,8 +87,12 @@ pub(super) const ATTACKS: &[Attack] = &[
         Program::C("locked_memory"),
         Must::Say(&[("locked memory", BOUNDED), ("huge pages", BOUNDED)]),
     ),
-    Attack::new("tiny_files", DISK, Program::C("tiny_files"), Must::Any),
-    Attack::new("full_tmp", DISK, Program::C("full_tmp"), Must::Any),
+    Attack::new(
+        "tiny_files",
+        DISK,
+        Program::C("tiny_files"),
+        Must::Say(&[("tiny files", "ENOSPC")]),
+    ),
     Attack::new(
         "flood_of_output",
         LOGS,

@@ -1,6 +1,6 @@
 //! Files that are others', files that are not to be changed, and files that make one somebody else.
 
-use super::promise::{CODE, FILES, RIGHTS};
+use super::promise::{CODE, FILES, KNOBS, RIGHTS};
 use super::{Attack, CLOSED, Must, NO, Program};
 
 /// Read-only, or not one's own.
@@ -56,7 +56,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     Attack::new(
         "nodes",
-        RIGHTS,
+        KNOBS,
         Program::C("nodes"),
         Must::Say(&[
             ("memory device", NO),
@@ -92,7 +92,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     Attack::new(
         "knobs",
-        RIGHTS,
+        KNOBS,
         Program::C("knobs"),
         Must::Say(&[
             ("core_pattern", CLOSED),
@@ -124,7 +124,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     Attack::new(
         "terminal",
-        RIGHTS,
+        KNOBS,
         Program::C("terminal"),
         Must::Say(&[
             ("push into 0", "ENOTTY|EPERM|EACCES"),

@@ -1,6 +1,6 @@
 //! System calls that no function needs, by number and by every door there is.
 
-use super::promise::RIGHTS;
+use super::promise::{KERNEL, RIGHTS};
 use super::{Attack, CLOSED, Must, NO, Program};
 
 pub(super) const ATTACKS: &[Attack] = &[
@@ -68,7 +68,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     // The tables of other architectures are closed as a whole, harmless calls with them: by the filter's end of the process or an error.
     Attack::new(
         "doors",
-        RIGHTS,
+        KERNEL,
         Program::C("doors"),
         Must::Say(if cfg!(target_arch = "x86_64") {
             &[
@@ -87,7 +87,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     Attack::new(
         "kernel",
-        RIGHTS,
+        KERNEL,
         Program::C("kernel"),
         Must::Say(if cfg!(target_arch = "x86_64") {
             &[
@@ -130,7 +130,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     Attack::new(
         "keys",
-        RIGHTS,
+        KERNEL,
         Program::C("keys"),
         Must::Say(&[
             ("add_key", NO),

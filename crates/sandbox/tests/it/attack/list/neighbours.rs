@@ -1,6 +1,6 @@
 //! The daemon and the other function, live at the same time: their secrets, sockets, networks.
 
-use super::promise::{ENVIRONMENT, FILES, NETWORK, RIGHTS, SIGHT};
+use super::promise::{ENVIRONMENT, FILES, KERNEL, NETWORK, RIGHTS, SIGHT};
 use super::{Attack, CLOSED, Must, NO, Program, SEARCH};
 
 /// There is no way to it, or nobody is there.
@@ -66,7 +66,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     Attack::new(
         "families",
-        NETWORK,
+        KERNEL,
         Program::C("families"),
         Must::Say(&[
             ("raw", NO_FAMILY),

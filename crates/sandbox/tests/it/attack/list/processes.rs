@@ -76,7 +76,27 @@ pub(super) const ATTACKS: &[Attack] = &[
     Attack::new("kill_all", WATCHED, Program::C("kill_all"), Must::End(&[FailureKind::Exited])),
     Attack::new("stop_all", DEADLINE, Program::C("stop_all"), Must::End(&[FailureKind::Timeout])),
     Attack::new("deaf", DEADLINE, Program::C("deaf"), Must::End(&[FailureKind::Timeout])),
-    Attack::new("busy", CPU, Program::C("deaf"), Must::End(&[FailureKind::Timeout])),
+    // It goes on while the neighbour is asked.
+    Attack::new(
+        "hog",
+        CPU,
+        Program::C("hog"),
+        Must::Say(&[("more than its weight", "EACCES|EPERM"), ("ahead of all", "EPERM")]),
+    ),
+    Attack::new(
+        "preload",
+        WATCHED,
+        Program::Python("said.extend(open('/tmp/preloaded').read().splitlines())"),
+        Must::Say(PRELOADED),
+    ),
+    Attack::new(
+        "preload",
+        WATCHED,
+        Program::Node(
+            "said.push(...require('fs').readFileSync('/tmp/preloaded', 'utf8').trim().split('\\n'));",
+        ),
+        Must::Say(PRELOADED),
+    ),
     Attack::new(
         "threads_that_never_end",
         DEADLINE,
@@ -130,6 +150,8 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
 ];
 
+/// In the runtime and nowhere else: not in the process that watches over it, and not before everything is in force.
+const PRELOADED: &[(&str, &str)] = &[("process 2", "locked in")];
 const AT_LOAD: &[(&str, &str)] = &[
     ("NoNewPrivs at load", "1"),
     ("CapEff at load", "0000000000000000"),

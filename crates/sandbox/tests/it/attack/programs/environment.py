@@ -1,7 +1,7 @@
 # The daemon's environment: what of it was handed down, and what would tell it.
 import os
 
-OWN = {"PATH", "LANG", "TZ", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "NODE_PATH", "_HANDLER"}
+OWN = {"PATH", "LANG", "TZ", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "NODE_PATH", "_HANDLER", "LD_PRELOAD"}
 handed = [n for n in os.environ if n not in OWN and not n.startswith(("AWS_", "LAMBDA_", "_X_AMZN_", "HANSHU_"))]
 said.append("variables of the daemon: %s" % (" ".join(handed) or "none"))
 tell = []

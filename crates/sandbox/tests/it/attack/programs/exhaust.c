@@ -137,13 +137,6 @@ ATTACK(tiny_files) {
   say("tiny files", made == 1000000 ? "no end" : word_of(errno));
 }
 
-ATTACK(full_tmp) {
-  char *block = malloc(1 << 20);
-  memset(block, 'x', 1 << 20);
-  int fd = open("/tmp/full", O_CREAT | O_WRONLY, 0600);
-  TAKE("bytes in /tmp", write(fd, block, 1 << 20));
-}
-
 // Processes until there are no more, each of which does the same.
 ATTACK(forks) {
   for (;;) fork();

@@ -65,3 +65,15 @@ ATTACK(deaf) {
   }
   for (;;) pause();
 }
+
+// Spins in more processes than there are processors, each a session of its own and scheduled as eagerly as it may be, and goes on.
+ATTACK(hog) {
+  for (int i = 0; i < 64; i++) {
+    if (fork() != 0) continue;
+    setsid();
+    sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){0});
+    for (;;) ;
+  }
+  TRY("more than its weight", setpriority(PRIO_PROCESS, 0, -5));
+  TRY("ahead of all", sched_setscheduler(0, SCHED_RR, &(struct sched_param){1}));
+}
