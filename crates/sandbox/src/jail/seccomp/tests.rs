@@ -3,7 +3,7 @@
 use seccompiler::{TargetArch, sock_filter};
 use syscalls::Sysno;
 
-use super::policy::{Answer, parse};
+use super::policy::{Answer, Answers, PolicyError};
 use super::*;
 
 const ARCH: &str = std::env::consts::ARCH;
@@ -16,6 +16,10 @@ const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+
+fn parse(policy: &str, arch: &str) -> Result<Answers, PolicyError> {
+    policy::parse(policy, arch, number)
+}
 
 fn compiled() -> BpfProgram {
     program::compile(&parse(PROCESS_POLICY, ARCH).unwrap(), ARCH).unwrap()
@@ -287,6 +291,25 @@ fn bad_lines_are_named() {
     assert_eq!(parse("nonsense @vax", ARCH).unwrap().len(), 0);
     let e = program::compile(&parse("read", ARCH).unwrap(), "vax").unwrap_err();
     assert_eq!(e.line, None);
+}
+
+#[test]
+fn the_list_fits_the_other_architecture() {
+    const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
+    let numbers = |name: &str| {
+        let call = syscalls::aarch64::Sysno::from_str(name).ok();
+        call.and_then(|call| u32::try_from(call.id()).ok())
+    };
+    let answers = policy::parse(PROCESS_POLICY, "aarch64", numbers).unwrap();
+    let program = program::compile(&answers, "aarch64").unwrap();
+    let told = |name| run(&program, AUDIT_ARCH_AARCH64, numbers(name).unwrap(), &[]).0;
+    for (name, expected) in
+        [("openat", ALLOW), ("fstatat", ALLOW), ("ptrace", EPERM), ("clone3", ENOSYS)]
+    {
+        assert_eq!(told(name), expected, "{name}");
+    }
+    assert_eq!(run(&program, AUDIT_ARCH_AARCH64, u32::MAX, &[]).0, ENOSYS);
+    assert_eq!(run(&program, AUDIT_ARCH_I386, 1, &[]).0, KILL);
 }
 
 #[test]
