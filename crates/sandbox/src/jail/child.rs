@@ -139,7 +139,7 @@ fn become_stranger(uid: u32) -> io::Result<()> {
 
 /// Bounds what instances of one user take from each other: [`become_stranger`] is not to be had without root.
 fn limit_namespace() {
-    // Where `/proc/sys` is read-only, as in many containers, instances share the user's whole share: that ends none of them.
+    // Where the daemon's own `/proc/sys` is read-only, instances share the user's whole share: that ends none of them.
     for (count, most) in
         [("inotify_instances", INOTIFY_INSTANCES), ("inotify_watches", INOTIFY_WATCHES)]
     {

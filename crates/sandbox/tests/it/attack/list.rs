@@ -21,6 +21,7 @@ mod promise {
     pub(super) const CODE: &str = "cannot change its runtime or code, also not for other instances";
     pub(super) const RIGHTS: &str = "has no rights on the host";
     pub(super) const MEMORY: &str = "cannot fill memory or the process table";
+    pub(super) const WHOLE: &str = "is whole or gone when its memory runs out";
     pub(super) const CPU: &str = "cannot take the processors for itself";
     pub(super) const DISK: &str = "cannot fill the disk";
     pub(super) const DEADLINE: &str = "is gone at the deadline, with all it started";
@@ -32,10 +33,13 @@ mod promise {
 }
 
 /// Rows that other tests are against: the row, the test.
-const ELSEWHERE: &[(&str, &str)] = &[(
-    "does not outlive the daemon",
-    "daemon::a_killed_daemon_leaves_nothing_that_the_next_does_not_clear",
-)];
+const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "does not outlive the daemon",
+        "daemon::a_killed_daemon_leaves_nothing_that_the_next_does_not_clear",
+    ),
+    ("leaves nothing behind", "leaks::two_thousand_instances_leave_nothing"),
+];
 
 /// Finds secrets; says nothing where there are none to be found.
 pub(super) const SEARCH: &str = include_str!("programs/search.py");

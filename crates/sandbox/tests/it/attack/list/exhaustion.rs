@@ -2,7 +2,7 @@
 //!
 //! What an attack gets is of no account, so most words are allowed; what counts is that the neighbour and the host still get theirs while it is held.
 
-use super::promise::{DISK, LOGS, MEMORY};
+use super::promise::{DISK, LOGS, MEMORY, WHOLE};
 use super::{Attack, FailureKind, Lack, Must, Program};
 
 /// Some limit of the instance's own, or a call that is refused altogether.
@@ -19,7 +19,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         Must::Say(&[("memory", "ENOMEM")]),
         NO_SUM,
     ),
-    Attack::new("spread_memory", MEMORY, Program::C("spread_memory"), OUT_OF_MEMORY).unless(
+    Attack::new("spread_memory", WHOLE, Program::C("spread_memory"), OUT_OF_MEMORY).unless(
         Lack::MemoryGroups,
         NO_END,
         NO_SUM,

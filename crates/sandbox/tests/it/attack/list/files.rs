@@ -150,7 +150,7 @@ pub(super) const ATTACKS: &[Attack] = &[
             ("shadow", "ENOENT"),
             ("above the root", "ENOENT"),
             ("host's processes", "ENOENT"),
-            ("container socket", "ENOENT"),
+            ("socket of Docker", "ENOENT"),
             ("system bus", "ENOENT"),
             ("written through a race", "ENOENT"),
         ]),

@@ -24,7 +24,7 @@ for what, target in [
     ("shadow", "/etc/shadow"),
     ("above the root", "/../../../../etc/shadow"),
     ("host's processes", "/host/proc/1/environ"),
-    ("container socket", "/var/run/docker.sock"),
+    ("socket of Docker", "/var/run/docker.sock"),
     ("system bus", "/run/dbus/system_bus_socket"),
 ]:
     link = "/tmp/link"
