@@ -164,8 +164,8 @@ async fn run(attack: &'static Attack, ground: &'static Ground, world: Arc<World>
         println!("  {}: not defended on this host: {lost}", attack.name);
     }
     let must = lacking.map_or(attack.must, |unless| unless.must);
-    let image = ground.image(&world).await;
-    let mut scene = Scene::set(&world).await;
+    let image = ground.hostile(&world).await;
+    let mut scene = Scene::set(&world, ground).await;
     let mut hostile = image.start().await.expect("the hostile function starts");
     let event = attack.event(&scene.arguments());
     let time = if let Must::Say(_) = must { AMPLE } else { SHORT };
@@ -213,7 +213,7 @@ fn assert_said(name: &str, expected: &[(&str, &str)], said: &[String]) {
 
 /// The search for secrets is worth nothing unless it finds them: here it runs as the victim itself.
 async fn the_search_finds_what_is_there(world: Arc<World>) {
-    let mut scene = Scene::set(&world).await;
+    let mut scene = Scene::set(&world, &grounds()[0]).await;
     let said = scene.search_as_the_neighbour(list::SEARCH).await;
     for place in ["environment", "memory", "command line", "/tmp/secret", "/dev/shm/secret"] {
         assert!(said.iter().any(|line| line.contains(place)), "not found in {place}: {said:#?}");

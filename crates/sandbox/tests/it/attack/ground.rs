@@ -1,6 +1,5 @@
 //! How hostile instances come up, and the package of the hostile function.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
@@ -8,8 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use model::function::Version;
-use model::ports::{Image, Sandbox as _};
+use model::ports::{Image, Sandbox};
 
 use crate::support::{World, version};
 
@@ -39,6 +37,8 @@ pub(super) enum Language {
 #[derive(Debug)]
 pub(super) struct Ground {
     pub(super) name: &'static str,
+    /// Starts both the hostile function and its victim.
+    sandbox: fn(&World) -> Arc<dyn Sandbox>,
     pub(super) language: Language,
     runtime: &'static str,
     handler: &'static str,
@@ -51,6 +51,7 @@ pub(super) fn grounds() -> &'static [Ground] {
     &[
         Ground {
             name: "python",
+            sandbox: processes,
             language: Language::Python,
             runtime: "python3",
             handler: "main.handler",
@@ -58,6 +59,7 @@ pub(super) fn grounds() -> &'static [Ground] {
         },
         Ground {
             name: "node",
+            sandbox: processes,
             language: Language::Node,
             runtime: "nodejs",
             handler: "index.handler",
@@ -66,24 +68,49 @@ pub(super) fn grounds() -> &'static [Ground] {
     ]
 }
 
+fn processes(world: &World) -> Arc<dyn Sandbox> {
+    world.sandbox.clone()
+}
+
 impl Ground {
     /// The hostile function, ready to be started.
-    pub(super) async fn image(&self, world: &World) -> Arc<dyn Image> {
-        let package = package(world, self.file.0, self.file.1);
-        let environment =
-            BTreeMap::from([("LD_PRELOAD".to_owned(), "/var/task/preload.so".to_owned())]);
-        let info = world.sandbox.check_package(package).await.unwrap();
-        let python = version(&world.sandbox, "hostile", info.digest, environment);
-        let mut version = Version::clone(&python);
-        version.config.runtime = self.runtime.into();
-        version.config.handler = self.handler.into();
-        version.runtime = world.sandbox.resolve_runtime(self.runtime).unwrap();
-        world.sandbox.prepare(Arc::new(version)).await.unwrap()
+    pub(super) async fn hostile(&self, world: &World) -> Arc<dyn Image> {
+        let environment = [("LD_PRELOAD", "/var/task/preload.so")];
+        self.image(world, "hostile", (self.runtime, self.handler), self.file, &environment).await
+    }
+
+    /// The other function, in Python whatever the hostile one is in.
+    pub(super) async fn neighbour(
+        &self,
+        world: &World,
+        environment: &[(&str, &str)],
+    ) -> Arc<dyn Image> {
+        let file = ("main.py", include_str!("programs/victim.py"));
+        self.image(world, "neighbour", ("python3", "main.handler"), file, environment).await
+    }
+
+    async fn image(
+        &self,
+        world: &World,
+        name: &str,
+        (runtime, handler): (&str, &str),
+        file: (&str, &str),
+        environment: &[(&str, &str)],
+    ) -> Arc<dyn Image> {
+        let sandbox = (self.sandbox)(world);
+        let info = sandbox.check_package(package(world, file)).await.unwrap();
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let version = version(&world.sandbox, name, info.digest, environment.collect());
+        let mut version = Arc::unwrap_or_clone(version);
+        version.config.runtime = runtime.into();
+        version.config.handler = handler.into();
+        version.runtime = sandbox.resolve_runtime(runtime).unwrap();
+        sandbox.prepare(Arc::new(version)).await.unwrap()
     }
 }
 
 /// A package with one file and the attacks in C beside it.
-pub(super) fn package(world: &World, name: &str, text: &str) -> Bytes {
+fn package(world: &World, (name, text): (&str, &str)) -> Bytes {
     let stored =
         zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));

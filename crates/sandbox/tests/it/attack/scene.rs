@@ -1,6 +1,5 @@
 //! The victims of an attack: another function, live at the same time, and the host with the daemon, which is this process.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
@@ -13,12 +12,12 @@ use std::time::{Duration, Instant};
 use model::clock::{Clock as _, SystemClock};
 use model::ids::RequestId;
 use model::invocation::Outcome;
-use model::ports::{Image, Instance, Sandbox as _};
+use model::ports::{Image, Instance};
 use serde_json::{Value, json};
 
-use super::ground::package;
+use super::ground::Ground;
 use crate::processes::{children, own_groups, spawner};
-use crate::support::{World, invocation, version};
+use crate::support::{World, invocation};
 
 /// How every secret begins: a search may look for it, and only who has found one can say the rest.
 pub(super) const SECRET_PREFIX: &str = "hanshu-loot-";
@@ -46,7 +45,7 @@ pub(super) struct Scene {
 
 impl Scene {
     /// Starts the other function and takes the counts.
-    pub(super) async fn set(world: &Arc<World>) -> Self {
+    pub(super) async fn set(world: &Arc<World>, ground: &Ground) -> Self {
         let secret = || format!("{SECRET_PREFIX}{}", RequestId::generate());
         let (neighbours_secret, daemons_secret) = (secret(), secret());
         fs::write(world.folder.path().join("daemon secret"), &daemons_secret).unwrap();
@@ -57,14 +56,8 @@ impl Scene {
         let abstract_listener = UnixListener::bind_addr(&address).unwrap();
         abstract_listener.set_nonblocking(true).unwrap();
 
-        let package = package(world, "main.py", include_str!("programs/victim.py"));
-        let digest = world.sandbox.check_package(package).await.unwrap().digest;
-        let environment = BTreeMap::from([
-            ("TOKEN".to_owned(), neighbours_secret.clone()),
-            ("DOOR".to_owned(), DOOR.to_owned()),
-        ]);
-        let version = version(&world.sandbox, "neighbour", digest, environment);
-        let image = world.sandbox.prepare(version).await.unwrap();
+        let environment = [("TOKEN", neighbours_secret.as_str()), ("DOOR", DOOR)];
+        let image = ground.neighbour(world, &environment).await;
         quiet().await;
         let neighbour = image.start().await.unwrap();
         let mut scene = Self {
