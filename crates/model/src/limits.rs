@@ -46,7 +46,7 @@ pub const INSTANCES_MAX: u32 = 10_000;
 /// Calls that may wait for an instance, per version.
 pub const WAITERS_PER_VERSION: usize = 1_000;
 
-/// Memory that is worth one processor when weights are made, in MiB (1 769 MB: AWS Lambda, "Configure Lambda function memory").
+/// Memory that is worth one processor when weights are made, in MiB (AWS Lambda gives one processor at 1 769 MB).
 pub const MEMORY_PER_CPU_MB: u32 = 1_769;
 /// Highest CPU weight (cgroups(7), `cpu.weight`; an ordinary process has 100).
 pub const CPU_WEIGHT_MAX: u32 = 10_000;
