@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::function::{FunctionConfig, FunctionSettings, RuntimeInfo, UrlAuth};
+use crate::function::{Cores, FunctionConfig, FunctionSettings, MemoryShare, RuntimeInfo, UrlAuth};
 use crate::ports::{LogStream, UsageSums};
 
 /// Header of every answer to a call: the request id.
@@ -149,6 +149,30 @@ pub struct PatchConfig {
     /// See [`FunctionConfig::memory_mb`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mb: Option<u32>,
+    /// See [`FunctionConfig::memory_share`]; `null` removes it, and so does a `memory_mb` without it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub memory_share: Option<Option<MemoryShare>>,
+    /// See [`FunctionConfig::cpu_weight`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>)]
+    pub cpu_weight: Option<Option<u32>>,
+    /// See [`FunctionConfig::cpu_cores`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub cpu_cores: Option<Option<Cores>>,
+    /// See [`FunctionConfig::processes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+    /// See [`FunctionConfig::open_files`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u32>,
+    /// See [`FunctionConfig::tmp_mb`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tmp_mb: Option<u32>,
+    /// See [`FunctionConfig::output_bytes_per_second`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes_per_second: Option<u32>,
     /// Variables to set; `null` removes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<BTreeMap<String, Option<String>>>,
@@ -161,6 +185,15 @@ pub struct PatchConfig {
     /// Tags to set; `null` removes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, Option<String>>>,
+}
+
+/// Tells `null`, which removes a field, from a field that is absent, which leaves it.
+fn given<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// A function at one version.

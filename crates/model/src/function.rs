@@ -3,6 +3,8 @@
 //! One [`Function`] document holds everything that changes together, so that single-key compare-and-set is enough. A published
 //! [`Version`] is an immutable document of its own.
 
+mod resources;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -14,6 +16,8 @@ use crate::clock::UnixMillis;
 use crate::error::{Code, Error};
 use crate::ids::{Digest, FunctionKey, NamespaceName, Qualifier, RequestId};
 use crate::limits;
+
+pub use resources::{Cores, MemoryShare};
 
 /// What the owner of a function decides, versioned with the code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -29,9 +33,34 @@ pub struct FunctionConfig {
     /// How long one call may run, in milliseconds: 1 to 900 000.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u32,
-    /// Memory limit of one instance, in MiB: 64 to 10 240.
+    /// Memory limit of one instance, in MiB: 64 to 10 240. Where `memory_share` is given it follows from that.
     #[serde(default = "default_memory_mb")]
     pub memory_mb: u32,
+    /// Memory limit of one instance as a share of what the host gives to functions (`engine.host_memory_mb`), for instance `25%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "25%")]
+    pub memory_share: Option<MemoryShare>,
+    /// Weight of one instance against the others when processors are short, 1 to 10 000. Absent means in proportion to memory: 100 for
+    /// 1 769 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_weight: Option<u32>,
+    /// Most processors that one instance may keep busy, 0.05 to 256; absent means as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>, example = 0.5)]
+    pub cpu_cores: Option<Cores>,
+    /// Processes and threads of one instance together: 16 to 32 768.
+    #[serde(default = "default_processes")]
+    pub processes: u32,
+    /// Open files of one process of an instance: 64 to 1 048 576, and no more than the daemon itself may have.
+    #[serde(default = "default_open_files")]
+    pub open_files: u32,
+    /// Size limit of `/tmp`, in MiB: 1 to 10 240. What lies there counts towards the memory limit as well.
+    #[serde(default = "default_tmp_mb")]
+    pub tmp_mb: u32,
+    /// What one instance may write to its log, in bytes per second: 1 024 to 67 108 864, and four times as much at once. Lines over it are
+    /// dropped and counted.
+    #[serde(default = "default_output_bytes_per_second")]
+    pub output_bytes_per_second: u32,
     /// Environment variables; at most 32 KiB of keys and values together.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
@@ -43,6 +72,22 @@ fn default_timeout_ms() -> u32 {
 
 fn default_memory_mb() -> u32 {
     limits::MEMORY_DEFAULT_MB
+}
+
+fn default_processes() -> u32 {
+    limits::PROCESSES_DEFAULT
+}
+
+fn default_open_files() -> u32 {
+    limits::OPEN_FILES_DEFAULT
+}
+
+fn default_tmp_mb() -> u32 {
+    limits::TMP_DEFAULT_MB
+}
+
+fn default_output_bytes_per_second() -> u32 {
+    limits::OUTPUT_DEFAULT_BYTES_PER_SECOND
 }
 
 /// Environment variables that the platform sets and a configuration may not (AWS Lambda, "Reserved environment variables").
@@ -64,6 +109,25 @@ pub const RESERVED_ENVIRONMENT: &[&str] = &[
 ];
 
 impl FunctionConfig {
+    /// A configuration with every default.
+    pub fn new(runtime: impl Into<String>, handler: impl Into<String>) -> Self {
+        Self {
+            description: String::new(),
+            runtime: runtime.into(),
+            handler: handler.into(),
+            timeout_ms: limits::TIMEOUT_DEFAULT_MS,
+            memory_mb: limits::MEMORY_DEFAULT_MB,
+            memory_share: None,
+            cpu_weight: None,
+            cpu_cores: None,
+            processes: limits::PROCESSES_DEFAULT,
+            open_files: limits::OPEN_FILES_DEFAULT,
+            tmp_mb: limits::TMP_DEFAULT_MB,
+            output_bytes_per_second: limits::OUTPUT_DEFAULT_BYTES_PER_SECOND,
+            environment: BTreeMap::new(),
+        }
+    }
+
     /// Checks every field against its rule; the error names the field and what was expected.
     pub fn validate(&self) -> Result<(), Error> {
         let bad = |message: String| Err(Error::caller(Code::InvalidParameter, message));
@@ -81,14 +145,7 @@ impl FunctionConfig {
                 limits::TIMEOUT_MAX_MS
             ));
         }
-        if !(limits::MEMORY_MIN_MB..=limits::MEMORY_MAX_MB).contains(&self.memory_mb) {
-            return bad(format!(
-                "memory_mb {} is out of range: expected {} to {}",
-                self.memory_mb,
-                limits::MEMORY_MIN_MB,
-                limits::MEMORY_MAX_MB
-            ));
-        }
+        self.validate_resources()?;
         self.validate_handler()?;
         self.validate_environment()
     }
@@ -361,14 +418,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn config() -> FunctionConfig {
-        FunctionConfig {
-            description: String::new(),
-            runtime: "nodejs20".into(),
-            handler: "index.handler".into(),
-            timeout_ms: 3000,
-            memory_mb: 128,
-            environment: BTreeMap::new(),
-        }
+        FunctionConfig::new("nodejs20", "index.handler")
     }
 
     #[test]

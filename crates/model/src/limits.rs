@@ -46,12 +46,33 @@ pub const INSTANCES_MAX: u32 = 10_000;
 /// Calls that may wait for an instance, per version.
 pub const WAITERS_PER_VERSION: usize = 1_000;
 
-/// Size limit of an instance's `/tmp`, in MiB (512 MB, as AWS Lambda).
-pub const TMP_MB: u32 = 512;
-/// Processes and threads of one instance.
-pub const PROCESSES_PER_INSTANCE: u32 = 1_024;
-/// Open files of one process of an instance (as AWS Lambda).
-pub const OPEN_FILES: u64 = 1_024;
+/// Memory that is worth one processor when weights are made, in MiB (AWS Lambda gives one processor at 1 769 MB).
+pub const MEMORY_PER_CPU_MB: u32 = 1_769;
+/// Highest CPU weight (cgroups(7), `cpu.weight`).
+pub const CPU_WEIGHT_MAX: u32 = 10_000;
+/// Lowest ceiling of processor time, in thousandths of a processor (0.05, as Alibaba FC).
+pub const CPU_MIN_MILLIS: u32 = 50;
+/// Highest ceiling of processor time, in thousandths of a processor.
+pub const CPU_MAX_MILLIS: u32 = 256_000;
+
+/// Default size limit of an instance's `/tmp`, in MiB (512 MB, as AWS Lambda).
+pub const TMP_DEFAULT_MB: u32 = 512;
+/// Smallest size limit of an instance's `/tmp`, in MiB.
+pub const TMP_MIN_MB: u32 = 1;
+/// Largest size limit of an instance's `/tmp`, in MiB (10 240 MB, as AWS Lambda).
+pub const TMP_MAX_MB: u32 = 10_240;
+/// Default limit of processes and threads of one instance (1 024, as AWS Lambda).
+pub const PROCESSES_DEFAULT: u32 = 1_024;
+/// Lowest limit of processes and threads: Node.js has eleven threads when it is idle.
+pub const PROCESSES_MIN: u32 = 16;
+/// Highest limit of processes and threads: all ids of a host whose kernel.pid_max is the default (proc(5)).
+pub const PROCESSES_MAX: u32 = 32_768;
+/// Default limit of open files of one process of an instance (1 024, as AWS Lambda).
+pub const OPEN_FILES_DEFAULT: u32 = 1_024;
+/// Lowest limit of open files: a runtime that loads needs some dozens.
+pub const OPEN_FILES_MIN: u32 = 64;
+/// Highest limit of open files: the kernel's default for fs.nr_open (proc(5)).
+pub const OPEN_FILES_MAX: u32 = 1_048_576;
 
 /// All environment variables of a function together, in bytes of keys and values.
 pub const ENVIRONMENT_BYTES: usize = 32 * 1024;
@@ -64,10 +85,14 @@ pub const TAGS: usize = 50;
 
 /// Longest log line that is kept, in bytes; the rest of the line is dropped, counted and said.
 pub const LOG_LINE_BYTES: usize = 256 * 1024;
-/// Log output an instance may write, in bytes per second, sustained; over it lines are dropped, counted and said.
-pub const LOG_BYTES_PER_SECOND: u64 = 4 * 1024 * 1024;
-/// Log output an instance may write at once above the sustained rate, in bytes.
-pub const LOG_BURST_BYTES: u64 = 16 * 1024 * 1024;
+/// Default of the log output an instance may write, in bytes per second, sustained; over it lines are dropped, counted and said.
+pub const OUTPUT_DEFAULT_BYTES_PER_SECOND: u32 = 4 * 1024 * 1024;
+/// Lowest limit of log output, in bytes per second.
+pub const OUTPUT_MIN_BYTES_PER_SECOND: u32 = 1024;
+/// Highest limit of log output, in bytes per second.
+pub const OUTPUT_MAX_BYTES_PER_SECOND: u32 = 64 * 1024 * 1024;
+/// How many seconds' worth of log output an instance may write at once.
+pub const OUTPUT_BURST_SECONDS: u32 = 4;
 /// Most log lines that one query returns.
 pub const LOG_QUERY_LINES: usize = 10_000;
 

@@ -89,10 +89,11 @@ impl Output {
         stderr: OwnedFd,
         function: FunctionKey,
         version: Qualifier,
+        bytes_per_second: u32,
         logs: Arc<dyn Logs>,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let budget = Budget::full(clock.instant());
+        let budget = Budget::full(clock.instant(), bytes_per_second);
         let (request, said_at, dropped) = (None, None, Dropped::default());
         Ok(Self {
             stdout: Pipe::new(stdout, LogStream::Stdout)?,
@@ -330,8 +331,8 @@ impl Book {
         if lines > 0 {
             self.say(format!(
                 "{bytes} bytes ({lines} lines) of output dropped: over the limit of {} bytes per second and {} at once",
-                limits::LOG_BYTES_PER_SECOND,
-                limits::LOG_BURST_BYTES,
+                self.budget.per_second(),
+                self.budget.burst_bytes(),
             ));
             if self.dropped.unstored > 0 {
                 self.dropped = Dropped { bytes, lines, unstored };

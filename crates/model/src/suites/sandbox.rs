@@ -140,12 +140,9 @@ scenarios! {
 impl Kit {
     fn version(&self, package: &crate::ports::PackageInfo, size: usize) -> Version {
         let config = FunctionConfig {
-            description: String::new(),
-            runtime: self.runtime.into(),
-            handler: self.handler.into(),
             timeout_ms: 30_000,
-            memory_mb: 128,
             environment: [("COLOUR".to_owned(), "blue".to_owned())].into(),
+            ..FunctionConfig::new(self.runtime, self.handler)
         };
         Version {
             key: FunctionKey {

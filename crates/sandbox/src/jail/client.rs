@@ -106,13 +106,15 @@ impl Process {
         }
     }
 
+    /// Something that can kill it while the instance itself is at work.
+    pub(crate) fn killer(&self) -> Killer {
+        Killer { life: self.life.clone() }
+    }
+
     /// Kills everything in the instance, if it runs. `SIGKILL` to pid 1 of its namespace is enough: the kernel then kills the rest, before pid 1
     /// counts as ended, so a group-wide kill would add nothing.
     pub(crate) fn kill(&self) {
-        if let Some(pidfd) = &self.life.borrow().pidfd {
-            // The only error is that it has ended by itself.
-            pidfd_send_signal(pidfd, Signal::KILL).unwrap_or_default();
-        }
+        kill(&self.life);
     }
 
     /// How it ended, if it has.
@@ -146,11 +148,32 @@ impl Process {
     /// Kills it and waits until every process of it is gone, also if its first process does not exist yet.
     pub(crate) async fn destroy(&mut self) -> Exit {
         let known = |life: &Life| life.pidfd.is_some() || life.failed.is_some() || life.lost;
-        if self.life.wait_for(known).await.is_ok_and(|life| life.pidfd.is_none()) {
+        // An error says that there never was a process. One whose descriptor did not arrive is killed by the spawner.
+        if self.life.wait_for(known).await.is_err() {
             return Exit::Killed;
         }
         self.kill();
         self.gone().await
+    }
+}
+
+/// See [`Process::killer`].
+#[derive(Clone, Debug)]
+pub(crate) struct Killer {
+    life: watch::Receiver<Life>,
+}
+
+impl Killer {
+    /// As [`Process::kill`].
+    pub(crate) fn kill(&self) {
+        kill(&self.life);
+    }
+}
+
+fn kill(life: &watch::Receiver<Life>) {
+    if let Some(pidfd) = &life.borrow().pidfd {
+        // The only error is that it has ended by itself.
+        pidfd_send_signal(pidfd, Signal::KILL).unwrap_or_default();
     }
 }
 
@@ -201,8 +224,8 @@ impl Spawner {
     /// Asks for an instance. The process may not exist yet when this returns.
     pub(crate) async fn start(&self, spec: Spec, fds: &StartFds) -> Result<Process, StartError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let request =
-            serde_json::to_vec(&Request { id, spec }).map_err(|e| StartError::Spawner(e.into()))?;
+        let request = Request::Start { id, spec: Box::new(spec) };
+        let request = serde_json::to_vec(&request).map_err(|e| StartError::Spawner(e.into()))?;
         if request.len() > wire::MESSAGE_BYTES {
             // The spawner would take it for the end of all sense, and end.
             return Err(StartError::Spawner(io::ErrorKind::ArgumentListTooLong.into()));
@@ -243,26 +266,34 @@ impl Spawner {
             }
             Arc::clone(&current)
         };
-        let opened = cell.get_or_try_init(|| self.open()).await;
-        opened.cloned().map_err(StartError::Spawner)
+        if let Some(connection) = cell.get() {
+            return Ok(Arc::clone(connection));
+        }
+        let (executable, tasks) = (self.executable.clone(), self.tasks.clone());
+        // To the end also for a start that is given up meanwhile: a spawner that nobody holds would be nobody's to reap.
+        let opening = async move {
+            let opened = cell.get_or_try_init(|| open(executable, tasks)).await;
+            opened.cloned().map_err(StartError::Spawner)
+        };
+        self.tasks.run_to_end("spawner start", opening).await
     }
+}
 
-    async fn open(&self) -> io::Result<Arc<Connection>> {
-        let executable = self.executable.clone();
-        let (socket, child) = tokio::task::spawn_blocking(move || launch(&executable)).await??;
-        let connection = Arc::new(Connection {
-            socket: sys::register(socket, Interest::READABLE | Interest::WRITABLE)?,
-            lives: Mutex::new(Some(HashMap::new())),
-        });
-        let (reader, tasks) = (Arc::clone(&connection), self.tasks.clone());
-        // Not ended with the group at once: instances that are draining need it.
-        self.tasks.spawn("spawner", async move {
-            let error = reader.serve(&tasks).await.err();
-            reader.close();
-            reap(child, error).await;
-        });
-        Ok(connection)
-    }
+/// Starts a spawner, and a task that listens to it.
+async fn open(executable: PathBuf, tasks: Tasks) -> io::Result<Arc<Connection>> {
+    let (socket, child) = tokio::task::spawn_blocking(move || launch(&executable)).await??;
+    let connection = Arc::new(Connection {
+        socket: sys::register(socket, Interest::READABLE | Interest::WRITABLE)?,
+        lives: Mutex::new(Some(HashMap::new())),
+    });
+    let (reader, own) = (Arc::clone(&connection), tasks.clone());
+    // Not ended with the group at once: instances that are draining need it.
+    tasks.spawn("spawner", async move {
+        let error = Connection::serve(&reader, &own).await.err();
+        reader.close();
+        reap(child, error).await;
+    });
+    Ok(connection)
 }
 
 /// Executes the spawner. This is no fork of the daemon: std uses `posix_spawn`, which shares the memory until `exec`.
@@ -325,16 +356,22 @@ impl Connection {
     }
 
     /// Hands out replies until the spawner ends, or until the group is cancelled and no instance is left.
-    async fn serve(&self, tasks: &Tasks) -> io::Result<()> {
+    async fn serve(this: &Arc<Self>, tasks: &Tasks) -> io::Result<()> {
         let cancel = tasks.cancelled();
         let mut buffer = vec![0; wire::MESSAGE_BYTES];
         let mut stopping = false;
-        while !(stopping && self.is_idle()) {
+        while !(stopping && this.is_idle()) {
             let receive =
-                self.socket.async_io(Interest::READABLE, |s| wire::receive(s.as_fd(), &mut buffer));
+                this.socket.async_io(Interest::READABLE, |s| wire::receive(s.as_fd(), &mut buffer));
             tokio::select! {
                 received = receive => match received? {
-                    Some((reply, fds)) => self.on_reply(reply, fds)?,
+                    Some((reply, fds)) => {
+                        if let Some(out_of_reach) = this.on_reply(reply, fds) {
+                            // Not from here: the spawner may be waiting for this loop to read on.
+                            let kill = Arc::clone(this).kill(out_of_reach);
+                            tasks.spawn("kill an instance", kill);
+                        }
+                    }
                     None => return Ok(()),
                 },
                 () = cancel.cancelled(), if !stopping => stopping = true,
@@ -348,7 +385,18 @@ impl Connection {
         lives.as_ref().is_none_or(HashMap::is_empty)
     }
 
-    fn on_reply(&self, reply: Reply, fds: Vec<OwnedFd>) -> io::Result<()> {
+    /// Has the spawner kill an instance.
+    async fn kill(self: Arc<Self>, id: InstanceId) {
+        let request = serde_json::to_vec(&Request::Kill { id }).unwrap_or_default();
+        let send = |socket: &OwnedFd| wire::send_bytes(socket.as_fd(), &request, &[]);
+        if let Err(error) = self.socket.async_io(Interest::WRITABLE, send).await {
+            // A spawner that cannot be sent to is ending, and takes the instance along.
+            tracing::debug!(%error, id, "an instance could not be killed through the spawner");
+        }
+    }
+
+    /// Passes a reply on. Gives the instance that came without its descriptor, if one did: the daemon has to have it killed.
+    fn on_reply(&self, reply: Reply, fds: Vec<OwnedFd>) -> Option<InstanceId> {
         let tell = |id, change: &dyn Fn(&mut Life)| {
             let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(told) = lives.as_ref().and_then(|lives| lives.get(&id)) {
@@ -356,21 +404,20 @@ impl Connection {
             }
         };
         match reply {
-            Reply::Cloned { id } => {
-                // Without the descriptor the instance could not be killed: the spawner is given up, and takes it along.
-                let pidfd = fds.into_iter().next().map(Arc::new).ok_or_else(|| {
-                    io::Error::other("no descriptor was left to hold an instance by")
-                })?;
-                tell(id, &|life| life.pidfd = Some(Arc::clone(&pidfd)));
-            }
+            Reply::Cloned { id } => match fds.into_iter().next().map(Arc::new) {
+                Some(pidfd) => tell(id, &|life| life.pidfd = Some(Arc::clone(&pidfd))),
+                // This process is out of descriptors. What cannot be killed at its deadline must not run; all others go on.
+                None => {
+                    let e = io::Error::from(rustix::io::Errno::MFILE);
+                    let error = StepError::new("take hold of the instance", e);
+                    tell(id, &|life| life.failed = Some(error.clone()));
+                    return Some(id);
+                }
+            },
             Reply::Started { id } => tell(id, &|life| life.started = true),
-            Reply::Failed { id, error } => {
+            Reply::Failed { id, error, cloned } => {
                 tell(id, &|life| life.failed = Some(error.clone()));
                 // Without a process there will be no exit to report.
-                let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-                let cloned = lives.as_ref().and_then(|lives| lives.get(&id));
-                let cloned = cloned.is_some_and(|told| told.borrow().pidfd.is_some());
-                drop(lives);
                 if !cloned {
                     self.forget(id);
                 }
@@ -384,7 +431,7 @@ impl Connection {
                 }
             }
         }
-        Ok(())
+        None
     }
 
     /// Tells everybody that nothing more will come.

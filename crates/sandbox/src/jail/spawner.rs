@@ -21,6 +21,7 @@ use rustix::thread::set_name;
 
 use super::child::{self, RuntimeFds};
 use super::report::{self, AtStep, Report, StepError};
+use super::seccomp::Filter;
 use super::spec::{Owner, Spec};
 use super::sys::{self, Cloned};
 use super::wire::{self, InstanceId, Reply, Request};
@@ -64,6 +65,8 @@ struct Loop {
     daemon: OwnedFd,
     epoll: OwnedFd,
     live: HashMap<InstanceId, Live>,
+    /// Of the system calls of every instance.
+    filter: Filter,
     buffer: Vec<u8>,
 }
 
@@ -104,9 +107,14 @@ impl Loop {
         // Two descriptors an instance.
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+        // What the daemon's session holds is nothing for functions. Without the feature, or where a quota forbids, nobody could read keys anyway:
+        // the filter has no call for it.
+        sys::leave_keyring().unwrap_or_default();
+        let filter = Filter::of_functions()?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &daemon, Source::Daemon.pack(), epoll::EventFlags::IN)?;
-        Ok(Self { daemon, epoll, live: HashMap::new(), buffer: vec![0; wire::MESSAGE_BYTES] })
+        let buffer = vec![0; wire::MESSAGE_BYTES];
+        Ok(Self { daemon, epoll, live: HashMap::new(), filter, buffer })
     }
 
     /// Until the daemon's end of the socket closes. Whatever still runs then is killed by the kernel as this process ends.
@@ -135,13 +143,22 @@ impl Loop {
     /// Takes one request; `false` when there will be no more.
     fn on_request(&mut self) -> io::Result<bool> {
         let received = wire::receive::<Request>(self.daemon.as_fd(), &mut self.buffer)?;
-        let Some((Request { id, spec }, fds)) = received else { return Ok(false) };
+        let Some((request, fds)) = received else { return Ok(false) };
+        let (id, spec) = match request {
+            Request::Start { id, spec } => (id, spec),
+            Request::Kill { id } => {
+                if let Some(live) = self.live.get(&id) {
+                    kill(live);
+                }
+                return Ok(true);
+            }
+        };
         match self.start(id, &spec, fds) {
             Ok(()) => {
                 let pidfd = self.live.get(&id).map(|live| live.pidfd.as_fd());
                 wire::send(self.daemon.as_fd(), &Reply::Cloned { id }, pidfd.as_slice())?;
             }
-            Err(error) => self.reply(&Reply::Failed { id, error })?,
+            Err(error) => self.reply(&Reply::Failed { id, error, cloned: false })?,
         }
         Ok(true)
     }
@@ -169,7 +186,7 @@ impl Loop {
         match sys::clone3(namespaces, group.as_ref().map(AsFd::as_fd))
             .at(|| "clone into namespaces".into())?
         {
-            Cloned::Child => child::run(spec, &fds, &theirs),
+            Cloned::Child => child::run(spec, &self.filter, &fds, &theirs),
             Cloned::Parent { pid, pidfd } => {
                 let live =
                     Live { pidfd, pid, status: ours, owner: spec.owner, settled: false, end: None };
@@ -202,11 +219,11 @@ impl Loop {
                     if let Err(e) = write_maps(live).and_then(|()| report::go(&live.status)) {
                         let error = StepError::new("write id maps", e);
                         kill(live);
-                        self.settle(id, &Reply::Failed { id, error })?;
+                        self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                     }
                 }
                 Ok(Some(Report::Failed(error))) => {
-                    self.settle(id, &Reply::Failed { id, error })?;
+                    self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                 }
                 Ok(Some(Report::Started)) => self.settle(id, &Reply::Started { id })?,
                 Ok(Some(Report::Ended { wait_status, max_rss_kib })) => {
@@ -216,7 +233,7 @@ impl Loop {
                 Err(e) => {
                     let error = StepError::new("read the status", e);
                     kill(live);
-                    return self.settle(id, &Reply::Failed { id, error });
+                    return self.settle(id, &Reply::Failed { id, error, cloned: true });
                 }
             }
         }
@@ -237,7 +254,7 @@ impl Loop {
     fn on_exit(&mut self, id: InstanceId) -> io::Result<()> {
         self.on_reports(id)?;
         let error = StepError::new("killed during the set-up", io::ErrorKind::Interrupted);
-        self.settle(id, &Reply::Failed { id, error })?;
+        self.settle(id, &Reply::Failed { id, error, cloned: true })?;
         let Some(live) = self.live.remove(&id) else { return Ok(()) };
         // Closing it is not enough while a fresh child still has a copy.
         epoll::delete(&self.epoll, &live.pidfd)?;

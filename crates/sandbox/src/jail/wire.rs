@@ -22,13 +22,21 @@ const MESSAGE_FDS: usize = 3;
 /// Names an instance between daemon and spawner; never used twice on one connection.
 pub(super) type InstanceId = u64;
 
-/// Daemon to spawner: start an instance. With three descriptors: frame socket, standard output, standard error.
+/// Daemon to spawner.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
-    /// Which.
-    pub(super) id: InstanceId,
-    /// What.
-    pub(super) spec: Spec,
+pub(super) enum Request {
+    /// Start an instance. With three descriptors: frame socket, standard output, standard error.
+    Start {
+        /// Which.
+        id: InstanceId,
+        /// What.
+        spec: Box<Spec>,
+    },
+    /// Kill an instance whose pidfd did not arrive: the daemon was out of descriptors. It may have ended.
+    Kill {
+        /// Which.
+        id: InstanceId,
+    },
 }
 
 /// Spawner to daemon, in this order: `Cloned`, then `Started` or `Failed`, then `Exited`; or `Failed` alone.
@@ -50,6 +58,8 @@ pub(super) enum Reply {
         id: InstanceId,
         /// Why.
         error: StepError,
+        /// Whether `Exited` will follow.
+        cloned: bool,
     },
     /// Every process of it is gone.
     Exited {

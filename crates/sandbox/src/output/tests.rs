@@ -60,6 +60,7 @@ fn bench() -> Bench {
         err_read.into(),
         function,
         Qualifier::Latest,
+        limits::OUTPUT_DEFAULT_BYTES_PER_SECOND,
         logs.clone(),
         Arc::new(SystemClock),
     )
@@ -211,7 +212,8 @@ async fn a_flood_is_read_through_dropped_and_counted() {
 
         let kept: Vec<_> = b.texts(LogStream::Stdout);
         let kept_bytes: usize = kept.iter().map(|text| text.len() + 128).sum();
-        let allowed = limits::LOG_BURST_BYTES + limits::LOG_BYTES_PER_SECOND * 20;
+        let allowed = u64::from(limits::OUTPUT_DEFAULT_BYTES_PER_SECOND)
+            * (u64::from(limits::OUTPUT_BURST_SECONDS) + 20);
         assert!(u64::try_from(kept_bytes).unwrap() <= allowed, "{kept_bytes}");
         let said = b.texts(LogStream::Platform);
         let dropped: usize = said

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use model::clock::Clock;
-use model::function::Version;
+use model::function::{Cores, Version};
 use model::ids::RequestId;
 use model::ports::{Image, Instance, Logs, StartFailed};
 use model::tasks::Tasks;
@@ -20,7 +20,7 @@ use super::environment::{self, TASK_ROOT};
 use super::failure;
 use super::instance::{ProcessInstance, Remains, micros};
 use super::packages::{Package, blocking};
-use super::root::Layout;
+use super::root::{self, Layout};
 use super::runtimes::Runtime;
 use super::slots::{Slot, Slots};
 use crate::frame::{self, Init, InitFunction};
@@ -82,6 +82,7 @@ impl ProcessImage {
         package: Arc<Package>,
     ) -> Self {
         let mut mounts = layout.mounts.clone();
+        limit_tmp(&mut mounts, version.config.tmp_mb);
         mounts.push(Mount::bind(package.code(), TASK_ROOT.trim_start_matches('/')));
         let root = Root { skeleton: layout.skeleton.clone(), at: shared.root_at.clone(), mounts };
         Self {
@@ -116,8 +117,8 @@ impl ProcessImage {
             root: self.root.clone(),
             owner,
             limits: Limits {
-                open_files: limits::OPEN_FILES,
-                processes: u64::from(limits::PROCESSES_PER_INSTANCE),
+                open_files: self.version.config.open_files.into(),
+                processes: self.version.config.processes.into(),
                 data_bytes: (!self.shared.groups.limits_memory()).then_some(data_mb << 20),
             },
             attach: group.map(Group::attach).unwrap_or_default(),
@@ -144,7 +145,8 @@ impl ProcessImage {
         let Plumbing { socket, theirs, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
         let mut remains = Remains::new(&self.shared, slot, group, Arc::clone(&self.package));
         let asked = tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds));
-        remains.process = Some(asked.await.map_err(too_slow)?.map_err(not_started)?);
+        let process = asked.await.map_err(too_slow)?.map_err(not_started)?;
+        remains.watch(process).map_err(failed)?;
         // Only the instance holds the pipes from here on, so their end is seen.
         drop(fds);
         let output = Output::new(
@@ -152,6 +154,7 @@ impl ProcessImage {
             stderr,
             self.version.key.clone(),
             self.version.label(),
+            self.version.config.output_bytes_per_second,
             Arc::clone(&self.shared.logs),
             Arc::clone(&self.shared.clock),
         )
@@ -181,9 +184,12 @@ impl ProcessImage {
             return Ok(None);
         }
         let shared = Arc::clone(&self.shared);
+        let config = &self.version.config;
         let limits = GroupLimits {
-            memory_mb: self.version.config.memory_mb,
-            processes: limits::PROCESSES_PER_INSTANCE,
+            memory_mb: config.memory_mb,
+            processes: config.processes,
+            cpu_weight: config.effective_cpu_weight(),
+            cpu_millis: config.cpu_cores.map(Cores::millis),
         };
         blocking(move || {
             let name = RequestId::generate().to_string();
@@ -229,6 +235,17 @@ impl Image for ProcessImage {
                 let failure = failure::init_timed_out(allowed);
                 Err(StartFailed::Function(instance.fail(failure).await))
             }
+        }
+    }
+}
+
+/// Gives `/tmp` the size that the function asks for.
+fn limit_tmp(mounts: &mut [Mount], tmp_mb: u32) {
+    for mount in mounts {
+        if let Mount::Memory { to, megabytes } = mount
+            && to == root::TMP
+        {
+            *megabytes = tmp_mb;
         }
     }
 }

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -17,7 +18,9 @@ use model::ids::RequestId;
 use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings};
 use model::ports::{Instance, Patience};
 use rustix::net::RecvFlags;
+use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
+use tokio::task::AbortHandle;
 
 use super::failure::{self, Autopsy};
 use super::image::Shared;
@@ -25,7 +28,7 @@ use super::packages::Package;
 use super::slots::Slot;
 use crate::frame::{self, FrameError, FrameReader, Incoming, Outgoing, Told};
 use crate::jail::cgroup::{Group, MemoryUse};
-use crate::jail::{Exit, Process, StartError};
+use crate::jail::{Exit, Killer, Process, StartError};
 use crate::output::Output;
 
 /// Calls that an instance holds at most: the one that is run, and those behind it. More than this saves nothing measurable: with four a trivial Node.js call costs
@@ -33,9 +36,12 @@ use crate::output::Output;
 const CALLS_MAX: usize = 4;
 /// How long a process that has closed its socket may take to end by itself.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
-/// How often, and how long apart, a control group is tried to be removed: the kernel may count freed memory a moment longer.
-const GROUP_REMOVALS: u32 = 50;
-const GROUP_REMOVAL_PAUSE: Duration = Duration::from_millis(20);
+/// How long a killed instance may take to be gone before it is hurried along. An idle one takes a millisecond.
+const HURRY_AFTER: Duration = Duration::from_millis(2);
+/// How often a control group is tried to be removed: the kernel may hold on to it a moment longer than to its processes.
+const GROUP_REMOVALS: u32 = 12;
+/// How long to wait after the first attempt; twice as long after each further one, so 10 s in all.
+const GROUP_REMOVAL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A live instance.
 #[derive(Debug)]
@@ -406,6 +412,7 @@ pub(super) struct Remains {
     pub(super) process: Option<Process>,
     slot: Option<Slot>,
     group: Option<Group>,
+    oom: Option<OomWatch>,
     /// Keeps the code on disk.
     package: Option<Arc<Package>>,
     /// What it used, once it is gone.
@@ -424,9 +431,20 @@ impl Remains {
             process: None,
             slot,
             group,
+            oom: None,
             package: Some(package),
             memory: None,
         }
+    }
+
+    /// Takes the process over and watches its memory.
+    pub(super) fn watch(&mut self, process: Process) -> std::io::Result<()> {
+        let killer = process.killer();
+        // First of all, so that it is killed whatever fails below.
+        self.process = Some(process);
+        let oom = self.group.as_mut().map(Group::take_oom).transpose()?.flatten();
+        self.oom = oom.map(|oom| OomWatch::start(&self.shared, oom, killer));
+        Ok(())
     }
 
     pub(super) async fn started(&mut self) -> Result<(), StartError> {
@@ -450,12 +468,16 @@ impl Remains {
     /// Kills every process, waits until they are gone and takes the last figures.
     async fn destroy(&mut self) -> (Exit, MemoryUse) {
         let exit = match &mut self.process {
-            Some(process) => process.destroy().await,
+            Some(process) => destroy(process, self.group.as_ref()).await,
             None => Exit::Killed,
         };
         let mut memory = self.group.as_ref().map(Group::memory).unwrap_or_default();
         let rss = self.process.as_ref().and_then(Process::max_rss_bytes);
         memory.peak_bytes = memory.peak_bytes.or(rss);
+        if self.oom.as_ref().is_some_and(|oom| oom.fired.load(Ordering::Acquire)) {
+            // It may have been killed by us before the kernel chose a process and counted it.
+            memory.oom_kills = memory.oom_kills.max(1);
+        }
         self.memory = Some(memory);
         (exit, memory)
     }
@@ -487,6 +509,7 @@ impl Drop for Remains {
             process: self.process.take(),
             slot: self.slot.take(),
             group: self.group.take(),
+            oom: self.oom.take(),
             package: self.package.take(),
             memory: None,
         };
@@ -494,17 +517,64 @@ impl Drop for Remains {
     }
 }
 
-async fn remove(group: Group) {
-    let removed = tokio::task::spawn_blocking(move || {
-        for _ in 1..GROUP_REMOVALS {
-            if group.remove().is_ok() {
-                return Ok(());
-            }
-            std::thread::sleep(GROUP_REMOVAL_PAUSE);
-        }
-        group.remove()
+/// Kills a process tree and waits until it is gone. One that takes its time is put before everything else.
+async fn destroy(process: &mut Process, group: Option<&Group>) -> Exit {
+    if let Ok(exit) = tokio::time::timeout(HURRY_AFTER, process.destroy()).await {
+        return exit;
+    }
+    let hurry = group.map(Group::hurry).transpose().unwrap_or_else(|error| {
+        tracing::debug!(%error, "an instance has to die in its own share of processor time");
+        None
     });
-    if let Ok(Err(error)) = removed.await {
-        tracing::warn!(%error, "a control group could not be removed");
+    let exit = process.destroy().await;
+    drop(hurry);
+    exit
+}
+
+/// Removes a control group. No thread is held while it waits.
+async fn remove(group: Group) {
+    let group = Arc::new(group);
+    let mut pause = GROUP_REMOVAL_PAUSE;
+    for attempt in 1..=GROUP_REMOVALS {
+        let own = Arc::clone(&group);
+        match tokio::task::spawn_blocking(move || own.remove()).await {
+            Ok(Err(error)) if attempt == GROUP_REMOVALS => {
+                // The next start of the daemon tries again.
+                tracing::warn!(%error, "a control group could not be removed");
+            }
+            Ok(Err(_)) => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            Ok(Ok(())) | Err(_) => return,
+        }
+    }
+}
+
+/// Kills an instance when its memory has run out and the kernel would only kill one process of it.
+#[derive(Debug)]
+struct OomWatch {
+    task: AbortHandle,
+    fired: Arc<AtomicBool>,
+}
+
+impl OomWatch {
+    fn start(shared: &Shared, oom: AsyncFd<OwnedFd>, killer: Killer) -> Self {
+        let fired = Arc::new(AtomicBool::new(false));
+        let said = Arc::clone(&fired);
+        let task = shared.tasks.spawn("memory watch", async move {
+            // An error would only say that the descriptor cannot be waited for, and it can.
+            if oom.readable().await.is_ok() {
+                said.store(true, Ordering::Release);
+                killer.kill();
+            }
+        });
+        Self { task: task.abort_handle(), fired }
+    }
+}
+
+impl Drop for OomWatch {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

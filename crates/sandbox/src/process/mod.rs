@@ -85,17 +85,19 @@ impl ProcessSandbox {
             let bootstraps = bootstraps::write(&cache).map_err(disk)?;
             Ok((packages, root_at, bootstraps, Groups::open(), users(config.uid_base)))
         });
-        let (prepared, runtimes, warmed) =
-            tokio::join!(prepared, runtimes::discover(&config.path), spawner.warm());
+        // Before any other process of the daemon exists: version 2 of control groups hands nothing down while one lies in the daemon's own group.
+        let prepared = prepared.await;
+        let (runtimes, warmed) = tokio::join!(runtimes::discover(&config.path), spawner.warm());
         if let Err(error) = warmed {
             // The first start tries again, and reports it to whoever waits for it.
             tracing::warn!(%error, "the sandbox's spawner did not start");
         }
         let (packages, root_at, bootstraps, groups, users) = prepared?;
         let (cache, all) = (config.cache_dir, runtimes.clone());
+        let as_root = matches!(users, Users::Daemon { uid: 0, .. });
         let layouts = blocking(move || {
             let lay_out = |runtime: &Arc<Runtime>| {
-                let layout = root::lay_out(&cache, &bootstraps, runtime).map_err(disk)?;
+                let layout = root::lay_out(&cache, &bootstraps, runtime, as_root).map_err(disk)?;
                 Ok((runtime.info.name.clone(), layout))
             };
             all.iter().map(lay_out).collect::<Result<_>>()
@@ -120,6 +122,14 @@ impl ProcessSandbox {
         out.insert("root".into(), "read-only, listed folders of the host".into());
         out.insert("privileges".into(), "no capabilities, no_new_privs".into());
         out
+    }
+
+    /// Host user ids that instances hold, those that are still ending included; `None` where all run as the daemon's user.
+    pub fn users_held(&self) -> Option<usize> {
+        match &self.shared.users {
+            Users::Strangers(slots) => Some(slots.held()),
+            Users::Daemon { .. } => None,
+        }
     }
 
     fn runtime(&self, name: &str) -> Result<(&Arc<Runtime>, &Layout)> {

@@ -11,9 +11,15 @@
 )]
 #![expect(clippy::print_stdout, reason = "a test harness speaks on standard output")]
 
+mod attack;
 mod daemon;
+mod deadline;
 mod hostile;
+mod jail;
 mod kits;
+mod leaks;
+mod limits;
+mod native;
 mod processes;
 mod support;
 
@@ -46,8 +52,14 @@ fn main() {
     let all = kits::tests()
         .into_iter()
         .chain(hostile::tests())
+        .chain(jail::tests())
+        .chain(native::tests())
         .chain(processes::tests())
-        .chain(daemon::tests());
+        .chain(daemon::tests())
+        .chain(deadline::tests())
+        .chain(limits::tests())
+        .chain(attack::tests())
+        .chain(leaks::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     if arguments.iter().any(|a| a == "--list") {
         for test in &tests {

@@ -39,13 +39,23 @@ impl World {
 }
 
 /// A sandbox with its cache there, as the daemon makes it.
-#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
 pub(crate) async fn open(cache: &Path, logs: Arc<MemoryLogs>, tasks: Tasks) -> Arc<ProcessSandbox> {
+    open_with(cache, UID_BASE_DEFAULT, logs, tasks).await
+}
+
+/// As [`open`], with its instances under host ids from `uid_base`.
+#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
+pub(crate) async fn open_with(
+    cache: &Path,
+    uid_base: u32,
+    logs: Arc<MemoryLogs>,
+    tasks: Tasks,
+) -> Arc<ProcessSandbox> {
     let config = SandboxConfig {
         cache_dir: cache.to_owned(),
         path: std::env::var("PATH").unwrap(),
         spawner: "/proc/self/exe".into(),
-        uid_base: UID_BASE_DEFAULT,
+        uid_base,
     };
     let blobs = Arc::<MemoryBlobs>::default();
     ProcessSandbox::new(config, blobs, logs, Arc::new(SystemClock), tasks).await.unwrap()
@@ -71,14 +81,7 @@ pub(crate) fn version(
     Arc::new(Version {
         key: FunctionRef::parse("default", name).unwrap().key,
         number: None,
-        config: FunctionConfig {
-            description: String::new(),
-            runtime: "python3".into(),
-            handler: "main.handler".into(),
-            timeout_ms: 3_000,
-            memory_mb: 128,
-            environment,
-        },
+        config: FunctionConfig { environment, ..FunctionConfig::new("python3", "main.handler") },
         code: CodeRef { digest, size_bytes: 0, unpacked_bytes: 0 },
         runtime: sandbox.resolve_runtime("python3").unwrap(),
         modified_at: UnixMillis(0),
@@ -90,6 +93,19 @@ pub(crate) async fn run(instance: &mut dyn Instance, invocation: &Invocation) ->
     assert!(instance.hand(invocation), "an instance that has no call takes one");
     let returned = &mut |calls: &[RequestId]| panic!("{calls:?} were never handed over");
     instance.outcome(Patience { limit: Duration::MAX, returned }).await
+}
+
+/// `version` of another runtime, with the memory that real libraries want.
+pub(crate) fn in_runtime(
+    sandbox: &ProcessSandbox,
+    version: &Version,
+    runtime: &str,
+) -> Arc<Version> {
+    let mut version = version.clone();
+    version.config.memory_mb = 512;
+    version.config.runtime = runtime.into();
+    version.runtime = sandbox.resolve_runtime(runtime).unwrap();
+    Arc::new(version)
 }
 
 /// One attempt of a fresh call that may take `time`.

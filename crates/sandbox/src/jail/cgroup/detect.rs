@@ -5,7 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::group::write_if_there;
 use super::{Layout, PARENT_PREFIX};
+
+/// What to do where the daemon's group is not its own to divide: systemd.resource-control(5), "Delegate=".
+const DELEGATE: &str = "start the daemon as a service of its own with Delegate=yes, for instance by `systemd-run --user --scope -p Delegate=yes`";
 
 /// What there is, with the daemon's parent groups made. `proc` is `/proc`.
 pub(super) fn detect(proc: &Path) -> Layout {
@@ -85,14 +89,26 @@ fn parent_name() -> String {
     format!("{PARENT_PREFIX}{}-{n}", std::process::id())
 }
 
+/// Whether a version 2 group may hand a controller down.
+fn has(group: &Path, controller: &str) -> io::Result<bool> {
+    let list = fs::read_to_string(group.join("cgroup.controllers"))?;
+    Ok(list.split_whitespace().any(|c| c == controller))
+}
+
 fn open_v2(own: &Path, proc: &Path) -> io::Result<Layout> {
-    let has = |path: &Path, controller: &str| -> io::Result<bool> {
-        let list = fs::read_to_string(path.join("cgroup.controllers"))?;
-        Ok(list.split_whitespace().any(|c| c == controller))
-    };
     if !has(own, "memory")? {
         return Err(io::Error::other("the memory controller is not delegated to the daemon"));
     }
+    divide(own, proc).map_err(|e| match e.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ResourceBusy => {
+            io::Error::new(e.kind(), format!("{e}: {DELEGATE}"))
+        }
+        _ => e,
+    })
+}
+
+/// Makes the parent group and hands the controllers down to it.
+fn divide(own: &Path, proc: &Path) -> io::Result<Layout> {
     clean(own, proc);
     let enable = |at: &Path| -> io::Result<()> {
         for controller in ["memory", "pids", "cpu"] {
@@ -118,6 +134,8 @@ fn open_v2(own: &Path, proc: &Path) -> io::Result<Layout> {
         }
     }
     enable(&parent)?;
+    // For all instances together is for each of them; absent where the kernel does not account for swap.
+    write_if_there(&parent.join("memory.swap.max"), "0")?;
     let (cpu, pids) = (has(&parent, "cpu")?, has(&parent, "pids")?);
     Ok(Layout::V2 { parent, cpu, pids })
 }
@@ -132,6 +150,8 @@ fn open_v1(found: &Found, proc: &Path) -> io::Result<Layout> {
         Ok(parent)
     };
     let memory = open(&found.memory)?;
+    // Groups made below take it over. Were there swap, the limit on memory and swap together would still hold.
+    write_if_there(&memory.join("memory.swappiness"), "0")?;
     Ok(Layout::V1 { memory, pids: open(&found.pids).ok(), cpu: open(&found.cpu).ok() })
 }
 
