@@ -2,14 +2,14 @@
 //!
 //! [`Groups::open`] finds out what there is, once; [`Groups::create`] makes a [`Group`] per instance. Version 2 is used where the memory controller
 //! is delegated to the daemon's own group, else version 1 hierarchies that the daemon may write to, else nothing: then an instance is
-//! limited by `setrlimit` alone and what is lost stands in [`Groups::summary`].
+//! limited by `setrlimit` alone and what is lost stands in [`Groups::features`].
 //!
 //! All calls here are file operations on a kernel file system. Making and removing groups takes the kernel's locks, so it is kept off async
 //! threads; [`Group::memory`] reads counters, which waits for nothing.
 
 mod detect;
+mod features;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,38 +67,6 @@ impl Groups {
     /// Whether memory is limited for an instance as a whole.
     pub(crate) fn limits_memory(&self) -> bool {
         !matches!(self.layout, Layout::None { .. })
-    }
-
-    /// Feature → what enforces it, or what is lost.
-    pub(crate) fn summary(&self) -> BTreeMap<String, String> {
-        let no = |what: &str| format!("not limited: {what}");
-        let (memory, processes, cpu) = match &self.layout {
-            Layout::V2 { cpu, pids, .. } => (
-                "control group v2, swap and /tmp included".to_owned(),
-                if *pids { "control group v2 and rlimit" } else { "rlimit" }.to_owned(),
-                if *cpu {
-                    "weight by memory, control group v2".into()
-                } else {
-                    no("no controller")
-                },
-            ),
-            Layout::V1 { pids, cpu, .. } => (
-                "control group v1, swap and /tmp included".to_owned(),
-                if pids.is_some() { "control group v1 and rlimit" } else { "rlimit" }.to_owned(),
-                match cpu {
-                    Some(_) => "weight by memory, control group v1".into(),
-                    None => no("no writable controller"),
-                },
-            ),
-            Layout::None { reason } => (
-                format!("rlimit for each process alone, not for an instance as a whole: {reason}"),
-                "rlimit".to_owned(),
-                no(reason),
-            ),
-        };
-        [("memory", memory), ("processes", processes), ("cpu", cpu)]
-            .map(|(k, v)| (k.to_owned(), v))
-            .into()
     }
 
     /// Makes a group; `None` where there are none to be had.
@@ -267,13 +235,5 @@ mod tests {
         let text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
         assert_eq!(keyed(text, "oom_kill"), Some(3));
         assert_eq!(keyed(text, "max"), None);
-    }
-
-    #[test]
-    fn without_groups_the_summary_says_what_is_lost() {
-        let groups = Groups { layout: Layout::None { reason: "nothing is delegated".into() } };
-        assert!(!groups.limits_memory());
-        assert!(groups.summary()["memory"].contains("nothing is delegated"));
-        assert!(groups.summary()["memory"].contains("rlimit"));
     }
 }

@@ -14,11 +14,12 @@
 //! and the daemon starts another one.
 //!
 //! Start at [`spec::Spec`]: what is asked for. [`client`] is the daemon's side, [`spawner`] the loop in between, [`child`] and [`root`] the
-//! set-up, step by step; [`cgroup`] is used by the daemon directly.
+//! set-up, step by step; [`cgroup`] is used by the daemon directly; [`probe`] finds out what the kernel gives.
 
 pub(crate) mod cgroup;
 mod child;
 mod client;
+pub(crate) mod probe;
 mod report;
 mod root;
 mod spawner;

@@ -12,6 +12,7 @@
 #![expect(clippy::print_stdout, reason = "a test harness speaks on standard output")]
 
 mod daemon;
+mod host;
 mod hostile;
 mod kits;
 mod processes;
@@ -45,6 +46,7 @@ fn main() {
     };
     let all = kits::tests()
         .into_iter()
+        .chain(host::tests())
         .chain(hostile::tests())
         .chain(processes::tests())
         .chain(daemon::tests());
