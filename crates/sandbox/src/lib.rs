@@ -11,6 +11,8 @@
 //! A program that uses this crate calls [`jail::main_if_spawner`] first in its `main`.
 
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod jail;
 mod output;
 mod package;

@@ -13,6 +13,8 @@ mod connection;
 mod control;
 mod error;
 mod extract;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod gateway;
 mod openapi;
 mod routes;
