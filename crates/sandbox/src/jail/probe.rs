@@ -4,7 +4,6 @@
 //! found as JSON on standard output ([`Kernel`]), and ends. Trying beats reading version numbers and switches: whether an ordinary user may make
 //! namespaces depends on the kernel, on sysctls and on security modules, each with switches of its own.
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -23,8 +22,6 @@ use super::sys::{self, Cloned};
 pub(super) const PROBER_ARGUMENT: &str = "__sandbox-prober";
 /// The second one where the jail will be set up by root.
 const AS_ROOT: &str = "as-root";
-/// Where the kernel lists what a seccomp filter may answer (seccomp(2)); absent where it has no filters.
-const SECCOMP_ACTIONS: &str = "/proc/sys/kernel/seccomp/actions_avail";
 
 /// Each namespace alone, to name the one that cannot be had.
 const KINDS: [(&str, i32); 6] = [
@@ -101,7 +98,7 @@ fn find_out(as_root: bool) -> Kernel {
         namespaces: namespaces(base),
         pidfd: words(pidfd_open(getpid(), PidfdFlags::empty()).map(drop).map_err(Into::into)),
         clone_into_cgroup: words(clone_into_cgroup()),
-        seccomp: words(fs::metadata(SECCOMP_ACTIONS).map(drop)),
+        seccomp: if sys::has_seccomp() { Ok(()) } else { Err("not in this kernel".into()) },
         landlock: sys::landlock_version().map_err(|e| e.to_string()),
     }
 }

@@ -22,6 +22,7 @@ use rustix::thread::set_name;
 use super::child::{self, RuntimeFds};
 use super::probe::{self, PROBER_ARGUMENT};
 use super::report::{self, AtStep, Report, StepError};
+use super::seccomp::Filter;
 use super::spec::{Owner, Spec};
 use super::sys::{self, Cloned};
 use super::wire::{self, InstanceId, Reply, Request};
@@ -67,6 +68,8 @@ struct Loop {
     daemon: OwnedFd,
     epoll: OwnedFd,
     live: HashMap<InstanceId, Live>,
+    /// Of the system calls of every instance.
+    filter: Filter,
     buffer: Vec<u8>,
 }
 
@@ -107,9 +110,14 @@ impl Loop {
         // Two descriptors an instance.
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+        // What the daemon's session holds is nothing for functions. Without the feature, or where a quota forbids, nobody could read keys anyway:
+        // the filter has no call for it.
+        sys::leave_keyring().unwrap_or_default();
+        let filter = Filter::of_functions()?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &daemon, Source::Daemon.pack(), epoll::EventFlags::IN)?;
-        Ok(Self { daemon, epoll, live: HashMap::new(), buffer: vec![0; wire::MESSAGE_BYTES] })
+        let buffer = vec![0; wire::MESSAGE_BYTES];
+        Ok(Self { daemon, epoll, live: HashMap::new(), filter, buffer })
     }
 
     /// Until the daemon's end of the socket closes. Whatever still runs then is killed by the kernel as this process ends.
@@ -172,7 +180,7 @@ impl Loop {
         match sys::clone3(namespaces, group.as_ref().map(AsFd::as_fd))
             .at(|| "clone into namespaces".into())?
         {
-            Cloned::Child => child::run(spec, &fds, &theirs),
+            Cloned::Child => child::run(spec, &self.filter, &fds, &theirs),
             Cloned::Parent { pid, pidfd } => {
                 let live =
                     Live { pidfd, pid, status: ours, owner: spec.owner, settled: false, end: None };

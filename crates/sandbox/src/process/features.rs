@@ -84,8 +84,14 @@ fn namespaces(kernel: &Kernel, users: &Users) -> Vec<Feature> {
 }
 
 fn filters(kernel: &Kernel) -> [Feature; 2] {
-    let seccomp = kernel.seccomp.as_ref().map(|()| "filters of system calls".to_owned());
-    let landlock = kernel.landlock.as_ref().map(|version| format!("interface version {version}"));
+    let seccomp = kernel
+        .seccomp
+        .as_ref()
+        .map(|()| "every function runs behind a filter of system calls".to_owned());
+    let landlock = kernel
+        .landlock
+        .as_ref()
+        .map(|version| format!("every function runs behind it, interface version {version}"));
     [
         Feature::of(
             "seccomp",
@@ -151,7 +157,10 @@ mod tests {
             ["user-namespaces", "namespaces", "pidfd", "users", "clone-into-cgroup", "runtimes"];
         assert_eq!(missing, expected);
         assert_eq!(isolation.detail("namespaces"), "not today");
-        assert_eq!(isolation.detail("landlock"), "interface version 6");
+        assert_eq!(
+            isolation.detail("landlock"),
+            "every function runs behind it, interface version 6"
+        );
         assert!(isolation.detail("runtimes").contains("/a:/b"));
         assert!(isolation.features.iter().all(|f| !f.lost.is_empty() && !f.detail.is_empty()));
     }

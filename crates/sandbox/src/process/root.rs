@@ -24,6 +24,41 @@ const SHM_MB: u32 = 64;
 /// Device nodes; reading and writing them touches nothing of the host.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
+/// Folders and files below `/proc` that tell or do what concerns the whole host. What is left is what runtimes size themselves by (`meminfo`,
+/// `cpuinfo`, `stat`, `loadavg`, `sys`) and, with `/proc` being read-only, harmless. Those that this kernel does not have are left out.
+const PROC_MASKS: [&str; 27] = [
+    "acpi",
+    "asound",
+    "bus",
+    "config.gz",
+    "driver",
+    "fs",
+    "interrupts",
+    "iomem",
+    "ioports",
+    "irq",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "latency_stats",
+    "pagetypeinfo",
+    "sched_debug",
+    "scsi",
+    "slabinfo",
+    "sysrq-trigger",
+    "timer_list",
+    "timer_stats",
+    "vmallocinfo",
+];
+/// An empty folder of every root, mounted over what is to be hidden; files are hidden by `/dev/null`.
+const MASK_FOLDER: &str = "var/empty";
+const MASK_FILE: &str = "dev/null";
+
 /// Files of `/etc`, made here: the host's say who uses it and what it is called.
 const ETC: [(&str, &str); 5] = [
     (
@@ -66,7 +101,8 @@ pub(super) fn lay_out(cache: &Path, bootstraps: &Path, runtime: &Runtime) -> io:
     plan.mounts.push(Mount::Memory { to: "dev/shm".into(), megabytes: SHM_MB });
     plan.mounts.push(Mount::Memory { to: "tmp".into(), megabytes: limits::TMP_MB });
     plan.mounts.push(Mount::Proc { to: "proc".into() });
-    plan.folders.extend(["var/task", "opt"].map(String::from));
+    plan.mounts.extend(PROC_MASKS.iter().filter_map(|name| mask(Path::new("/proc"), name)));
+    plan.folders.extend(["var/task", "opt", MASK_FOLDER].map(String::from));
     let roots = cache.join("roots");
     let empty = roots.join("empty");
     make_folder(&empty)?;
@@ -85,6 +121,13 @@ pub(super) fn lay_out(cache: &Path, bootstraps: &Path, runtime: &Runtime) -> io:
         fs::rename(&draft, &skeleton)?;
     }
     Ok(Layout { skeleton, mounts: plan.mounts })
+}
+
+/// What hides a part of `/proc`, if this kernel has it.
+fn mask(proc: &Path, name: &str) -> Option<Mount> {
+    let meta = fs::symlink_metadata(proc.join(name)).ok()?;
+    let by = if meta.is_dir() { MASK_FOLDER } else { MASK_FILE };
+    Some(Mount::Mask { to: format!("proc/{name}"), by: by.into() })
 }
 
 /// What every runtime needs of the host: libraries, a shell, certificates, time zones.
