@@ -15,6 +15,7 @@ mod daemon;
 mod host;
 mod hostile;
 mod kits;
+mod lies;
 mod processes;
 mod support;
 
@@ -48,6 +49,7 @@ fn main() {
         .into_iter()
         .chain(host::tests())
         .chain(hostile::tests())
+        .chain(lies::tests())
         .chain(processes::tests())
         .chain(daemon::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
