@@ -58,19 +58,19 @@ fn namespaces(kernel: &Kernel, users: &Users) -> Vec<Feature> {
     vec![
         Feature::of(
             "user-namespaces",
-            Need::Service,
+            Need::Isolation,
             told(&kernel.user_namespaces, "a function is nobody on the host"),
             "no function can be started",
         ),
         Feature::of(
             "namespaces",
-            Need::Service,
+            Need::Isolation,
             told(&kernel.namespaces, "pid, mount, network, IPC, UTS, cgroup"),
             "no function can be started",
         ),
         Feature::of(
             "pidfd",
-            Need::Service,
+            Need::Isolation,
             told(&kernel.pidfd, "instances are killed by descriptor"),
             "no function can be started",
         ),
@@ -151,7 +151,7 @@ mod tests {
         table.push(into_cgroup(&kernel));
         table.push(installed(&Runtimes::default(), "/a:/b"));
         let isolation = Isolation::of(table);
-        assert!(!isolation.full);
+        assert!(!isolation.full && !Isolation::of(namespaces(&Kernel::unknown("?"), &NOBODY)).full);
         let missing: Vec<&str> = isolation.missing().map(|f| f.name.as_str()).collect();
         let expected =
             ["user-namespaces", "namespaces", "pidfd", "users", "clone-into-cgroup", "runtimes"];
