@@ -3,8 +3,10 @@
 //! libFuzzer with the compiler's own coverage counters, on the pinned stable toolchain. No address sanitizer, which only a nightly compiler has: what
 //! is fuzzed is safe Rust, so it breaks by a panic, by memory or by time, and those libFuzzer sees by itself.
 //!
-//! What is found goes to `fuzz/target`, what breaks something to `fuzz/artifacts`. With `--keep` the committed corpus is made anew: the fewest inputs
-//! that reach all that was reached.
+//! What is found goes to `fuzz/target`, what breaks something to `fuzz/artifacts`. With `--keep` the best of it is added to the committed corpus
+//! ([`keep`]).
+
+mod keep;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::say::say;
 use crate::{shell, tools};
 
 /// Coverage for libFuzzer (LLVM, "SanitizerCoverage"): a counter an edge, a table of addresses, the operands of comparisons.
@@ -23,6 +24,8 @@ const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanit
 const INPUT_BYTES: u32 = 16 * 1024;
 /// Memory at which a run counts as broken, in MiB. An input of 16 KiB has no excuse for it.
 const MEMORY_MB: u32 = 1024;
+/// Where packages are unpacked: a disk would be most of the time.
+const IN_MEMORY: &str = "/dev/shm";
 /// Time of one input at which it counts as broken, in seconds; generous, for machines that do other things.
 const INPUT_SECONDS: u32 = 20;
 
@@ -90,16 +93,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for folder in [&folders.corpus, &folders.found, &folders.artifacts] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let mut fuzzer = fuzzer(&program, &folders);
+    let mut fuzzer = fuzzer_of(&program, &folders);
     fuzzer.arg(format!("-max_total_time={}", options.seconds));
     fuzzer.args([&folders.found, &folders.corpus]);
     shell::run(&mut fuzzer)
         .with_context(|| format!("the input lies in {}", folders.artifacts.display()))?;
-    if options.keep { keep(&program, &folders) } else { Ok(()) }
+    if options.keep {
+        keep::best(fuzzer_of(&program, &folders), &folders.corpus, &folders.found)?;
+    }
+    Ok(())
 }
 
 /// The program with the limits that hold for every use of it.
-fn fuzzer(program: &Path, folders: &Folders) -> Command {
+fn fuzzer_of(program: &Path, folders: &Folders) -> Command {
     let mut fuzzer = shell::command(program);
     fuzzer.args([
         format!("-max_len={INPUT_BYTES}"),
@@ -108,17 +114,10 @@ fn fuzzer(program: &Path, folders: &Folders) -> Command {
         format!("-artifact_prefix={}/", folders.artifacts.display()),
         "-print_final_stats=1".to_owned(),
     ]);
+    if Path::new(IN_MEMORY).is_dir() {
+        fuzzer.env("TMPDIR", IN_MEMORY);
+    }
     fuzzer
-}
-
-/// Adds to the committed corpus the fewest of the found inputs that reach what it does not.
-fn keep(program: &Path, folders: &Folders) -> Result<()> {
-    let count = || fs::read_dir(&folders.corpus).map(Iterator::count);
-    let before = count()?;
-    let mut merge = fuzzer(program, folders);
-    shell::run(merge.arg("-set_cover_merge=1").args([&folders.corpus, &folders.found]))?;
-    say!("{}: {before} inputs before, {} now", folders.corpus.display(), count()?);
-    Ok(())
 }
 
 /// The machine's own target. Named, because flags then reach neither build scripts nor procedural macros, which could not be linked with them.
