@@ -9,8 +9,8 @@ use std::error::Error;
 use std::io;
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetError, Scope,
+    ABI, Access as _, AccessFs, BitFlags, PathBeneath, PathFd, RestrictionStatus, Ruleset,
+    RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
 };
 
 use super::spec::{Bind, Mount};
@@ -47,10 +47,10 @@ fn openings(mounts: &[Mount]) -> Vec<Opening> {
 /// Puts this process, and all it will start, behind the fence, for good. Runs in the finished root. Where the kernel has no Landlock nothing
 /// happens, and the feature `landlock` is reported as missing.
 pub(super) fn enforce(mounts: &[Mount]) -> io::Result<()> {
-    restrict(&openings(mounts)).map_err(|e| root_cause(&e))
+    restrict(&openings(mounts)).map(drop).map_err(|e| root_cause(&e))
 }
 
-fn restrict(openings: &[Opening]) -> Result<(), RulesetError> {
+fn restrict(openings: &[Opening]) -> Result<RestrictionStatus, RulesetError> {
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(WANTED))?
         .scope(Scope::from_all(WANTED))?
@@ -60,8 +60,7 @@ fn restrict(openings: &[Opening]) -> Result<(), RulesetError> {
         let Ok(folder) = PathFd::new(folder) else { continue };
         ruleset = ruleset.add_rule(PathBeneath::new(folder, *access))?;
     }
-    ruleset.restrict_self()?;
-    Ok(())
+    ruleset.restrict_self()
 }
 
 /// The system's error behind the crate's.
@@ -74,6 +73,8 @@ fn root_cause(error: &(dyn Error + 'static)) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use landlock::RulesetStatus;
+
     use super::*;
 
     fn memory(to: &str) -> Mount {
@@ -110,6 +111,26 @@ mod tests {
     #[test]
     fn without_devices_there_is_no_opening_for_them() {
         assert_eq!(openings(&[memory("tmp")]).len(), 2);
+    }
+
+    /// The fence holds a thread that then ends, not the other tests.
+    #[test]
+    fn what_is_not_opened_is_closed_where_the_kernel_has_landlock() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let opened = inside.path().to_str().unwrap().trim_start_matches('/').to_owned();
+        let (within, beyond) = (inside.path().join("file"), outside.path().join("file"));
+        let fenced = std::thread::spawn(move || {
+            let mounts = [memory(&opened), memory("no/such/folder"), Mount::device("null")];
+            let status = restrict(&openings(&mounts)).unwrap();
+            std::fs::write(&within, "x").unwrap();
+            std::fs::write("/dev/null", "x").unwrap();
+            let denied = std::fs::write(beyond, "x").map_err(|e| e.kind());
+            (status.ruleset, denied)
+        });
+        match fenced.join().unwrap() {
+            (RulesetStatus::NotEnforced, written) => written.unwrap(),
+            (_, written) => assert_eq!(written, Err(io::ErrorKind::PermissionDenied)),
+        }
     }
 
     #[test]

@@ -14,8 +14,10 @@
 mod daemon;
 mod host;
 mod hostile;
+mod jail;
 mod kits;
 mod lies;
+mod native;
 mod processes;
 mod support;
 
@@ -50,6 +52,8 @@ fn main() {
         .chain(host::tests())
         .chain(hostile::tests())
         .chain(lies::tests())
+        .chain(jail::tests())
+        .chain(native::tests())
         .chain(processes::tests())
         .chain(daemon::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();

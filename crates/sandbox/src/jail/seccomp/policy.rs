@@ -97,6 +97,7 @@ fn rule(conditions: &str) -> Result<SeccompRule, String> {
 }
 
 fn condition(text: &str) -> Result<SeccompCondition, String> {
+    use SeccompCmpArgLen::{Dword, Qword};
     let words: Vec<&str> = text.split_whitespace().collect();
     let parts = match words.as_slice() {
         [argument, "==", value] => Some((*argument, None, *value)),
@@ -105,18 +106,19 @@ fn condition(text: &str) -> Result<SeccompCondition, String> {
     };
     let read = parts.and_then(|(argument, mask, value)| {
         let argument: u8 = argument.strip_prefix('a')?.parse().ok()?;
-        let operator = match mask {
-            Some(mask) => SeccompCmpOp::MaskedEq(number(mask)?.into()),
-            None => SeccompCmpOp::Eq,
-        };
-        Some((argument, operator, number(value)?))
+        Some(match (mask, value) {
+            (None, "null") => (argument, Qword, SeccompCmpOp::Eq, 0),
+            (None, _) => (argument, Dword, SeccompCmpOp::Eq, number(value)?),
+            (Some(mask), _) => {
+                (argument, Dword, SeccompCmpOp::MaskedEq(number(mask)?.into()), number(value)?)
+            }
+        })
     });
-    let (argument, operator, value) = read.ok_or_else(|| {
+    let (argument, length, operator, value) = read.ok_or_else(|| {
         format!("the condition {text:?} cannot be read: expected for instance `a0 & 0xff == 1`")
     })?;
-    // The kernel itself takes all arguments that have conditions as 32 bits.
-    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.into())
-        .map_err(|e| e.to_string())
+    // The kernel itself takes all arguments that have conditions as 32 bits, but for pointers.
+    SeccompCondition::new(argument, length, operator, value.into()).map_err(|e| e.to_string())
 }
 
 fn number(text: &str) -> Option<u32> {

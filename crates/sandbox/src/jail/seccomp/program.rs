@@ -1,8 +1,9 @@
 //! Makes one program of a policy's answers: a binary search over ranges of numbers, so that no call costs more than some twenty instructions.
 //!
 //! The check of the architecture and the comparison of arguments are compiled by the crate `seccompiler`. It puts one call behind the other,
-//! though, and knows two answers only: with 250 calls that were 1 300 instructions, which the kernel would have to translate at every
-//! start and run through when it works out which calls need no filter. So what is made here is the search, and nothing else.
+//! though, and knows two answers only. The kernel translates the program at every start, and works out which calls need no look at their
+//! arguments by running it for each number: for our list that took 665 µs for a chain of 1 560 instructions, and takes 69 µs for a search of
+//! 570. So what is made here is the search, and nothing else.
 
 use std::collections::BTreeMap;
 
