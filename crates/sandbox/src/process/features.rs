@@ -16,6 +16,9 @@ use super::users;
 use crate::jail::cgroup::Groups;
 use crate::jail::probe::{self, Kernel};
 
+/// First version of Landlock's interface that keeps signals and abstract sockets inside (Linux 6.12).
+const LANDLOCK_SCOPES: u32 = 6;
+
 /// Finds out what this host gives a daemon of this user: `executable` calls [`crate::jail::main_if_spawner`] first in its `main`; `path` is where
 /// runtimes are looked for, `uid_base` the first host user id of instances.
 ///
@@ -88,10 +91,13 @@ fn filters(kernel: &Kernel) -> [Feature; 2] {
         .seccomp
         .as_ref()
         .map(|()| "every function runs behind a filter of system calls".to_owned());
-    let landlock = kernel
-        .landlock
-        .as_ref()
-        .map(|version| format!("every function runs behind it, interface version {version}"));
+    let landlock = kernel.landlock.as_ref().map(|version| {
+        let less = match *version < LANDLOCK_SCOPES {
+            true => ", which has no rules for signals and sockets",
+            false => "",
+        };
+        format!("every function runs behind it, interface version {version}{less}")
+    });
     [
         Feature::of(
             "seccomp",
