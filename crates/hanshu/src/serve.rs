@@ -15,7 +15,7 @@ use sandbox::{ProcessSandbox, SandboxConfig};
 use server::{Server, ServerConfig};
 use store::{Store, StoreConfig};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,8 @@ pub(crate) struct Running {
     /// The root key, if this start made it: it is shown once and kept only as a hash.
     pub root_key: Option<String>,
     grace: Duration,
+    /// Caught from before anybody is told that it runs.
+    terminate: Signal,
     shutdown: CancellationToken,
     server: JoinHandle<model::Result<()>>,
     engine: Engine,
@@ -46,10 +48,9 @@ pub(crate) struct Running {
 impl Running {
     /// Returns after SIGINT or SIGTERM, once calls in flight have ended or the grace period is over.
     pub(crate) async fn wait(mut self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
         tokio::select! {
             interrupt = tokio::signal::ctrl_c() => interrupt.context("waiting for SIGINT")?,
-            _ = terminate.recv() => {}
+            _ = self.terminate.recv() => {}
             ended = &mut self.server => {
                 ended.context("the server broke down")??;
                 anyhow::bail!("the server ended by itself");
@@ -129,6 +130,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         url,
         root_key: root_key.map(|key| key.as_str().to_owned()),
         grace: config.server.grace,
+        terminate: signal(SignalKind::terminate()).context("waiting for SIGTERM")?,
         shutdown,
         server,
         engine,
