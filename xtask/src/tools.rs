@@ -51,20 +51,33 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
+/// What the fuzzers need beside Rust: libFuzzer is built from its C++ source.
+const FUZZING: &[Tool] =
+    &[Tool { purpose: "libFuzzer", probe: &["c++", "--version"], package: "g++" }];
+
 /// Whether xtask runs as root.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Makes sure that every tool is there.
+/// Makes sure that every tool of the tests is there.
 ///
 /// # Errors
 ///
 /// If one is missing and cannot be installed; the message says what to do.
 pub(crate) fn ensure() -> Result<()> {
-    let missing = missing();
+    ensure_all(TOOLS)
+}
+
+/// Makes sure that what the fuzzers need is there; errors as of [`ensure`].
+pub(crate) fn ensure_fuzzing() -> Result<()> {
+    ensure_all(FUZZING)
+}
+
+fn ensure_all(tools: &'static [Tool]) -> Result<()> {
+    let missing = missing(tools);
     if missing.is_empty() {
-        say!("all {} tools are there", TOOLS.len());
+        say!("all {} tools are there", tools.len());
         return Ok(());
     }
     for tool in &missing {
@@ -78,19 +91,19 @@ pub(crate) fn ensure() -> Result<()> {
     // npm alone recommends several hundred packages that no test needs.
     let mut install = apt_get(&["install", "--yes", "--no-install-recommends"]);
     shell::run(install.args(&packages))?;
-    let still: Vec<_> = self::missing().iter().map(|t| t.package).collect();
+    let still: Vec<_> = self::missing(tools).iter().map(|t| t.package).collect();
     if !still.is_empty() {
         bail!("still missing after the installation: {}", still.join(" "));
     }
     Ok(())
 }
 
-fn missing() -> Vec<&'static Tool> {
+fn missing(tools: &'static [Tool]) -> Vec<&'static Tool> {
     let there = |tool: &Tool| match tool.probe {
         [program, arguments @ ..] => shell::succeeds(shell::command(program).args(arguments)),
         [] => true,
     };
-    TOOLS.iter().filter(|t| !there(t)).collect()
+    tools.iter().filter(|t| !there(t)).collect()
 }
 
 fn apt_get(arguments: &[&str]) -> Command {
@@ -102,7 +115,7 @@ fn apt_get(arguments: &[&str]) -> Command {
 
 fn advice(packages: &[&str]) -> String {
     format!(
-        "the tests need more than is installed: on Debian or Ubuntu run `sudo apt-get install {0}`, elsewhere install the \
+        "more is needed than is installed: on Debian or Ubuntu run `sudo apt-get install {0}`, elsewhere install the \
          equivalents of {0}",
         packages.join(" ")
     )
@@ -119,6 +132,6 @@ mod tests {
 
     #[test]
     fn every_tool_has_a_probe() {
-        assert!(TOOLS.iter().all(|t| !t.probe.is_empty() && !t.purpose.is_empty()));
+        assert!(TOOLS.iter().chain(FUZZING).all(|t| !t.probe.is_empty() && !t.purpose.is_empty()));
     }
 }

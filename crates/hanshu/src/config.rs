@@ -85,6 +85,8 @@ pub(crate) struct ServerSection {
 pub(crate) struct SandboxSection {
     /// First of the host's user ids that instances run as.
     pub uid_base: u32,
+    /// Refuse to start where a feature is missing that full isolation needs.
+    pub require_full: bool,
     /// Folders searched for runtimes, separated by colons.
     pub path: String,
 }
@@ -160,6 +162,7 @@ impl SandboxSection {
         let path = values.text(&s::RUNTIME_PATH)?;
         Ok(Self {
             uid_base: values.small(&s::UID_BASE)?,
+            require_full: values.text(&s::REQUIRE_ISOLATION)?.as_deref() == Some("full"),
             path: path.unwrap_or_else(|| sources.env.get("PATH").unwrap_or_default().to_owned()),
         })
     }

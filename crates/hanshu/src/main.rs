@@ -4,6 +4,7 @@
 //! - [`config`]: the daemon's settings, merged and checked
 //! - [`cli`]: one file a command; [`client`] is what they talk to a daemon with
 //! - [`package`]: from a folder to an uploadable package
+//! - [`host`]: what the machine gives the daemon
 //! - [`logging`]: the daemon's own log
 //!
 //! Not here: anything a daemon does once it runs. That is `server`, `engine`, `store` and `sandbox`.
@@ -11,6 +12,7 @@
 mod cli;
 mod client;
 mod config;
+mod host;
 mod logging;
 mod package;
 mod serve;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::function::{Cores, FunctionConfig, FunctionSettings, MemoryShare, RuntimeInfo, UrlAuth};
+use crate::isolation::Isolation;
 use crate::ports::{LogStream, UsageSums};
 
 /// Header of every answer to a call: the request id.
@@ -61,7 +62,7 @@ pub struct Health {
     /// Whether keys are not asked for.
     pub dev: bool,
     /// How instances are isolated and limited, feature by feature.
-    pub isolation: BTreeMap<String, String>,
+    pub isolation: Isolation,
 }
 
 /// A namespace.

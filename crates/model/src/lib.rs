@@ -10,6 +10,7 @@ pub mod error;
 pub mod function;
 pub mod ids;
 pub mod invocation;
+pub mod isolation;
 pub mod limits;
 pub mod ports;
 #[cfg(feature = "suites")]

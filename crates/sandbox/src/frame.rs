@@ -23,13 +23,13 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 /// Bytes of a frame's header.
-const HEADER_BYTES: usize = 8;
+pub(crate) const HEADER_BYTES: usize = 8;
 /// Bytes of a request id as it stands in a frame: a UUID with hyphens.
 const ID_BYTES: usize = 36;
 /// Bytes of an INVOKE frame's payload before its extra: id, deadline, length of extra.
 const INVOKE_FIXED_BYTES: usize = ID_BYTES + 8 + 4;
 /// Largest payload of a frame, in bytes: an event or answer, and 64 KiB for what stands around it.
-const PAYLOAD_BYTES: usize = limits::SYNC_PAYLOAD_BYTES + 64 * 1024;
+pub(crate) const PAYLOAD_BYTES: usize = limits::SYNC_PAYLOAD_BYTES + 64 * 1024;
 /// Bytes of a packet at most, in both directions; a larger frame takes several. What one `read` takes; it lies on the stack for the time of the call.
 pub(crate) const PACKET_BYTES: usize = 64 * 1024;
 /// Bytes of an answer's payload before its body: request id, [`Told`].

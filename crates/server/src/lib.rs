@@ -13,17 +13,19 @@ mod connection;
 mod control;
 mod error;
 mod extract;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod gateway;
 mod openapi;
 mod routes;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Engine;
 use model::Result;
 use model::clock::Clock;
+use model::isolation::Isolation;
 use model::limits;
 use model::ports::{Blobs, Logs, Meta, Sandbox, Usage};
 use model::tasks::Tasks;
@@ -49,7 +51,7 @@ pub struct ServerConfig {
     /// Under which URL clients reach this server, for instance `http://127.0.0.1:9000`.
     pub public_url: String,
     /// How instances are isolated and limited, feature by feature, as `GET /v1/health` reports it.
-    pub isolation: BTreeMap<String, String>,
+    pub isolation: Isolation,
 }
 
 impl Default for ServerConfig {
@@ -61,7 +63,7 @@ impl Default for ServerConfig {
             head_timeout: Duration::from_secs(60),
             drain_grace: Duration::from_secs(20),
             public_url: "http://127.0.0.1:9000".into(),
-            isolation: BTreeMap::new(),
+            isolation: Isolation::default(),
         }
     }
 }

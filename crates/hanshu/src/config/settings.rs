@@ -231,6 +231,15 @@ pub(crate) static UID_BASE: Setting = number(
     "First of 65 536 user and group ids of the host that nobody else uses: instances run as them. Of no account when the \
      daemon is not root.",
 );
+/// `sandbox.require_isolation`
+pub(crate) static REQUIRE_ISOLATION: Setting = Setting {
+    key: "sandbox.require_isolation",
+    flag: Some("--require-isolation"),
+    kind: Kind::Choice { options: &["any", "full"], default: "any" },
+    doc: "How much of the isolation the host has to give for the daemon to start: `any` takes what there is and logs what is missing, \
+          `full` refuses to start unless every feature is there that a promise of SECURITY.md stands on. `hanshu doctor` shows \
+          them.",
+};
 /// `sandbox.path`
 pub(crate) static RUNTIME_PATH: Setting = Setting {
     key: "sandbox.path",
@@ -267,6 +276,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &GRACE_SECONDS,
     &PUBLIC_URL,
     &UID_BASE,
+    &REQUIRE_ISOLATION,
     &RUNTIME_PATH,
     &LOGS_BYTES_MAX,
 ];

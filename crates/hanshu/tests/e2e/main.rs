@@ -22,6 +22,7 @@ mod cli;
 mod crash;
 mod deploy_invoke;
 mod disk_full;
+mod doctor;
 mod drain;
 mod function_url;
 mod limits;

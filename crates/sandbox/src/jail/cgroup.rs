@@ -2,17 +2,17 @@
 //!
 //! [`Groups::open`] finds out what there is, once; [`Groups::create`] makes a [`Group`] per instance. Version 2 is used where the memory controller
 //! is delegated to the daemon's own group, else version 1 hierarchies that the daemon may write to, else nothing: then an instance is
-//! limited by `setrlimit` alone and what is lost stands in [`Groups::summary`].
+//! limited by `setrlimit` alone and what is lost stands in [`Groups::features`].
 //! An ordinary user gets version 2 where the daemon's group is delegated to it, as systemd does for the services of a user.
 //!
 //! All calls here are file operations on a kernel file system. Making and removing groups takes the kernel's locks, so it is kept off async
 //! threads; [`Group::memory`] reads counters, which waits for nothing.
 
 mod detect;
+mod features;
 mod group;
 mod hurry;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,40 +63,6 @@ impl Groups {
         !matches!(self.layout, Layout::None { .. })
     }
 
-    /// Feature → what enforces it, or what is lost.
-    pub(crate) fn summary(&self) -> BTreeMap<String, String> {
-        let no = |what: &str| format!("not limited: {what}");
-        let (memory, processes, cpu) = match &self.layout {
-            Layout::V2 { cpu, pids, .. } => (
-                "control group v2: all of an instance, /tmp and kernel memory included, no swap"
-                    .to_owned(),
-                if *pids { "control group v2 and rlimit" } else { "rlimit" }.to_owned(),
-                if *cpu {
-                    "weight, and a ceiling where one is set, control group v2".into()
-                } else {
-                    no("no controller")
-                },
-            ),
-            Layout::V1 { pids, cpu, .. } => (
-                "control group v1: all of an instance, /tmp and kernel memory included, no swap"
-                    .to_owned(),
-                if pids.is_some() { "control group v1 and rlimit" } else { "rlimit" }.to_owned(),
-                match cpu {
-                    Some(_) => "weight, and a ceiling where one is set, control group v1".into(),
-                    None => no("no writable controller"),
-                },
-            ),
-            Layout::None { reason } => (
-                format!("rlimit for each process alone, not for an instance as a whole: {reason}"),
-                "rlimit".to_owned(),
-                no(reason),
-            ),
-        };
-        [("memory", memory), ("processes", processes), ("cpu", cpu)]
-            .map(|(k, v)| (k.to_owned(), v))
-            .into()
-    }
-
     /// Makes a group; `None` where there are none to be had.
     pub(crate) fn create(&self, name: &str, limits: GroupLimits) -> io::Result<Option<Group>> {
         Group::make(&self.layout, self.lane.as_ref(), name, limits)
@@ -116,18 +82,5 @@ impl Drop for Groups {
             // Instances that are ending still lie in it: then the next daemon removes it.
             fs::remove_dir(parent).unwrap_or_default();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_groups_the_summary_says_what_is_lost() {
-        let groups = Groups::new(Layout::None { reason: "nothing is delegated".into() });
-        assert!(!groups.limits_memory());
-        assert!(groups.summary()["memory"].contains("nothing is delegated"));
-        assert!(groups.summary()["memory"].contains("rlimit"));
     }
 }

@@ -20,6 +20,7 @@ use rustix::process::{
 use rustix::thread::set_name;
 
 use super::child::{self, RuntimeFds};
+use super::probe::{self, PROBER_ARGUMENT};
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{Owner, Spec};
@@ -31,19 +32,21 @@ pub(super) const SPAWNER_ARGUMENT: &str = "__sandbox-spawner";
 /// Events taken from the kernel at once.
 const EVENTS: usize = 64;
 
-/// Becomes the spawner, and never returns, if this process was started as one. To be called first in `main`, while there is one thread.
+/// Becomes the spawner or the prober, and never returns, if this process was started as one. To be called first in `main`, while there is one thread.
 pub fn main_if_spawner() {
-    if std::env::args_os().nth(1).as_deref() != Some(OsStr::new(SPAWNER_ARGUMENT)) {
+    let mut arguments = std::env::args_os().skip(1);
+    let first = arguments.next();
+    let code = if first.as_deref() == Some(OsStr::new(PROBER_ARGUMENT)) {
+        probe::run(arguments)
+    } else if first.as_deref() != Some(OsStr::new(SPAWNER_ARGUMENT)) {
         return;
-    }
-    let code = match Loop::open().and_then(|mut spawner| spawner.run()) {
-        Ok(()) => 0,
-        Err(e) => {
-            tracing::error!(error = %e, "the sandbox's spawner failed");
-            1
-        }
+    } else if let Err(e) = Loop::open().and_then(|mut spawner| spawner.run()) {
+        tracing::error!(error = %e, "the sandbox's spawner failed");
+        1
+    } else {
+        0
     };
-    #[expect(clippy::exit, reason = "this process is a spawner and nothing else")]
+    #[expect(clippy::exit, reason = "this process is a spawner or prober and nothing else")]
     std::process::exit(code);
 }
 

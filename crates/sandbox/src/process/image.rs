@@ -48,6 +48,13 @@ pub(super) enum Users {
     },
 }
 
+impl Users {
+    /// Whether each instance gets a host user of its own.
+    pub(super) fn are_strangers(&self) -> bool {
+        matches!(self, Self::Strangers(_))
+    }
+}
+
 /// What all images share.
 #[derive(Debug)]
 pub(super) struct Shared {

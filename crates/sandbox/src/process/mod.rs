@@ -1,13 +1,15 @@
 //! The process sandbox: a function's runtime as a process of its own, locked in by [`crate::jail`].
 //!
 //! [`ProcessSandbox`] → [`image::ProcessImage`] → [`instance::ProcessInstance`]. Around them: [`runtimes`] (what is installed), [`root`] and [`environment`]
-//! (what a function sees), [`packages`] (unpacked code on disk), [`failure`] (how an end is worded), [`slots`] (host user ids).
+//! (what a function sees), [`packages`] (unpacked code on disk), [`failure`] (how an end is worded), [`slots`] (host user ids),
+//! [`features`] (what the host gives).
 //!
 //! Not here: pooling, queues and retries (the engine's), and what a frame looks like ([`crate::frame`]).
 
 mod bootstraps;
 mod environment;
 mod failure;
+mod features;
 mod image;
 mod instance;
 mod packages;
@@ -15,7 +17,7 @@ mod root;
 mod runtimes;
 mod slots;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,12 +27,15 @@ use bytes::Bytes;
 use model::clock::Clock;
 use model::function::{RuntimeInfo, Version};
 use model::ids::Digest;
+use model::isolation::Isolation;
 use model::ports::{Blobs, Image, Logs, PackageInfo, Sandbox};
 use model::tasks::Tasks;
 use model::{Error, Result};
 
 use crate::jail::Spawner;
 use crate::jail::cgroup::Groups;
+use crate::jail::probe;
+pub use features::examine;
 use image::{ProcessImage, Shared, Users};
 use packages::{Packages, blocking, disk};
 use root::{Layout, make_folder};
@@ -61,6 +66,7 @@ pub struct ProcessSandbox {
     runtimes: Runtimes,
     layouts: HashMap<String, Layout>,
     packages: Arc<Packages>,
+    isolation: Isolation,
 }
 
 impl ProcessSandbox {
@@ -74,6 +80,7 @@ impl ProcessSandbox {
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Result<Arc<Self>> {
+        let executable = config.spawner.clone();
         let spawner = Spawner::new(config.spawner, tasks.clone());
         let cache = config.cache_dir.clone();
         let (keep, until) = (blobs, tasks.clone());
@@ -83,7 +90,9 @@ impl ProcessSandbox {
             let root_at = cache.join("root");
             make_folder(&root_at).map_err(disk)?;
             let bootstraps = bootstraps::write(&cache).map_err(disk)?;
-            Ok((packages, root_at, bootstraps, Groups::open(), users(config.uid_base)))
+            let users = users(config.uid_base);
+            let kernel = probe::ask(&executable, users.are_strangers());
+            Ok((packages, root_at, bootstraps, (Groups::open(), users, kernel)))
         });
         // Before any other process of the daemon exists: version 2 of control groups hands nothing down while one lies in the daemon's own group.
         let prepared = prepared.await;
@@ -92,7 +101,8 @@ impl ProcessSandbox {
             // The first start tries again, and reports it to whoever waits for it.
             tracing::warn!(%error, "the sandbox's spawner did not start");
         }
-        let (packages, root_at, bootstraps, groups, users) = prepared?;
+        let (packages, root_at, bootstraps, (groups, users, kernel)) = prepared?;
+        let isolation = features::all(&kernel, &groups, &users, &runtimes, &config.path);
         let (cache, all) = (config.cache_dir, runtimes.clone());
         let as_root = matches!(users, Users::Daemon { uid: 0, .. });
         let layouts = blocking(move || {
@@ -104,24 +114,12 @@ impl ProcessSandbox {
         })
         .await?;
         let shared = Shared { spawner, groups, users, logs, clock, tasks, root_at };
-        Ok(Arc::new(Self { shared: Arc::new(shared), runtimes, layouts, packages }))
+        Ok(Arc::new(Self { shared: Arc::new(shared), runtimes, layouts, packages, isolation }))
     }
 
-    /// Feature → what keeps instances apart and in bounds on this host, or what is lost; for the health report.
-    pub fn isolation(&self) -> BTreeMap<String, String> {
-        let mut out = self.shared.groups.summary();
-        let users = match &self.shared.users {
-            Users::Strangers(_) => "a host user of its own for each instance",
-            Users::Daemon { .. } => {
-                "all instances run as the daemon's user, with its supplementary groups: only namespaces keep them apart"
-            }
-        };
-        out.insert("users".into(), users.into());
-        out.insert("namespaces".into(), "user, pid, mount, network, ipc, uts, cgroup".into());
-        out.insert("network".into(), "none: own network namespace with loopback only".into());
-        out.insert("root".into(), "read-only, listed folders of the host".into());
-        out.insert("privileges".into(), "no capabilities, no_new_privs".into());
-        out
+    /// What keeps instances apart and in bounds on this host, and what is lost.
+    pub fn isolation(&self) -> &Isolation {
+        &self.isolation
     }
 
     /// Host user ids that instances hold, those that are still ending included; `None` where all run as the daemon's user.

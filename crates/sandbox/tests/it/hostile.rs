@@ -32,7 +32,7 @@ def handler(event, context):
     return scope['result']
 ";
 /// Time for a call that is expected to answer.
-const AMPLE: Duration = Duration::from_secs(20);
+pub(crate) const AMPLE: Duration = Duration::from_secs(20);
 
 pub(crate) fn tests() -> Vec<Test> {
     macro_rules! tests {
@@ -67,17 +67,17 @@ async fn image_with(world: &World, environment: BTreeMap<String, String>) -> Arc
         .unwrap()
 }
 
-async fn start(world: &World) -> Box<dyn Instance> {
+pub(crate) async fn start(world: &World) -> Box<dyn Instance> {
     image_with(world, BTreeMap::new()).await.start().await.unwrap()
 }
 
-async fn run(instance: &mut Box<dyn Instance>, python: &str) -> Result<Value, Failure> {
+pub(crate) async fn run(instance: &mut Box<dyn Instance>, python: &str) -> Result<Value, Failure> {
     let call = invocation(json!(python).to_string(), AMPLE);
     let outcome = support::run(&mut **instance, &call).await;
     outcome.result.map(|body| serde_json::from_slice(&body).unwrap())
 }
 
-async fn breaks_the_protocol(instance: &mut Box<dyn Instance>, python: &str) {
+pub(crate) async fn breaks_the_protocol(instance: &mut Box<dyn Instance>, python: &str) {
     let failure = run(instance, python).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Protocol, "{python}: {failure:?}");
     assert!(!instance.alive(), "{python}");

@@ -45,7 +45,7 @@ fn kit(world: &World, language: &str) -> Kit {
         daemon_file: daemon_file.to_string_lossy().into_owned(),
         // Python's streams are not counted.
         calls_ahead: language == "node",
-        exact_memory: world.sandbox.isolation()["memory"].starts_with("control group"),
+        exact_memory: world.sandbox.isolation().has("memory"),
     }
 }
 

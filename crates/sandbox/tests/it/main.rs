@@ -14,10 +14,12 @@
 mod attack;
 mod daemon;
 mod deadline;
+mod host;
 mod hostile;
 mod jail;
 mod kits;
 mod leaks;
+mod lies;
 mod limits;
 mod native;
 mod processes;
@@ -51,7 +53,9 @@ fn main() {
     };
     let all = kits::tests()
         .into_iter()
+        .chain(host::tests())
         .chain(hostile::tests())
+        .chain(lies::tests())
         .chain(jail::tests())
         .chain(native::tests())
         .chain(processes::tests())
