@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use engine::{Engine, EngineConfig};
 use model::clock::{Clock, SystemClock};
-use model::ports::Sandbox;
+use model::ports::{Sandbox, Vault};
 use model::tasks::Tasks;
 use sandbox::{ProcessSandbox, SandboxConfig};
 use server::{Server, ServerConfig};
+use store::vault::Keyring;
 use store::{Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -87,7 +88,8 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         ..StoreConfig::at(&config.data)
     };
     let store = store::open(store_config, Arc::clone(&clock), &tasks).await?;
-    let processes = start_sandbox(config, &store, &clock, &tasks).await?;
+    let vault: Arc<dyn Vault> = Arc::new(Keyring::open(&store.meta, &config.secrets).await?);
+    let processes = start_sandbox(config, &store, &vault, &clock, &tasks).await?;
     let isolation = processes.isolation();
     let sandbox: Arc<dyn Sandbox> = processes;
     let engine = start_engine(config, &store, &sandbox, &clock).await?;
@@ -110,6 +112,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         sandbox,
         logs: Arc::clone(&store.logs),
         usage: Arc::clone(&store.usage),
+        vault,
         clock,
         tasks: tasks.clone(),
     };
@@ -132,6 +135,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
 async fn start_sandbox(
     config: &DaemonConfig,
     store: &Store,
+    vault: &Arc<dyn Vault>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
 ) -> anyhow::Result<Arc<ProcessSandbox>> {
@@ -141,9 +145,10 @@ async fn start_sandbox(
         spawner: std::env::current_exe().context("finding this program's own file")?,
         uid_base: config.sandbox.uid_base,
     };
-    let (blobs, logs) = (Arc::clone(&store.blobs), Arc::clone(&store.logs));
-    let processes =
-        ProcessSandbox::new(sandbox_config, blobs, logs, Arc::clone(clock), tasks.clone()).await?;
+    let (blobs, logs, vault) =
+        (Arc::clone(&store.blobs), Arc::clone(&store.logs), Arc::clone(vault));
+    let (clock, tasks) = (Arc::clone(clock), tasks.clone());
+    let processes = ProcessSandbox::new(sandbox_config, blobs, logs, vault, clock, tasks).await?;
     if processes.runtimes().is_empty() {
         tracing::warn!(
             path = config.sandbox.path,

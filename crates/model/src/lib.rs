@@ -12,6 +12,7 @@ pub mod ids;
 pub mod invocation;
 pub mod limits;
 pub mod ports;
+pub mod secret;
 #[cfg(feature = "suites")]
 pub mod suites;
 pub mod tasks;

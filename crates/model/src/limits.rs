@@ -55,6 +55,8 @@ pub const OPEN_FILES: u64 = 1_024;
 
 /// All environment variables of a function together, in bytes of keys and values.
 pub const ENVIRONMENT_BYTES: usize = 32 * 1024;
+/// Most secret environment variables of a function: sealed, each takes about 250 bytes of its record besides its text.
+pub const SECRETS: usize = 256;
 /// Longest description, in characters.
 pub const DESCRIPTION_CHARS: usize = 1_000;
 /// Longest handler, in characters (AWS Lambda API reference, `Handler`).

@@ -15,6 +15,7 @@ mod error;
 mod extract;
 mod gateway;
 mod openapi;
+mod reseal;
 mod routes;
 
 use std::collections::BTreeMap;
@@ -25,13 +26,14 @@ use engine::Engine;
 use model::Result;
 use model::clock::Clock;
 use model::limits;
-use model::ports::{Blobs, Logs, Meta, Sandbox, Usage};
+use model::ports::{Blobs, Logs, Meta, Sandbox, Usage, Vault};
 use model::tasks::Tasks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use error::status_of;
 pub use openapi::openapi_json;
+pub use reseal::{Resealed, reseal};
 
 /// What the server is told. The defaults suit a machine that faces its network alone.
 #[derive(Clone, Debug)]
@@ -81,6 +83,8 @@ pub struct Deps {
     pub logs: Arc<dyn Logs>,
     /// What ran.
     pub usage: Arc<dyn Usage>,
+    /// Seals the secrets of functions.
+    pub vault: Arc<dyn Vault>,
     /// Time for records.
     pub clock: Arc<dyn Clock>,
     /// The daemon's background work.

@@ -137,7 +137,7 @@ impl Kit {
             handler: self.handler.into(),
             timeout_ms: 30_000,
             memory_mb: 128,
-            environment: [("COLOUR".to_owned(), "blue".to_owned())].into(),
+            environment: [("COLOUR".to_owned(), "blue".into())].into(),
         };
         Version {
             key: FunctionKey {

@@ -186,7 +186,7 @@ fn start(program: &Program, status: BorrowedFd<'_>) -> Result<Pid, StepError> {
         list.map_err(io::Error::from).at(|| "read the program".into())
     };
     let argv = strings(&program.argv)?;
-    let environment = strings(&program.environment)?;
+    let environment = strings(program.environment.as_slice())?;
     rustix::process::chdir(&program.directory).at(|| format!("enter {}", program.directory))?;
     // With CLONE_VFORK this process sleeps until the other has executed or ended, so what is reported after it is true.
     let runtime = match sys::clone3(sys::VFORK, None).at(|| "clone the runtime".into())? {

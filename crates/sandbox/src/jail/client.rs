@@ -201,8 +201,7 @@ impl Spawner {
     /// Asks for an instance. The process may not exist yet when this returns.
     pub(crate) async fn start(&self, spec: Spec, fds: &StartFds) -> Result<Process, StartError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let request =
-            serde_json::to_vec(&Request { id, spec }).map_err(|e| StartError::Spawner(e.into()))?;
+        let request = wire::encode(&Request { id, spec }).map_err(StartError::Spawner)?;
         if request.len() > wire::MESSAGE_BYTES {
             // The spawner would take it for the end of all sense, and end.
             return Err(StartError::Spawner(io::ErrorKind::ArgumentListTooLong.into()));

@@ -10,12 +10,15 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::report::StepError;
 use super::spec::Spec;
 
 /// Longest message, in bytes: 32 KiB of environment may grow sixfold as JSON, and a root has some dozens of mounts.
 pub(super) const MESSAGE_BYTES: usize = 384 * 1024;
+/// Room made for a message before it is written: almost all fit, and one that grows would leave copies of secrets behind.
+const ROOM_BYTES: usize = 64 * 1024;
 /// Most descriptors of one message.
 const MESSAGE_FDS: usize = 3;
 
@@ -62,13 +65,20 @@ pub(super) enum Reply {
     },
 }
 
+/// A message as [`send_bytes`] takes it; wiped on drop, for it may hold secrets.
+pub(super) fn encode<T: Serialize>(message: &T) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM_BYTES));
+    serde_json::to_writer(&mut *bytes, message)?;
+    Ok(bytes)
+}
+
 /// Sends one message.
 pub(super) fn send<T: Serialize>(
     socket: BorrowedFd<'_>,
     message: &T,
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    send_bytes(socket, &serde_json::to_vec(message)?, fds)
+    send_bytes(socket, &encode(message)?, fds)
 }
 
 /// Sends one message that is JSON already.
@@ -109,6 +119,9 @@ pub(super) fn receive<T: DeserializeOwned>(
     if got.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
     }
-    let bytes = buffer.get(..got.bytes).unwrap_or_default();
-    Ok(Some((serde_json::from_slice(bytes)?, fds)))
+    let bytes = buffer.get_mut(..got.bytes).unwrap_or_default();
+    let message = serde_json::from_slice(bytes);
+    // The spawner's memory is copied into the first process of each instance to come.
+    bytes.zeroize();
+    Ok(Some((message?, fds)))
 }

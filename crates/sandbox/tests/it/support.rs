@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::Result;
 use model::clock::{SystemClock, UnixMillis};
-use model::function::{CodeRef, FunctionConfig, Version};
+use model::function::{CodeRef, FunctionConfig, Variable, Version};
 use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
 use model::invocation::{CallContext, Invocation};
 use model::ports::{LogLine, LogQuery, LogTail, Logs, Sandbox as _};
-use model::suites::memory::MemoryBlobs;
+use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
 use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use tempfile::TempDir;
@@ -48,7 +48,13 @@ pub(crate) async fn open(cache: &Path, logs: Arc<MemoryLogs>, tasks: Tasks) -> A
         uid_base: UID_BASE_DEFAULT,
     };
     let blobs = Arc::<MemoryBlobs>::default();
-    ProcessSandbox::new(config, blobs, logs, Arc::new(SystemClock), tasks).await.unwrap()
+    ProcessSandbox::new(config, blobs, logs, vault(), Arc::new(SystemClock), tasks).await.unwrap()
+}
+
+/// One vault for all sandboxes of this process.
+pub(crate) fn vault() -> Arc<MemoryVault> {
+    static VAULT: LazyLock<Arc<MemoryVault>> = LazyLock::new(Arc::default);
+    Arc::clone(&VAULT)
 }
 
 /// A zip of files.
@@ -77,7 +83,10 @@ pub(crate) fn version(
             handler: "main.handler".into(),
             timeout_ms: 3_000,
             memory_mb: 128,
-            environment,
+            environment: environment
+                .into_iter()
+                .map(|(key, text)| (key, Variable::Plain(text)))
+                .collect(),
         },
         code: CodeRef { digest, size_bytes: 0, unpacked_bytes: 0 },
         runtime: sandbox.resolve_runtime("python3").unwrap(),
