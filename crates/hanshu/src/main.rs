@@ -4,7 +4,7 @@
 //! - [`config`]: the daemon's settings, merged and checked
 //! - [`cli`]: one file a command; [`client`] is what they talk to a daemon with
 //! - [`package`]: from a folder to an uploadable package
-//! - [`logging`]: the daemon's own log
+//! - [`logging`]: the daemon's own log; [`privacy`]: what keeps its memory to itself
 //!
 //! Not here: anything a daemon does once it runs. That is `server`, `engine`, `store` and `sandbox`.
 
@@ -13,6 +13,7 @@ mod client;
 mod config;
 mod logging;
 mod package;
+mod privacy;
 mod serve;
 
 use std::process::ExitCode;

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::DaemonConfig;
+use crate::privacy;
 
 /// Hold of the daemon on a queued call; a killed daemon's calls run again after it.
 const ASYNC_LEASE: Duration = Duration::from_secs(30);
@@ -76,6 +77,7 @@ impl Running {
 
 /// Opens the store, starts the engine and listens.
 pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
+    privacy::keep_memory_private();
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
