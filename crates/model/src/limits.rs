@@ -50,6 +50,10 @@ pub const WAITERS_PER_VERSION: usize = 1_000;
 pub const TMP_MB: u32 = 512;
 /// Processes and threads of one instance.
 pub const PROCESSES_PER_INSTANCE: u32 = 1_024;
+/// Largest core dump of the daemon and of every process of an instance, in bytes. One and not none: a kernel whose core pattern is a
+/// program does not ask for this limit, but takes the value 1 as "no dump" (`do_coredump` in fs/coredump.c); for a core file it is too
+/// little as well.
+pub const CORE_DUMP_BYTES: u64 = 1;
 /// Open files of one process of an instance (as AWS Lambda).
 pub const OPEN_FILES: u64 = 1_024;
 

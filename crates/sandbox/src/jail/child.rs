@@ -15,7 +15,7 @@ use rustix::fs::{Gid, Uid, fchown};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{
-    DumpableBehavior, Pid, Resource, Rlimit, Signal, set_dumpable_behavior,
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit, setsid,
 };
 use rustix::thread::{
@@ -139,7 +139,9 @@ fn limit(limits: &Limits) -> io::Result<()> {
     let exactly = |n| Rlimit { current: Some(n), maximum: Some(n) };
     setrlimit(Resource::Nofile, exactly(limits.open_files))?;
     setrlimit(Resource::Nproc, exactly(limits.processes))?;
-    setrlimit(Resource::Core, exactly(0))?;
+    // A daemon that was started with none at all cannot give more.
+    let core = getrlimit(Resource::Core).maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Core, exactly(core.min(model::limits::CORE_DUMP_BYTES)))?;
     if let Some(bytes) = limits.data_bytes {
         setrlimit(Resource::Data, exactly(bytes))?;
     }

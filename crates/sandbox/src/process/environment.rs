@@ -1,7 +1,7 @@
 //! The environment variables of a function: as AWS Lambda has them, and nothing of the daemon's.
 
 use model::Result;
-use model::function::{Variable, Version};
+use model::function::{RESERVED_ENVIRONMENT, Variable, Version};
 use model::ports::Vault;
 use model::secret::{SecretPlace, SecretText};
 
@@ -34,7 +34,8 @@ pub(super) fn secrets<'a>(
     vault: &dyn Vault,
 ) -> Result<Vec<(&'a str, SecretText)>> {
     let mut out = Vec::new();
-    for (variable, value) in &version.config.environment {
+    let reserved = |name: &String| RESERVED_ENVIRONMENT.contains(&name.as_str());
+    for (variable, value) in version.config.environment.iter().filter(|(name, _)| !reserved(name)) {
         if let Variable::Sealed { sealed } = value {
             let place = SecretPlace { function: &version.key, variable };
             out.push((variable.as_str(), vault.open(place, sealed)?));
