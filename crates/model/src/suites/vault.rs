@@ -1,5 +1,7 @@
 //! What every vault has to do.
 
+#![expect(clippy::expect_used, reason = "a suite panics at a broken promise")]
+
 use crate::error::Code;
 use crate::ids::{FunctionKey, FunctionRef, RequestId};
 use crate::ports::Vault;
