@@ -158,7 +158,7 @@ pub struct PatchConfig {
     pub memory_mb: Option<u32>,
     /// Variables to set; `null` removes one, `{"secret": true}` leaves a secret as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BTreeMap<String, VariableView>>)]
+    #[schema(schema_with = variable::changes)]
     pub environment: Option<BTreeMap<String, Option<VariableView>>>,
     /// See [`FunctionSettings::max_instances`]; 0 stops all calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]

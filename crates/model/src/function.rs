@@ -17,8 +17,8 @@ use crate::limits;
 use crate::secret::Sealed;
 
 /// What the owner of a function decides, versioned with the code.
-///
-/// `V` is an environment value: [`Variable`] as it is stored and run, [`crate::api::VariableView`] as it is sent and shown.
+// `V` is an environment value: `Variable` as it is stored and run, `api::VariableView` as it is sent and shown. (No doc comment: those of
+// this type are the API's description.)
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FunctionConfig<V = Variable> {

@@ -192,6 +192,22 @@ impl PartialSchema for VariableView {
     }
 }
 
+/// The schema of changes to an environment: values by name, `null` to remove one.
+pub(super) fn changes() -> Schema {
+    let null = ObjectBuilder::new().schema_type(Type::Null);
+    let value = OneOfBuilder::new()
+        .item(null)
+        .item(utoipa::openapi::Ref::from_schema_name(VariableView::name()))
+        .build();
+    ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::SchemaType::from_iter([Type::Object, Type::Null]))
+        .additional_properties(Some(RefOr::T(Schema::OneOf(value))))
+        .description(Some(
+            "Variables to set; `null` removes one, `{\"secret\": true}` leaves a secret as it is.",
+        ))
+        .into()
+}
+
 impl ToSchema for VariableView {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("Variable")
