@@ -19,3 +19,20 @@ pub(crate) fn keep_memory_private() {
         tracing::warn!(%error, "the daemon's memory can be read by other processes of its user");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[test]
+    fn this_process_is_neither_dumped_nor_traced() {
+        keep_memory_private();
+        let core = getrlimit(Resource::Core);
+        assert!(core.maximum.unwrap() <= 1 && core.current.unwrap() <= 1, "{core:?}");
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        // Again, as `up` may after `serve` in one process of tests.
+        keep_memory_private();
+    }
+}

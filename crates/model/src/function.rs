@@ -484,6 +484,52 @@ pub(crate) mod tests {
         assert!(c.validate().unwrap_err().message().contains("too large"));
     }
 
+    fn version() -> Version {
+        Version {
+            key: crate::ids::FunctionRef::parse("default", "f").unwrap().key,
+            number: None,
+            config: config(),
+            code: CodeRef { digest: Digest::of(b"zip"), size_bytes: 3, unpacked_bytes: 3 },
+            runtime: RuntimeInfo { name: "nodejs20".into(), version: "20.0.0".into() },
+            modified_at: UnixMillis(1),
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_without_secrets_is_that_of_the_document() {
+        let mut version = version();
+        version.config.environment.insert("A".into(), "b".into());
+        let mut hash = Sha256::new();
+        hash.update(version.code.digest.as_bytes());
+        hash.update(serde_json::to_vec(&(&version.config, &version.runtime)).unwrap());
+        assert_eq!(version.fingerprint().as_bytes()[..], hash.finalize()[..]);
+    }
+
+    #[test]
+    fn a_fingerprint_knows_a_secret_by_its_id() {
+        let with = |id: u8, envelope: &str| {
+            let id = RequestId::from_bytes([id; 16]);
+            let sealed = Sealed { id, bytes: 1, envelope: envelope.into() };
+            let mut version = version();
+            version.config.environment.insert("T".into(), Variable::Sealed { sealed });
+            version.fingerprint()
+        };
+        assert_eq!(with(1, "under a key"), with(1, "under another"));
+        assert_ne!(with(1, "under a key"), with(2, "under a key"));
+    }
+
+    #[test]
+    fn secrets_are_counted() {
+        let mut config = config();
+        for n in 0..=limits::SECRETS {
+            config.validate().unwrap();
+            let id = RequestId::from_bytes([0; 16]);
+            let sealed = Sealed { id, bytes: 1, envelope: String::new() };
+            config.environment.insert(format!("T{n}"), Variable::Sealed { sealed });
+        }
+        assert!(config.validate().unwrap_err().message().contains("257 secrets"));
+    }
+
     #[test]
     fn unknown_configuration_fields_are_refused() {
         let e = serde_json::from_str::<FunctionConfig>(

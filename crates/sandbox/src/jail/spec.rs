@@ -26,6 +26,17 @@ pub(crate) struct Spec {
     pub(crate) attach: Attach,
 }
 
+impl Spec {
+    /// About the length of its JSON: enough, unless very much of the environment has to be escaped.
+    pub(super) fn json_bytes(&self) -> usize {
+        const FIXED: usize = 2_048;
+        const MOUNT: usize = 256;
+        let environment = self.program.environment.as_slice();
+        let environment: usize = environment.iter().map(|v| v.len() + v.len() / 8 + 4).sum();
+        FIXED + MOUNT * self.root.mounts.len() + environment
+    }
+}
+
 /// The program, by `exec` inside the finished root.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Program {

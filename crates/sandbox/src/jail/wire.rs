@@ -17,8 +17,6 @@ use super::spec::Spec;
 
 /// Longest message, in bytes: 32 KiB of environment may grow sixfold as JSON, and a root has some dozens of mounts.
 pub(super) const MESSAGE_BYTES: usize = 384 * 1024;
-/// Room made for a message before it is written: almost all fit, and one that grows would leave copies of secrets behind.
-const ROOM_BYTES: usize = 64 * 1024;
 /// Most descriptors of one message.
 const MESSAGE_FDS: usize = 3;
 
@@ -65,9 +63,10 @@ pub(super) enum Reply {
     },
 }
 
-/// A message as [`send_bytes`] takes it; wiped on drop, for it may hold secrets.
-pub(super) fn encode<T: Serialize>(message: &T) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM_BYTES));
+/// A request as [`send_bytes`] takes it; wiped on drop, for it may hold secrets.
+pub(super) fn encode(message: &Request) -> io::Result<Zeroizing<Vec<u8>>> {
+    // One that grows leaves copies behind; one with room to spare takes time to wipe.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(message.spec.json_bytes()));
     serde_json::to_writer(&mut *bytes, message)?;
     Ok(bytes)
 }
@@ -78,7 +77,7 @@ pub(super) fn send<T: Serialize>(
     message: &T,
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    send_bytes(socket, &encode(message)?, fds)
+    send_bytes(socket, &serde_json::to_vec(message)?, fds)
 }
 
 /// Sends one message that is JSON already.
