@@ -20,6 +20,7 @@ mod invoke;
 mod list;
 mod logs;
 mod namespaces;
+mod secrets;
 mod serve;
 mod show;
 mod up;
@@ -88,6 +89,7 @@ enum Command {
     Config(config::ConfigArgs),
     Versions(versions::VersionsArgs),
     Namespaces(namespaces::NamespacesArgs),
+    Secrets(secrets::SecretsArgs),
     Doctor(doctor::DoctorArgs),
     Completion(completion::CompletionArgs),
     #[command(hide = true)]
@@ -129,6 +131,7 @@ fn run(command: Command, cx: &Context) -> anyhow::Result<ExitCode> {
         Command::Config(args) => args.run(cx),
         Command::Versions(args) => args.run(cx),
         Command::Namespaces(args) => args.run(cx),
+        Command::Secrets(args) => args.run(cx),
         Command::Doctor(args) => args.run(cx),
         Command::Completion(args) => args.run(cx),
         Command::Gen(args) => args.run(cx),

@@ -11,8 +11,10 @@ pub(crate) mod settings;
 pub(crate) mod values;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use store::vault::KeySource;
 
 use self::host::Host;
 use self::settings as s;
@@ -37,6 +39,8 @@ pub(crate) struct DaemonConfig {
     pub sandbox: SandboxSection,
     /// Section of the crate `store`.
     pub store: StoreSection,
+    /// Where the master key of functions' secrets comes from.
+    pub secrets: KeySource,
 }
 
 /// What the daemon logs about itself.
@@ -102,10 +106,12 @@ impl DaemonConfig {
     /// Merges the sources and checks the result as a whole.
     pub(crate) fn load(sources: &Sources<'_>, host: Host) -> Result<Self, ConfigError> {
         let values = Values::merge(sources)?;
+        let data: PathBuf = values.text(&s::DATA)?.unwrap_or_default().into();
+        let secrets = key_source(&values, &data)?;
         let config = Self {
             listen: values.address(&s::LISTEN)?,
             dev: values.flag(&s::DEV)?,
-            data: values.text(&s::DATA)?.unwrap_or_default().into(),
+            data,
             log: LogConfig {
                 level: values.text(&s::LOG_LEVEL)?.unwrap_or_default(),
                 json: values.text(&s::LOG_FORMAT)?.as_deref() == Some("json"),
@@ -114,6 +120,7 @@ impl DaemonConfig {
             server: ServerSection::from_values(&values)?,
             sandbox: SandboxSection::from_values(&values, sources)?,
             store: StoreSection { logs_bytes_max: values.number(&s::LOGS_BYTES_MAX)?.unwrap_or(0) },
+            secrets,
         };
         config.refuse_open_dev()?;
         Ok(config)
@@ -129,6 +136,18 @@ impl DaemonConfig {
             .hint("listen on 127.0.0.1 or [::1], or leave --dev out: a root key is then made at first start"));
         }
         Ok(())
+    }
+}
+
+/// What unlocks the vault: one of two settings, or the key file in the data folder.
+fn key_source(values: &Values, data: &Path) -> Result<KeySource, ConfigError> {
+    match (values.text(&s::KEY_FILE)?, values.text(&s::PASSPHRASE_FILE)?) {
+        (Some(_), Some(_)) => Err(ConfigError::new(
+            "secrets.key_file and secrets.passphrase_file are both set: expected one of them",
+        )),
+        (Some(file), None) => Ok(KeySource::KeyFile(file.into())),
+        (None, Some(file)) => Ok(KeySource::PassphraseFile(file.into())),
+        (None, None) => Ok(KeySource::KeyFile(data.join("secrets.key"))),
     }
 }
 
@@ -196,6 +215,7 @@ mod tests {
         assert_eq!(c.server.grace, Duration::from_secs(30));
         assert_eq!(c.sandbox.path, "/bin");
         assert_eq!(c.server.public_url, None);
+        assert_eq!(c.secrets, KeySource::KeyFile("hanshu-data/secrets.key".into()));
     }
 
     #[test]

@@ -10,10 +10,11 @@ use anyhow::Context as _;
 use engine::{Engine, EngineConfig};
 use model::clock::{Clock, SystemClock};
 use model::isolation::{Isolation, Need};
-use model::ports::Sandbox;
+use model::ports::{Sandbox, Vault};
 use model::tasks::Tasks;
 use sandbox::{ProcessSandbox, SandboxConfig};
 use server::{Server, ServerConfig};
+use store::vault::Keyring;
 use store::{Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::failure::CliError;
 use crate::config::DaemonConfig;
-use crate::host;
+use crate::{host, privacy};
 
 /// Hold of the daemon on a queued call; a killed daemon's calls run again after it.
 const ASYNC_LEASE: Duration = Duration::from_secs(30);
@@ -80,6 +81,7 @@ impl Running {
 
 /// Opens the store, starts the engine and listens.
 pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
+    privacy::keep_memory_private();
     host::raise_descriptor_limit();
     let listener = TcpListener::bind(config.listen)
         .await
@@ -93,7 +95,8 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         ..StoreConfig::at(&config.data)
     };
     let store = store::open(store_config, Arc::clone(&clock), &tasks).await?;
-    let processes = start_sandbox(config, &store, &clock, &tasks).await?;
+    let vault: Arc<dyn Vault> = Arc::new(Keyring::open(&store.meta, &config.secrets).await?);
+    let processes = start_sandbox(config, &store, &vault, &clock, &tasks).await?;
     let isolation = isolation(&processes, config);
     if let Err(e) = check_isolation(&isolation, config.sandbox.require_full) {
         store.close().await.context("closing the store")?;
@@ -120,6 +123,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         sandbox,
         logs: Arc::clone(&store.logs),
         usage: Arc::clone(&store.usage),
+        vault,
         clock,
         tasks: tasks.clone(),
     };
@@ -143,6 +147,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
 async fn start_sandbox(
     config: &DaemonConfig,
     store: &Store,
+    vault: &Arc<dyn Vault>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
 ) -> anyhow::Result<Arc<ProcessSandbox>> {
@@ -152,9 +157,10 @@ async fn start_sandbox(
         spawner: std::env::current_exe().context("finding this program's own file")?,
         uid_base: config.sandbox.uid_base,
     };
-    let (blobs, logs) = (Arc::clone(&store.blobs), Arc::clone(&store.logs));
-    let processes =
-        ProcessSandbox::new(sandbox_config, blobs, logs, Arc::clone(clock), tasks.clone()).await?;
+    let (blobs, logs, vault) =
+        (Arc::clone(&store.blobs), Arc::clone(&store.logs), Arc::clone(vault));
+    let (clock, tasks) = (Arc::clone(clock), tasks.clone());
+    let processes = ProcessSandbox::new(sandbox_config, blobs, logs, vault, clock, tasks).await?;
     Ok(processes)
 }
 

@@ -11,6 +11,13 @@ use crate::function::{Cores, FunctionConfig, FunctionSettings, MemoryShare, Runt
 use crate::isolation::Isolation;
 use crate::ports::{LogStream, UsageSums};
 
+mod variable;
+
+pub use variable::VariableView;
+
+/// A configuration as it is sent and shown.
+pub type ConfigView = FunctionConfig<VariableView>;
+
 /// Header of every answer to a call: the request id.
 pub const HEADER_REQUEST_ID: &str = "x-hanshu-request-id";
 /// Request header `sync` (default), `async` or `dry-run`.
@@ -118,8 +125,8 @@ pub struct PackageView {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutFunction {
-    /// The new configuration, whole.
-    pub config: FunctionConfig,
+    /// The new configuration, whole. A secret given as `{"secret": true}` keeps the value it has.
+    pub config: ConfigView,
     /// The new settings, whole; absent keeps them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<FunctionSettings>,
@@ -174,9 +181,10 @@ pub struct PatchConfig {
     /// See [`FunctionConfig::output_bytes_per_second`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_bytes_per_second: Option<u32>,
-    /// Variables to set; `null` removes one.
+    /// Variables to set; `null` removes one, `{"secret": true}` leaves a secret as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub environment: Option<BTreeMap<String, Option<String>>>,
+    #[schema(schema_with = variable::changes)]
+    pub environment: Option<BTreeMap<String, Option<VariableView>>>,
     /// See [`FunctionSettings::max_instances`]; 0 stops all calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,
@@ -210,8 +218,8 @@ pub struct FunctionView {
     pub arn: String,
     /// Where HTTP calls it.
     pub url: String,
-    /// Configuration of this version.
-    pub config: FunctionConfig,
+    /// Configuration of this version; secrets without their values.
+    pub config: ConfigView,
     /// Settings of the function.
     pub settings: FunctionSettings,
     /// What the runtime was resolved to on this host.

@@ -13,6 +13,7 @@ pub mod invocation;
 pub mod isolation;
 pub mod limits;
 pub mod ports;
+pub mod secret;
 #[cfg(feature = "suites")]
 pub mod suites;
 pub mod tasks;

@@ -17,6 +17,7 @@ mod extract;
 pub mod fuzz;
 mod gateway;
 mod openapi;
+mod reseal;
 mod routes;
 
 use std::sync::Arc;
@@ -27,13 +28,14 @@ use model::Result;
 use model::clock::Clock;
 use model::isolation::Isolation;
 use model::limits;
-use model::ports::{Blobs, Logs, Meta, Sandbox, Usage};
+use model::ports::{Blobs, Logs, Meta, Sandbox, Usage, Vault};
 use model::tasks::Tasks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use error::status_of;
 pub use openapi::openapi_json;
+pub use reseal::{Resealed, reseal};
 
 /// What the server is told. The defaults suit a machine that faces its network alone.
 #[derive(Clone, Debug)]
@@ -83,6 +85,8 @@ pub struct Deps {
     pub logs: Arc<dyn Logs>,
     /// What ran.
     pub usage: Arc<dyn Usage>,
+    /// Seals the secrets of functions.
+    pub vault: Arc<dyn Vault>,
     /// Time for records.
     pub clock: Arc<dyn Clock>,
     /// The daemon's background work.

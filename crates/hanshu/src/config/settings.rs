@@ -257,6 +257,23 @@ pub(crate) static LOGS_BYTES_MAX: Setting = number(
     "Log lines that are kept, in bytes on disk. The oldest are removed first.",
 );
 
+/// `secrets.key_file`
+pub(crate) static KEY_FILE: Setting = Setting {
+    key: "secrets.key_file",
+    flag: None,
+    kind: Kind::Text { default: Default::Computed("`secrets.key` in the data folder") },
+    doc: "The file that holds the master key of functions' secrets. It is made, with mode 0600, at the first start; later a missing one \
+          is an error. Kept outside the data folder, it makes a copy of that folder useless to a thief.",
+};
+/// `secrets.passphrase_file`
+pub(crate) static PASSPHRASE_FILE: Setting = Setting {
+    key: "secrets.passphrase_file",
+    flag: None,
+    kind: Kind::Text { default: Default::Computed("none: the key file is used") },
+    doc: "A file with a passphrase of 12 to 1024 bytes that takes the place of the key file; `/dev/fd/N` reads it from an inherited \
+          descriptor.",
+};
+
 /// Every setting, in the order of the reference.
 pub(crate) static ALL: &[&Setting] = &[
     &LISTEN,
@@ -279,6 +296,8 @@ pub(crate) static ALL: &[&Setting] = &[
     &REQUIRE_ISOLATION,
     &RUNTIME_PATH,
     &LOGS_BYTES_MAX,
+    &KEY_FILE,
+    &PASSPHRASE_FILE,
 ];
 
 #[cfg(test)]

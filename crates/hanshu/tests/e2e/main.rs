@@ -29,5 +29,6 @@ mod limits;
 mod listing;
 mod logs;
 mod restart;
+mod secrets;
 mod starters;
 mod up;

@@ -13,6 +13,7 @@ pub mod meta;
 pub mod queue;
 pub mod sandbox;
 pub mod usage;
+pub mod vault;
 
 use std::sync::Arc;
 

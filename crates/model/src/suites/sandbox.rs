@@ -141,7 +141,7 @@ impl Kit {
     fn version(&self, package: &crate::ports::PackageInfo, size: usize) -> Version {
         let config = FunctionConfig {
             timeout_ms: 30_000,
-            environment: [("COLOUR".to_owned(), "blue".to_owned())].into(),
+            environment: [("COLOUR".to_owned(), "blue".into())].into(),
             ..FunctionConfig::new(self.runtime, self.handler)
         };
         Version {

@@ -182,7 +182,9 @@ fn limit(limits: &Limits) -> io::Result<()> {
     let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     setrlimit(Resource::Nofile, exactly(limits.open_files.min(most)))?;
     setrlimit(Resource::Nproc, exactly(limits.processes))?;
-    setrlimit(Resource::Core, exactly(0))?;
+    // A daemon that was started with none at all cannot give more.
+    let core = getrlimit(Resource::Core).maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Core, exactly(core.min(model::limits::CORE_DUMP_BYTES)))?;
     let most = getrlimit(Resource::Sigpending).maximum.unwrap_or(u64::MAX);
     setrlimit(Resource::Sigpending, exactly(PENDING_SIGNALS.min(most)))?;
     if let Some(bytes) = limits.data_bytes {
@@ -233,7 +235,7 @@ fn start(spec: &Spec, filter: &Filter, status: BorrowedFd<'_>) -> Result<Pid, St
         list.map_err(io::Error::from).at(|| "read the program".into())
     };
     let argv = strings(&program.argv)?;
-    let environment = strings(&program.environment)?;
+    let environment = strings(program.environment.as_slice())?;
     rustix::process::chdir(&program.directory).at(|| format!("enter {}", program.directory))?;
     // With CLONE_VFORK this process sleeps until the other has executed or ended, so what is reported after it is true.
     let runtime = match sys::clone3(sys::VFORK, None).at(|| "clone the runtime".into())? {

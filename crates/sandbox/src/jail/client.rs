@@ -225,7 +225,7 @@ impl Spawner {
     pub(crate) async fn start(&self, spec: Spec, fds: &StartFds) -> Result<Process, StartError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let request = Request::Start { id, spec: Box::new(spec) };
-        let request = serde_json::to_vec(&request).map_err(|e| StartError::Spawner(e.into()))?;
+        let request = wire::encode(&request).map_err(StartError::Spawner)?;
         if request.len() > wire::MESSAGE_BYTES {
             // The spawner would take it for the end of all sense, and end.
             return Err(StartError::Spawner(io::ErrorKind::ArgumentListTooLong.into()));

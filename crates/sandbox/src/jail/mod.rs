@@ -32,4 +32,4 @@ mod wire;
 
 pub(crate) use client::{Exit, Killer, Process, Spawner, StartError, StartFds};
 pub use spawner::main_if_spawner;
-pub(crate) use spec::{Limits, Mount, Owner, Program, Root, Spec};
+pub(crate) use spec::{Environment, Limits, Mount, Owner, Program, Root, Spec};

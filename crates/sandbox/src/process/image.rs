@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use model::clock::Clock;
 use model::function::{Cores, Version};
 use model::ids::RequestId;
-use model::ports::{Image, Instance, Logs, StartFailed};
+use model::ports::{Image, Instance, Logs, StartFailed, Vault};
 use model::tasks::Tasks;
 use model::{Code, Error, limits};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -25,7 +25,9 @@ use super::runtimes::Runtime;
 use super::slots::{Slot, Slots};
 use crate::frame::{self, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
-use crate::jail::{Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds};
+use crate::jail::{
+    Environment, Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds,
+};
 use crate::output::Output;
 
 /// How long the set-up of a sandbox may take. It takes milliseconds; a host that needs more is in trouble.
@@ -62,6 +64,7 @@ pub(super) struct Shared {
     pub(super) groups: Groups,
     pub(super) users: Users,
     pub(super) logs: Arc<dyn Logs>,
+    pub(super) vault: Arc<dyn Vault>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tasks: Tasks,
     /// An empty folder on which roots are put together.
@@ -103,10 +106,8 @@ impl ProcessImage {
         }
     }
 
-    fn spec(&self, log_stream: &str, slot: Option<&Slot>, group: Option<&Group>) -> Spec {
+    fn spec(&self, environment: Environment, slot: Option<&Slot>, group: Option<&Group>) -> Spec {
         let memory_mb = self.version.config.memory_mb;
-        let mut environment = self.environment.clone();
-        environment.push(environment::log_stream_variable(log_stream));
         let owner = match (&self.shared.users, slot) {
             (Users::Strangers(_), Some(slot)) => Owner::Stranger { uid: slot.id(), gid: slot.id() },
             (Users::Daemon { uid, gid }, _) => Owner::Daemon { uid: *uid, gid: *gid },
@@ -132,6 +133,17 @@ impl ProcessImage {
         }
     }
 
+    /// The variables of one instance. Here secrets are opened; they are gone when the spawner has been asked.
+    fn environment(&self, log_stream: &str) -> Result<Environment, Error> {
+        let secrets = environment::secrets(&self.version, &*self.shared.vault)?;
+        let mut all = Environment::of(&self.environment, secrets.len() + 1);
+        for (key, text) in &secrets {
+            all.push(key, text.expose());
+        }
+        all.push(environment::LOG_STREAM, log_stream);
+        Ok(all)
+    }
+
     fn log_stream(&self) -> String {
         let now = self.shared.clock.now().to_string();
         let day: String = now.chars().take(10).map(|c| if c == '-' { '/' } else { c }).collect();
@@ -143,12 +155,13 @@ impl ProcessImage {
     async fn launch(&self) -> Result<Launched, Error> {
         let begun = self.shared.clock.instant();
         let log_stream = self.log_stream();
+        let environment = self.environment(&log_stream)?;
         let slot = match &self.shared.users {
             Users::Strangers(slots) => Some(slots.take()?),
             Users::Daemon { .. } => None,
         };
         let group = self.group().await?;
-        let spec = self.spec(&log_stream, slot.as_ref(), group.as_ref());
+        let spec = self.spec(environment, slot.as_ref(), group.as_ref());
         let Plumbing { socket, theirs, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
         let mut remains = Remains::new(&self.shared, slot, group, Arc::clone(&self.package));
         let asked = tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds));

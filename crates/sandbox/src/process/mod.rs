@@ -28,7 +28,7 @@ use model::clock::Clock;
 use model::function::{RuntimeInfo, Version};
 use model::ids::Digest;
 use model::isolation::Isolation;
-use model::ports::{Blobs, Image, Logs, PackageInfo, Sandbox};
+use model::ports::{Blobs, Image, Logs, PackageInfo, Sandbox, Vault};
 use model::tasks::Tasks;
 use model::{Error, Result};
 
@@ -77,6 +77,7 @@ impl ProcessSandbox {
         config: SandboxConfig,
         blobs: Arc<dyn Blobs>,
         logs: Arc<dyn Logs>,
+        vault: Arc<dyn Vault>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Result<Arc<Self>> {
@@ -113,7 +114,7 @@ impl ProcessSandbox {
             all.iter().map(lay_out).collect::<Result<_>>()
         })
         .await?;
-        let shared = Shared { spawner, groups, users, logs, clock, tasks, root_at };
+        let shared = Shared { spawner, groups, users, logs, vault, clock, tasks, root_at };
         Ok(Arc::new(Self { shared: Arc::new(shared), runtimes, layouts, packages, isolation }))
     }
 

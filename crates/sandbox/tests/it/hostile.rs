@@ -17,7 +17,7 @@ use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::support::{self, World, invocation, processes_with, version, zip};
+use crate::support::{self, World, invocation, processes_with, vault, version, zip};
 
 /// Runs the Python text that it is sent and returns what that leaves in `result`.
 const CODE: &str = "import os, struct, sys, threading, time
@@ -267,7 +267,8 @@ async fn a_package_comes_from_the_blob_store_once(world: &World) {
     // Ended with the test: its spawner must not be taken for the world's.
     let tasks = Tasks::new();
     let (store, logs) = (blobs.clone(), world.logs.clone());
-    let sandbox = ProcessSandbox::new(config, store, logs, clock, tasks.clone()).await.unwrap();
+    let sandbox =
+        ProcessSandbox::new(config, store, logs, vault(), clock, tasks.clone()).await.unwrap();
 
     let package = zip(&[("main.py", CODE)]);
     let version = version(&world.sandbox, "hostile", Digest::of(&package), BTreeMap::new());

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::Result;
 use model::clock::{SystemClock, UnixMillis};
-use model::function::{CodeRef, FunctionConfig, Version};
+use model::function::{CodeRef, FunctionConfig, Variable, Version};
 use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
 use model::invocation::{CallContext, Invocation, Outcome};
 use model::ports::{Instance, LogLine, LogQuery, LogTail, Logs, Patience, Sandbox as _};
-use model::suites::memory::MemoryBlobs;
+use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
 use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use tempfile::TempDir;
@@ -58,7 +58,13 @@ pub(crate) async fn open_with(
         uid_base,
     };
     let blobs = Arc::<MemoryBlobs>::default();
-    ProcessSandbox::new(config, blobs, logs, Arc::new(SystemClock), tasks).await.unwrap()
+    ProcessSandbox::new(config, blobs, logs, vault(), Arc::new(SystemClock), tasks).await.unwrap()
+}
+
+/// One vault for all sandboxes of this process.
+pub(crate) fn vault() -> Arc<MemoryVault> {
+    static VAULT: LazyLock<Arc<MemoryVault>> = LazyLock::new(Arc::default);
+    Arc::clone(&VAULT)
 }
 
 /// A zip of files.
@@ -81,7 +87,13 @@ pub(crate) fn version(
     Arc::new(Version {
         key: FunctionRef::parse("default", name).unwrap().key,
         number: None,
-        config: FunctionConfig { environment, ..FunctionConfig::new("python3", "main.handler") },
+        config: FunctionConfig {
+            environment: environment
+                .into_iter()
+                .map(|(key, text)| (key, Variable::Plain(text)))
+                .collect(),
+            ..FunctionConfig::new("python3", "main.handler")
+        },
         code: CodeRef { digest, size_bytes: 0, unpacked_bytes: 0 },
         runtime: sandbox.resolve_runtime("python3").unwrap(),
         modified_at: UnixMillis(0),
