@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::function::{FunctionConfig, FunctionSettings, RuntimeInfo, UrlAuth};
+use crate::network::NetworkPolicy;
 use crate::ports::{LogStream, UsageSums};
 
 /// Header of every answer to a call: the request id.
@@ -152,6 +153,9 @@ pub struct PatchConfig {
     /// Variables to set; `null` removes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<BTreeMap<String, Option<String>>>,
+    /// See [`FunctionConfig::network`]; replaced whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkPolicy>,
     /// See [`FunctionSettings::max_instances`]; 0 stops all calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,

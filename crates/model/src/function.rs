@@ -14,6 +14,7 @@ use crate::clock::UnixMillis;
 use crate::error::{Code, Error};
 use crate::ids::{Digest, FunctionKey, NamespaceName, Qualifier, RequestId};
 use crate::limits;
+use crate::network::NetworkPolicy;
 
 /// What the owner of a function decides, versioned with the code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -35,6 +36,9 @@ pub struct FunctionConfig {
     /// Environment variables; at most 32 KiB of keys and values together.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// What instances reach: `none` (loopback only), `egress` or `private`, or a table with `mode`, `allow` and `bandwidth`.
+    #[serde(default)]
+    pub network: NetworkPolicy,
 }
 
 fn default_timeout_ms() -> u32 {
@@ -90,6 +94,7 @@ impl FunctionConfig {
             ));
         }
         self.validate_handler()?;
+        self.network.validate()?;
         self.validate_environment()
     }
 
@@ -368,6 +373,7 @@ pub(crate) mod tests {
             timeout_ms: 3000,
             memory_mb: 128,
             environment: BTreeMap::new(),
+            network: NetworkPolicy::default(),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod function;
 pub mod ids;
 pub mod invocation;
 pub mod limits;
+pub mod network;
 pub mod ports;
 #[cfg(feature = "suites")]
 pub mod suites;

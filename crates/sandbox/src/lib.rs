@@ -16,4 +16,4 @@ mod output;
 mod package;
 mod process;
 
-pub use process::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+pub use process::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};

@@ -43,6 +43,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::function::{CodeRef, FunctionConfig, Version};
 use crate::ids::{FunctionKey, NamespaceName, RequestId};
 use crate::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
+use crate::network::NetworkPolicy;
 use crate::ports::{Image, Instance, LogLine, LogQuery, Logs, Sandbox, StartFailed};
 
 /// Time for a call that is expected to answer.
@@ -138,6 +139,7 @@ impl Kit {
             timeout_ms: 30_000,
             memory_mb: 128,
             environment: [("COLOUR".to_owned(), "blue".to_owned())].into(),
+            network: NetworkPolicy::default(),
         };
         Version {
             key: FunctionKey {

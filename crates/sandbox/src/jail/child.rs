@@ -24,6 +24,7 @@ use rustix::thread::{
     set_thread_res_gid, set_thread_res_uid,
 };
 
+use super::network::{self, HostSide};
 use super::report::{self, AtStep, Report, StepError};
 use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Program, Spec};
 use super::{root, sys};
@@ -84,12 +85,16 @@ fn lock_in(spec: &Spec, status: BorrowedFd<'_>) -> Result<(), StepError> {
     if let Owner::Daemon { .. } = spec.owner {
         await_maps(status)?;
     }
+    let host = spec.leaves_the_hosts_network().then(HostSide::leave).transpose()?;
     // Only now, so that the group just joined is the namespace's root.
     sys::unshare(UnshareFlags::NEWCGROUP).at(|| "new cgroup namespace".into())?;
     root::enter(&spec.root, spec.owner)?;
     let hostname = spec.program.hostname.as_bytes();
     rustix::system::sethostname(hostname).at(|| "set the host name".into())?;
     loopback().at(|| "loopback up".into())?;
+    if let Some(network) = &spec.network {
+        network::connect(network, host.as_ref(), status)?;
+    }
     if let Owner::Stranger { uid, gid } = spec.owner {
         // A pipe belongs to whoever made it, and `/dev/stdout` opens it anew.
         for pipe in [1, 2] {

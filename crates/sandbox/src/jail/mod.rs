@@ -14,11 +14,12 @@
 //! and the daemon starts another one.
 //!
 //! Start at [`spec::Spec`]: what is asked for. [`client`] is the daemon's side, [`spawner`] the loop in between, [`child`] and [`root`] the
-//! set-up, step by step; [`cgroup`] is used by the daemon directly.
+//! set-up, step by step; [`cgroup`] is used by the daemon directly; [`network`] has a part for each of the three.
 
 pub(crate) mod cgroup;
 mod child;
 mod client;
+pub(crate) mod network;
 mod report;
 mod root;
 mod spawner;

@@ -17,6 +17,7 @@ use super::packages::Package;
 use super::slots::Slot;
 use crate::frame::{self, FrameError, FrameReader, Incoming};
 use crate::jail::cgroup::{Group, MemoryUse};
+use crate::jail::network::Lease;
 use crate::jail::{Exit, Process, StartError};
 use crate::output::Output;
 
@@ -229,6 +230,8 @@ pub(super) struct Remains {
     pub(super) process: Option<Process>,
     slot: Option<Slot>,
     group: Option<Group>,
+    /// Its address, where it has one of its own.
+    lease: Option<Lease>,
     /// Keeps the code on disk.
     package: Option<Arc<Package>>,
     /// What it used, once it is gone.
@@ -240,6 +243,7 @@ impl Remains {
         shared: &Arc<Shared>,
         slot: Option<Slot>,
         group: Option<Group>,
+        lease: Option<Lease>,
         package: Arc<Package>,
     ) -> Self {
         Self {
@@ -247,6 +251,7 @@ impl Remains {
             process: None,
             slot,
             group,
+            lease,
             package: Some(package),
             memory: None,
         }
@@ -310,6 +315,7 @@ impl Drop for Remains {
             process: self.process.take(),
             slot: self.slot.take(),
             group: self.group.take(),
+            lease: self.lease.take(),
             package: self.package.take(),
             memory: None,
         };

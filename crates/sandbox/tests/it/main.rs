@@ -14,6 +14,7 @@
 mod daemon;
 mod hostile;
 mod kits;
+mod network;
 mod processes;
 mod support;
 
@@ -35,7 +36,7 @@ struct Test {
 fn main() {
     sandbox::jail::main_if_spawner();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if daemon::run_if_daemon(&arguments) {
+    if daemon::run_if_daemon(&arguments) || network::run_if_inside(&arguments) {
         return;
     }
     let exact = arguments.iter().any(|a| a == "--exact");
@@ -47,7 +48,8 @@ fn main() {
         .into_iter()
         .chain(hostile::tests())
         .chain(processes::tests())
-        .chain(daemon::tests());
+        .chain(daemon::tests())
+        .chain(network::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     if arguments.iter().any(|a| a == "--list") {
         for test in &tests {

@@ -14,10 +14,11 @@ use model::clock::{SystemClock, UnixMillis};
 use model::function::{CodeRef, FunctionConfig, Version};
 use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
 use model::invocation::{CallContext, Invocation};
+use model::network::NetworkPolicy;
 use model::ports::{LogLine, LogQuery, LogTail, Logs, Sandbox as _};
 use model::suites::memory::MemoryBlobs;
 use model::tasks::Tasks;
-use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use tempfile::TempDir;
 
 /// A sandbox with everything around it; its cache goes with it.
@@ -39,13 +40,24 @@ impl World {
 }
 
 /// A sandbox with its cache there, as the daemon makes it.
-#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
 pub(crate) async fn open(cache: &Path, logs: Arc<MemoryLogs>, tasks: Tasks) -> Arc<ProcessSandbox> {
+    open_with(cache, logs, tasks, NetworkConfig::default()).await
+}
+
+/// As [`open`], with a network of its own.
+#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
+pub(crate) async fn open_with(
+    cache: &Path,
+    logs: Arc<MemoryLogs>,
+    tasks: Tasks,
+    network: NetworkConfig,
+) -> Arc<ProcessSandbox> {
     let config = SandboxConfig {
         cache_dir: cache.to_owned(),
         path: std::env::var("PATH").unwrap(),
         spawner: "/proc/self/exe".into(),
         uid_base: UID_BASE_DEFAULT,
+        network,
     };
     let blobs = Arc::<MemoryBlobs>::default();
     ProcessSandbox::new(config, blobs, logs, Arc::new(SystemClock), tasks).await.unwrap()
@@ -78,6 +90,7 @@ pub(crate) fn version(
             timeout_ms: 3_000,
             memory_mb: 128,
             environment,
+            network: NetworkPolicy::default(),
         },
         code: CodeRef { digest, size_bytes: 0, unpacked_bytes: 0 },
         runtime: sandbox.resolve_runtime("python3").unwrap(),
