@@ -57,6 +57,8 @@ impl Filter {
             .base_chain("in", Hook::Input, Verdict::Drop)
             .rule("in", Rule::default().from_loopback().then(Verdict::Accept))
             .rule("in", Rule::default().ipv4().state(States::KNOWN).then(Verdict::Accept))
+            // A namespace inherits from the host whether it forwards.
+            .base_chain("forward", Hook::Forward, Verdict::Drop)
             .base_chain("out", Hook::Output, Verdict::Drop);
         for rule in self.out() {
             batch = batch.rule("out", rule);
@@ -69,7 +71,8 @@ impl Filter {
         let mut rules = vec![
             rule().to_loopback().then(Verdict::Accept),
             rule().not_ipv4().then(Verdict::Drop),
-            rule().state(States::KNOWN).then(Verdict::Accept),
+            rule().with_options().then(Verdict::Drop),
+            rule().state(States::ESTABLISHED).then(Verdict::Accept),
             rule().not_state(States::NEW).then(Verdict::Drop),
             rule().over_connections(limits::CONNECTIONS_PER_INSTANCE).then(Verdict::Goto(REFUSE)),
         ];

@@ -9,6 +9,7 @@ use model::network::Cidr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::UnshareFlags;
 
+use super::link::{QUEUE_MIN, QUEUE_PASTA};
 use super::netlink::Socket;
 use super::{INTERFACE, Network, Way, link};
 use crate::jail::report::{self, AtStep, Report, StepError};
@@ -90,7 +91,7 @@ fn pair(network: &Network, host_name: &str, host: &Socket) -> Result<(), StepErr
     link::up(host, index).at(|| format!("interface {host_name} up"))?;
     let back = Cidr::of(network.address, 32);
     link::route(host, back, None, index).at(|| format!("set the route to {back}"))?;
-    let limited = network.bytes_per_second.map(|rate| link::limit(host, index, rate));
+    let limited = network.bytes_per_second.map(|rate| link::limit(host, index, rate, QUEUE_MIN));
     limited.transpose().at(|| "limit what comes in".into()).map(drop)
 }
 
@@ -99,14 +100,18 @@ fn settle(network: &Network, own: &Socket, index: u32) -> Result<(), StepError> 
     link::up(own, index).at(|| "interface up".into())?;
     link::address(own, index, network.address).at(|| "set the address".into())?;
     link::route(own, ALL, Some(network.gateway), index).at(|| "set the route".into())?;
-    let limited = network.bytes_per_second.map(|rate| link::limit(own, index, rate));
+    let queue = match network.way {
+        Way::Veth { .. } => QUEUE_MIN,
+        Way::Pasta { .. } => QUEUE_PASTA,
+    };
+    let limited = network.bytes_per_second.map(|rate| link::limit(own, index, rate, queue));
     limited.transpose().at(|| "limit what goes out".into()).map(drop)
 }
 
 /// The other end is pasta, which has no queue to limit: packets that come in are queued once more, in an interface for that.
 fn slow_down(own: &Socket, index: u32, rate: u64) -> io::Result<()> {
     let funnel = link::funnel(own, FUNNEL)?;
-    link::limit(own, funnel, rate)?;
+    link::limit(own, funnel, rate, QUEUE_PASTA)?;
     link::divert(own, index, funnel)
 }
 

@@ -33,7 +33,9 @@ const INGRESS: u32 = 0xFFFF_FFF1;
 /// Shortest burst of a limited interface: two full packets, in bytes.
 const BURST_MIN: u64 = 3_100;
 /// Shortest queue in front of a limited interface, in bytes.
-const QUEUE_MIN: u64 = 16_384;
+pub(super) const QUEUE_MIN: u64 = 16_384;
+/// The same towards and from pasta, which repeats lost packets late and one by one: as much as connections have on their way, so that few are lost.
+pub(super) const QUEUE_PASTA: u64 = 4 << 20;
 
 /// `struct ifinfomsg`.
 fn link_header(index: u32, flags: u32) -> [u8; 16] {
@@ -150,8 +152,13 @@ pub(super) fn route(
     socket.ask([message]).map(drop)
 }
 
-/// Limits what an interface sends: a token bucket with a queue of about a fifth of a second (tc-tbf(8)).
-pub(super) fn limit(socket: &Socket, index: u32, bytes_per_second: u64) -> io::Result<()> {
+/// Limits what an interface sends: a token bucket with a queue of about a fifth of a second (tc-tbf(8)), but at least `queue` bytes.
+pub(super) fn limit(
+    socket: &Socket,
+    index: u32,
+    bytes_per_second: u64,
+    queue: u64,
+) -> io::Result<()> {
     const PARAMETERS: u16 = 1;
     const BURST: u16 = 6;
     const ETHERNET: u8 = 1;
@@ -161,7 +168,7 @@ pub(super) fn limit(socket: &Socket, index: u32, bytes_per_second: u64) -> io::R
     let mut parameters = [0; 36];
     parameters[1] = ETHERNET;
     parameters[8..12].copy_from_slice(&rate.to_ne_bytes());
-    let queue = small((bytes_per_second / 5).max(QUEUE_MIN));
+    let queue = small((bytes_per_second / 5).max(queue));
     parameters[24..28].copy_from_slice(&queue.to_ne_bytes());
     let burst = small((bytes_per_second / 20).max(BURST_MIN));
     let message = queue_at(index, ROOT, 0)

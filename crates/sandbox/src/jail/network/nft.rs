@@ -58,7 +58,9 @@ pub(super) enum Verdict {
 pub(super) struct States(u32);
 
 impl States {
-    /// Part of a connection that both sides have spoken on, or about one: an error message.
+    /// Part of a connection that both sides have spoken on.
+    pub(super) const ESTABLISHED: Self = Self(2);
+    /// That, or about one: an error message.
     pub(super) const KNOWN: Self = Self(2 | 4);
     /// The first of a connection.
     pub(super) const NEW: Self = Self(8);
@@ -304,6 +306,14 @@ impl Rule {
     /// Is IPv4. Has to stand before whatever looks into an IPv4 header.
     pub(super) fn ipv4(self) -> Self {
         self.load_meta(meta::FAMILY).compare(op::EQUAL, vec![IPV4])
+    }
+
+    /// Has options in its IPv4 header: a source route would lead it elsewhere than its address says.
+    pub(super) fn with_options(self) -> Self {
+        // The lower half of the first byte is the length of the header, in words of 4 bytes.
+        self.load_packet(base::NETWORK, 0, 4)
+            .mask([0x0F, 0, 0, 0])
+            .compare(op::NOT_EQUAL, vec![5, 0, 0, 0])
     }
 
     /// Is of a transport protocol.

@@ -11,6 +11,7 @@ use model::function::Version;
 use model::network::NetworkPolicy;
 use model::ports::{Instance, Sandbox as _};
 use model::tasks::Tasks;
+use rustix::process::{Pid, Signal, kill_process};
 use sandbox::{NetworkConfig, ProcessSandbox};
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ use super::topology::{
     DATABASE, HOST, HOST_PORT, INTERNET, OTHER_DATABASE, PRIVATE, RESOLVER, Topology, ip,
 };
 use super::{ARGUMENT, again, is_root};
-use crate::processes::{children, eventually};
+use crate::processes::{children, eventually, spawner};
 use crate::support::{invocation, open_with, processes_with, version, zip};
 
 /// Time for a call that moves some megabytes through a limit.
@@ -55,6 +56,7 @@ scenarios! {
     bandwidth_is_limited_in_both_directions,
     instances_do_not_reach_each_other,
     nothing_is_left_of_an_instance,
+    a_killed_spawner_takes_the_network_along,
     a_killed_daemon_leaves_nothing_that_the_next_does_not_clear,
     ranges_in_use_are_refused for root,
     two_daemons_have_addresses_of_their_own for root,
@@ -170,6 +172,12 @@ async fn egress_reaches_the_internet_and_nothing_private(host: Host) {
     let resolv = function.call(json!({ "op": "read", "path": "/etc/resolv.conf" })).await;
     assert_eq!(resolv, format!("nameserver {RESOLVER}\n"));
     assert_eq!(function.call(json!({ "op": "raw" })).await, "refused");
+    let tricks = |address| json!({ "op": "tricks", "address": address, "port": 53 });
+    assert_eq!(function.call(tricks(DATABASE)).await, json!([]));
+    // Those that are no harm are answered where the address is allowed, so the test would see the others.
+    let harmless = function.call(tricks(RESOLVER)).await;
+    assert!(harmless.as_array().unwrap().contains(&json!("device eth0")), "{harmless}");
+    assert!(!harmless.as_array().unwrap().contains(&json!("source route")), "{harmless}");
     for address in ["ff02::1%eth0", "fe80::1%eth0", "2001:db8::1", "fd00::1"] {
         let event = json!({ "op": "ipv6", "address": address });
         let outcome = function.0.invoke(invocation(event.to_string(), AMPLE)).await;
@@ -255,6 +263,7 @@ async fn bandwidth_is_limited_in_both_directions(host: Host) {
         assert!(!said.starts_with("error"), "{line}: {said}");
         let rate = f64::from(BYTES) / took;
         assert!((RATE / 2.0..RATE * 2.0).contains(&rate), "{line}: {rate} bytes per second");
+        println!("{line}: {rate:.0} bytes per second of {RATE}");
         let (_, unlimited) = free.ask("tcp", INTERNET, 80, &line).await;
         assert!(unlimited < took / 2.0, "{line}: {unlimited} s without a limit, {took} s with");
     }
@@ -315,6 +324,20 @@ async fn nothing_is_left_of_an_instance(host: Host) {
     drop(sandbox);
     tasks.drain(Duration::from_secs(5)).await;
     eventually("forwarding is as before", || forwarding() == "0").await;
+}
+
+async fn a_killed_spawner_takes_the_network_along(host: Host) {
+    let before = (interfaces(), routes());
+    let others = processes_with("--no-map-gw");
+    let function = host.start(json!("egress")).await;
+    let spawner = spawner().parse().ok().and_then(Pid::from_raw).unwrap();
+    kill_process(spawner, Signal::KILL).unwrap();
+    eventually("pasta is gone", || processes_with("--no-map-gw") == others).await;
+    eventually("interfaces and routes are as before", || (interfaces(), routes()) == before).await;
+    drop(function);
+    let mut next = host.start(json!("egress")).await;
+    next.reaches("tcp", INTERNET, 80).await;
+    next.stop().await;
 }
 
 /// Is the daemon of the next scenario.
