@@ -140,6 +140,7 @@ async fn start_sandbox(
         path: config.sandbox.path.clone(),
         spawner: std::env::current_exe().context("finding this program's own file")?,
         uid_base: config.sandbox.uid_base,
+        network: config.sandbox.network.clone(),
     };
     let (blobs, logs) = (Arc::clone(&store.blobs), Arc::clone(&store.logs));
     let processes =

@@ -11,7 +11,9 @@ use std::fmt;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::OneOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 pub use bandwidth::Bandwidth;
 pub use reach::{Cidr, Ports, Protocol, Reach};
@@ -55,17 +57,13 @@ impl std::str::FromStr for NetworkMode {
 }
 
 /// Which addresses the instances of a function reach, and how fast. Written as a mode alone (`"egress"`), or as a table with the fields below.
-#[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
-#[schema(as = NetworkPolicy)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkPolicy {
     /// What is reached.
-    #[schema(default = "none")]
     pub mode: NetworkMode,
-    /// Allowed beside that: `CIDR[:PORT[-PORT]][/tcp|/udp]`, for instance `10.1.2.0/24:5432`. At most 64 entries.
-    #[schema(value_type = Vec<String>)]
+    /// Allowed beside that; at most [`limits::NETWORK_ALLOW`] entries.
     pub allow: Vec<Reach>,
-    /// Most bytes per second of one instance, in each direction; absent means no limit. A number, or text with a unit (`10MB`).
-    #[schema(value_type = Option<String>)]
+    /// Most bytes per second of one instance, in each direction; absent means no limit.
     pub bandwidth: Option<Bandwidth>,
 }
 
@@ -84,12 +82,12 @@ impl NetworkPolicy {
             ));
         }
         match self.mode {
-            NetworkMode::None if !self.allow.is_empty() => {
-                bad("network.allow has entries, but network.mode is none: expected egress or private")
-            }
-            NetworkMode::None if self.bandwidth.is_some() => {
-                bad("network.bandwidth is set, but network.mode is none: expected egress or private")
-            }
+            NetworkMode::None if !self.allow.is_empty() => bad(
+                "network.allow has entries, but network.mode is none: expected egress or private",
+            ),
+            NetworkMode::None if self.bandwidth.is_some() => bad(
+                "network.bandwidth is set, but network.mode is none: expected egress or private",
+            ),
             NetworkMode::Private if self.allow.is_empty() => bad(
                 "network.allow is empty, but network.mode is private: expected at least one CIDR[:PORT[-PORT]][/tcp|/udp]",
             ),
@@ -133,15 +131,36 @@ impl<'de> Deserialize<'de> for NetworkMode {
     }
 }
 
-/// The table form.
-#[derive(Deserialize)]
+/// A network policy with more than a mode.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Table {
+    /// What is reached.
     mode: NetworkMode,
+    /// Allowed beside that: `CIDR[:PORT[-PORT]][/tcp|/udp]`, for instance `10.1.2.0/24:5432`. At most 64 entries.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     allow: Vec<Reach>,
+    /// Most bytes per second of one instance, in each direction; absent means no limit. Read also as text with a unit, `10MB`.
     #[serde(default)]
+    #[schema(value_type = Option<u64>)]
     bandwidth: Option<Bandwidth>,
+}
+
+impl PartialSchema for NetworkPolicy {
+    fn schema() -> RefOr<Schema> {
+        OneOfBuilder::new()
+            .description(Some("What instances reach: a mode alone, or a table."))
+            .item(Ref::from_schema_name(NetworkMode::name()))
+            .item(Table::schema())
+            .into()
+    }
+}
+
+impl ToSchema for NetworkPolicy {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((NetworkMode::name().into_owned(), NetworkMode::schema()));
+    }
 }
 
 // By hand, because an untagged enum would lose the message that names the field.

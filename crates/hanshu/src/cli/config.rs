@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use model::api::{FunctionView, PatchConfig};
 use model::function::UrlAuth;
+use model::network::NetworkPolicy;
 use serde_json::json;
 
 use super::context::Context;
@@ -14,11 +15,14 @@ use super::values;
 
 const SET_HELP: &str = "\
 Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb, max_instances, url_auth (key or none),
-env.NAME and tag.NAME. What is not mentioned stays. All changes are made in one step.
+network (none, egress or private), env.NAME and tag.NAME. What is not mentioned stays. All changes are made in one step.
+network replaces the whole network policy: network.allow (CIDR[:PORT[-PORT]][/tcp|/udp], separated by commas) and
+network.bandwidth (bytes per second, for instance 10MB) go with it.
 
 Examples:
   hanshu config set hello timeout=20s memory_mb=256
   hanshu config set hello env.LEVEL=debug tag.team=web --unset env.OLD
+  hanshu config set hello network=private network.allow=10.1.2.0/24:5432,10.1.2.9 network.bandwidth=10MB
   hanshu config set hello max_instances=0       stop all calls";
 
 /// Show and change a function's configuration.
@@ -82,6 +86,7 @@ fn patch(fields: &[(String, String)], unset: &[String]) -> Result<PatchConfig, C
     for (key, value) in fields {
         set(&mut patch, key, value)?;
     }
+    patch.network = network(fields)?;
     for key in unset {
         entry(&mut patch, key, None).ok_or_else(|| {
             CliError::new(format!("'{key}' cannot be removed: expected env.NAME or tag.NAME"))
@@ -105,6 +110,8 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
             patch.timeout_ms = Some(values::milliseconds(value).map_err(CliError::new)?);
         }
         "memory_mb" => patch.memory_mb = Some(number()?),
+        // Read together: network().
+        "network" | "network.allow" | "network.bandwidth" => {}
         "max_instances" => patch.max_instances = Some(number()?),
         "url_auth" => {
             patch.url_auth = Some(match value {
@@ -123,6 +130,32 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
         })?,
     }
     Ok(())
+}
+
+/// The network policy that the fields make together, if they speak of it.
+fn network(fields: &[(String, String)]) -> Result<Option<NetworkPolicy>, CliError> {
+    let field = |key: &str| fields.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value);
+    let (allow, bandwidth) = (field("network.allow"), field("network.bandwidth"));
+    let Some(mode) = field("network") else {
+        return match allow.or(bandwidth) {
+            None => Ok(None),
+            Some(_) => Err(CliError::new(
+                "network.allow and network.bandwidth go with a mode: expected network=egress or network=private beside them",
+            )),
+        };
+    };
+    let mode = mode.parse().map_err(|e| CliError::new(format!("network {e}")))?;
+    let entries = allow.into_iter().flat_map(|list| list.split(','));
+    let policy = NetworkPolicy {
+        mode,
+        allow: entries
+            .map(|entry| entry.trim().parse())
+            .collect::<Result<_, _>>()
+            .map_err(CliError::new)?,
+        bandwidth: bandwidth.map(|text| text.parse()).transpose().map_err(CliError::new)?,
+    };
+    policy.validate()?;
+    Ok(Some(policy))
 }
 
 /// Sets or removes `env.NAME` or `tag.NAME`; `None` if the key is neither.
@@ -151,6 +184,11 @@ fn lines(view: &FunctionView) -> Vec<String> {
         format!("memory_mb={}", config.memory_mb),
         format!("url_auth={auth}"),
     ];
+    lines.push(format!("network={}", config.network.mode.as_str()));
+    let allow: Vec<String> = config.network.allow.iter().map(ToString::to_string).collect();
+    lines.extend((!allow.is_empty()).then(|| format!("network.allow={}", allow.join(","))));
+    let bandwidth = config.network.bandwidth.map(|b| b.bytes_per_second());
+    lines.extend(bandwidth.map(|bytes| format!("network.bandwidth={bytes}")));
     lines.extend(settings.max_instances.map(|n| format!("max_instances={n}")));
     lines.extend(config.environment.iter().map(|(k, v)| format!("env.{k}={v}")));
     lines.extend(settings.tags.iter().map(|(k, v)| format!("tag.{k}={v}")));
@@ -174,6 +212,9 @@ mod tests {
                 "env.A=b=c",
                 "tag.team=web",
                 "url_auth=none",
+                "network=private",
+                "network.allow=10.1.2.0/24:5432, 10.1.2.9/udp",
+                "network.bandwidth=10MB",
             ]),
             &["env.OLD".to_owned()],
         )
@@ -182,6 +223,9 @@ mod tests {
             serde_json::to_value(&patch).unwrap(),
             json!({
                 "timeout_ms": 20_000, "memory_mb": 256, "url_auth": "none",
+                "network": {
+                    "mode": "private", "allow": ["10.1.2.0/24:5432", "10.1.2.9/32/udp"], "bandwidth": 10_000_000
+                },
                 "environment": { "A": "b=c", "OLD": null }, "tags": { "team": "web" }
             })
         );
@@ -195,6 +239,9 @@ mod tests {
             ("timeout=20", "20"),
             ("url_auth=open", "url_auth"),
             ("env.=x", "env."),
+            ("network=open", "none, egress or private"),
+            ("network=private", "network.allow"),
+            ("network.allow=10.0.0.0/8", "network=egress"),
         ] {
             let e = patch(&fields(&[field]), &[]).unwrap_err();
             assert!(e.to_string().contains(part), "{e}");

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use model::api::FunctionView;
+use model::network::NetworkPolicy;
 
 use super::context::Context;
 use super::screen::{self, Format};
@@ -51,6 +52,7 @@ fn text(view: &FunctionView, with_values: bool) -> String {
         ("handler", config.handler.clone()),
         ("timeout", screen::milliseconds(u64::from(config.timeout_ms) * 1000)),
         ("memory", format!("{} MiB", config.memory_mb)),
+        ("network", network(&config.network)),
         (
             "instances",
             settings
@@ -78,4 +80,13 @@ fn text(view: &FunctionView, with_values: bool) -> String {
     }
     lines.extend(settings.tags.iter().map(|(k, v)| format!("{:<12} {k}={v}", "tag")));
     lines.join("\n")
+}
+
+/// A policy in a line.
+fn network(policy: &NetworkPolicy) -> String {
+    let mut parts = vec![policy.mode.as_str().to_owned()];
+    parts.extend(policy.allow.iter().map(|reach| format!("+ {reach}")));
+    let limit = policy.bandwidth.map(|b| screen::bytes(b.bytes_per_second()));
+    parts.extend(limit.map(|bytes| format!("at most {bytes} a second")));
+    parts.join(", ")
 }

@@ -63,6 +63,11 @@ pub(crate) fn put(
             .or(old.map(|o| o.memory_mb))
             .unwrap_or(limits::MEMORY_DEFAULT_MB),
         environment,
+        network: manifest
+            .network
+            .clone()
+            .or_else(|| old.map(|o| o.network.clone()))
+            .unwrap_or_default(),
     };
     config.validate()?;
     let settings = settings(manifest, deployed);
@@ -128,6 +133,7 @@ fn settings(manifest: &Manifest, deployed: Option<&FunctionView>) -> Option<Func
 mod tests {
     use model::api::PackageView;
     use model::function::{RuntimeInfo, UrlAuth};
+    use model::network::NetworkMode;
 
     use super::*;
 
@@ -152,6 +158,7 @@ mod tests {
                 timeout_ms: 9_000,
                 memory_mb: 512,
                 environment: BTreeMap::from([("A".into(), "old".into())]),
+                network: NetworkMode::Egress.into(),
             },
             settings: FunctionSettings::default(),
             resolved_runtime: RuntimeInfo { name: "nodejs20".into(), version: "20".into() },
@@ -186,6 +193,7 @@ mod tests {
         assert_eq!(put.config.handler, "index.other");
         assert_eq!((put.config.timeout_ms, put.config.memory_mb), (9_000, 256));
         assert_eq!(put.config.environment.len(), 2);
+        assert_eq!(put.config.network, NetworkMode::Egress.into());
         assert_eq!(put.settings.unwrap().url_auth, UrlAuth::None);
     }
 

@@ -69,7 +69,9 @@ impl<'de> Deserialize<'de> for Bandwidth {
             type Value = Bandwidth;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("network.bandwidth to be bytes per second, for instance 10MB or 10000000")
+                f.write_str(
+                    "network.bandwidth to be bytes per second, for instance 10MB or 10000000",
+                )
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Bandwidth, E> {

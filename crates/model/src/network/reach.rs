@@ -65,7 +65,9 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Self, String> {
         let (address, bits) = text.split_once('/').unwrap_or((text, "32"));
         if address.contains(':') {
-            return Err(format!("'{text}' is not valid: expected IPv4, for functions have no IPv6"));
+            return Err(format!(
+                "'{text}' is not valid: expected IPv4, for functions have no IPv6"
+            ));
         }
         let parsed = address.parse::<Ipv4Addr>().ok();
         // No sign and no blank, which `parse` would take.

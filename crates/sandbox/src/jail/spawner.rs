@@ -331,7 +331,9 @@ mod tests {
 
     #[test]
     fn sources_survive_packing() {
-        for source in [Source::Daemon, Source::Status(1), Source::Process(1 << 40), Source::Pasta(7)] {
+        for source in
+            [Source::Daemon, Source::Status(1), Source::Process(1 << 40), Source::Pasta(7)]
+        {
             assert_eq!(Source::unpack(source.pack()), source);
         }
     }

@@ -49,10 +49,7 @@ enum Means {
     /// By pasta, which is there.
     Pasta(PathBuf),
     /// Not at all; why, and what to do.
-    Nothing {
-        why: &'static str,
-        hint: &'static str,
-    },
+    Nothing { why: &'static str, hint: &'static str },
 }
 
 /// Networks for instances.
@@ -149,7 +146,10 @@ impl Networks {
                 };
                 let host = host.get_or_try_init(open).await?;
                 let lease = host.lease().ok_or_else(|| {
-                    failed(&format!("every address of {} is in use: set network.range to a larger range", host.block()))
+                    failed(&format!(
+                        "every address of {} is in use: set network.range to a larger range",
+                        host.block()
+                    ))
                 })?;
                 (lease.way(), lease.address(), host.gateway(), Some(lease))
             }
@@ -171,9 +171,8 @@ impl Networks {
     async fn filter(&self, policy: &NetworkPolicy) -> Result<(Filter, Option<Mount>)> {
         let (config, policy, folder) = (self.config.clone(), policy.clone(), self.folder.clone());
         blocking(move || {
-            let own = host_addresses().map_err(|e| {
-                failed("the host's addresses cannot be read").with_source(e)
-            })?;
+            let own = host_addresses()
+                .map_err(|e| failed("the host's addresses cannot be read").with_source(e))?;
             let servers = match config.dns.is_empty() {
                 true => resolvers(Path::new("/etc"), Path::new("/run")),
                 false => config.dns.clone(),
@@ -198,8 +197,7 @@ fn combine(
 ) -> (Filter, Vec<Ipv4Addr>) {
     let public = policy.mode == NetworkMode::Egress;
     let own = own.iter().map(|address| Cidr::of(*address, 32));
-    let never: Vec<Cidr> =
-        own.chain([config.range]).chain(config.deny.iter().copied()).collect();
+    let never: Vec<Cidr> = own.chain([config.range]).chain(config.deny.iter().copied()).collect();
     let reachable = |server: &Ipv4Addr| {
         let named = || {
             policy.allow.iter().any(|reach| {

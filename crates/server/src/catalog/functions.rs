@@ -63,6 +63,7 @@ impl Catalog {
         config.validate()?;
         settings.as_ref().map_or(Ok(()), FunctionSettings::validate)?;
         let runtime = self.sandbox.resolve_runtime(&config.runtime)?;
+        self.sandbox.check_network(&config.network)?;
         let code = match code {
             Some(digest) => Some(self.package(&digest.parse::<Digest>()?).await?),
             None => None,
@@ -136,6 +137,7 @@ impl Catalog {
                 config.validate()?;
                 patch_settings(&mut function.settings, patch);
                 function.settings.validate()?;
+                self.sandbox.check_network(&config.network)?;
                 let runtime = self.sandbox.resolve_runtime(&config.runtime)?;
                 let now = self.clock.now();
                 let latest =
@@ -299,6 +301,7 @@ fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionConfig {
     set(&mut new.handler, patch.handler.as_ref());
     set(&mut new.timeout_ms, patch.timeout_ms.as_ref());
     set(&mut new.memory_mb, patch.memory_mb.as_ref());
+    set(&mut new.network, patch.network.as_ref());
     merge(&mut new.environment, patch.environment.as_ref());
     new
 }
@@ -337,10 +340,13 @@ mod tests {
 
     #[test]
     fn a_patch_changes_the_named_fields_only() {
-        let patch: PatchConfig =
-            serde_json::from_str(r#"{"memory_mb":256,"environment":{"A":null,"C":"3"}}"#).unwrap();
+        let patch: PatchConfig = serde_json::from_str(
+            r#"{"memory_mb":256,"network":"egress","environment":{"A":null,"C":"3"}}"#,
+        )
+        .unwrap();
         let new = patched(&config(), &patch);
         assert_eq!(new.memory_mb, 256);
+        assert_eq!(new.network.mode.as_str(), "egress");
         assert_eq!(new.handler, "a.b");
         let keys: Vec<_> = new.environment.keys().map(String::as_str).collect();
         assert_eq!(keys, ["B", "C"]);

@@ -141,7 +141,8 @@ mod tests {
             let address = address.parse().unwrap();
             assert!(SPECIAL.iter().any(|block| block.contains(address)), "{address}");
         }
-        for address in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "100.128.0.1", "223.255.255.255"] {
+        for address in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "100.128.0.1", "223.255.255.255"]
+        {
             let address = address.parse().unwrap();
             assert!(!SPECIAL.iter().any(|block| block.contains(address)), "{address}");
         }

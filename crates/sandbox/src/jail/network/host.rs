@@ -67,9 +67,8 @@ impl HostNetwork {
             move |e: io::Error| format!("{what}: {e}")
         };
         let socket = Socket::netfilter().map_err(failed("speak with nf_tables"))?;
-        let routes = Socket::route().and_then(|route| {
-            Ok(foreign(link::routes(&route)?, |index| is_ours(&route, index)))
-        });
+        let routes = Socket::route()
+            .and_then(|route| Ok(foreign(link::routes(&route)?, |index| is_ours(&route, index))));
         let routes = routes.map_err(failed("read the host's routes"))?;
         let mut in_the_way = None;
         for block in blocks(range) {
@@ -95,7 +94,9 @@ impl HostNetwork {
             Some(route) => format!(
                 "network.range {range} overlaps the host's route to {route}: set it to a range that the host does not use"
             ),
-            None => format!("every block of network.range {range} is taken by another daemon: set another range"),
+            None => format!(
+                "every block of network.range {range} is taken by another daemon: set another range"
+            ),
         })
     }
 
@@ -239,8 +240,7 @@ fn allow_forwarding(socket: &Socket) -> io::Result<()> {
 /// Undoes [`allow_forwarding`], unless it was on anyway or another daemon needs it. `own` is the caller's table.
 fn restore_forwarding(socket: &Socket, own: Option<&str>) -> io::Result<()> {
     let tables = nft::tables(socket)?;
-    let other =
-        |table: &str| table.starts_with(TABLES) && table != GUARD && Some(table) != own;
+    let other = |table: &str| table.starts_with(TABLES) && table != GUARD && Some(table) != own;
     if !tables.iter().any(|table| table == GUARD) || tables.iter().any(|table| other(table)) {
         return Ok(());
     }

@@ -122,7 +122,8 @@ fn await_interface(events: &Socket) -> io::Result<u32> {
             Err(e) if e.raw_os_error() == Some(libc::ENODEV) => {}
             found => return found,
         }
-        if poll(&mut [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN)], Some(&patience))? == 0
+        if poll(&mut [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN)], Some(&patience))?
+            == 0
         {
             return Err(io::ErrorKind::TimedOut.into());
         }

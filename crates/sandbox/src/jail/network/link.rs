@@ -54,12 +54,7 @@ fn hardware(address: Ipv4Addr) -> [u8; 6] {
 
 /// Makes a pair of interfaces: `here` in the socket's namespace and `there` in that of this process. The peer is made there at once: moving it
 /// later takes ten times as long.
-pub(super) fn pair(
-    socket: &Socket,
-    here: &str,
-    there: &str,
-    address: Ipv4Addr,
-) -> io::Result<()> {
+pub(super) fn pair(socket: &Socket, here: &str, there: &str, address: Ipv4Addr) -> io::Result<()> {
     const ADDRESS: u16 = 1;
     const NAME: u16 = 3;
     const INFO: u16 = 18;
@@ -139,7 +134,8 @@ pub(super) fn route(
     const UNICAST: u8 = 1;
     // The gateway is reached by the interface although no address of it says so.
     const GATEWAY_ON_LINK: u32 = 4;
-    let (scope, flags) = if gateway.is_some() { (EVERYWHERE, GATEWAY_ON_LINK) } else { (ON_LINK, 0) };
+    let (scope, flags) =
+        if gateway.is_some() { (EVERYWHERE, GATEWAY_ON_LINK) } else { (ON_LINK, 0) };
     let mut header = [IPV4, to.bits(), 0, 0, MAIN, STATIC, scope, UNICAST, 0, 0, 0, 0];
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
     let mut message = Message::new(NEW_ROUTE, ACK | CREATE | EXCLUSIVE, &header).put_u32(4, index);

@@ -178,12 +178,8 @@ impl Socket {
 
     /// Without a protocol it is 0, `NETLINK_ROUTE`.
     fn open(protocol: Option<Protocol>, groups: u32) -> io::Result<Self> {
-        let fd = socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            protocol,
-        )?;
+        let fd =
+            socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         bind(&fd, &SocketAddrNetlink::new(0, groups))?;
         Ok(Self { fd })
     }
@@ -315,10 +311,7 @@ mod tests {
     #[test]
     fn the_kernel_answers() {
         // Everybody may ask for links, and everybody has a loopback.
-        let answers = Socket::route()
-            .unwrap()
-            .ask([Message::new(18, DUMP, &[0; 16])])
-            .unwrap();
+        let answers = Socket::route().unwrap().ask([Message::new(18, DUMP, &[0; 16])]).unwrap();
         assert!(answers.iter().any(|a| a.attribute(16, 3) == Some(b"lo\0")));
     }
 }

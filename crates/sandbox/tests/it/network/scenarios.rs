@@ -60,6 +60,7 @@ scenarios! {
     a_killed_daemon_leaves_nothing_that_the_next_does_not_clear,
     ranges_in_use_are_refused for root,
     two_daemons_have_addresses_of_their_own for root,
+    addresses_that_the_host_gets_later_are_the_hosts_too for root,
 }
 
 impl Scenario {
@@ -368,7 +369,10 @@ async fn a_killed_daemon_leaves_nothing_that_the_next_does_not_clear(host: Host)
     let cache = host.folder.path().join("killed");
     let mut daemon = daemon(&cache);
     let spawner = children(&daemon.id().to_string());
-    assert_eq!((pasta() - others == 1, interfaces().len() > before.0.len()), (!is_root(), is_root()));
+    assert_eq!(
+        (pasta() - others == 1, interfaces().len() > before.0.len()),
+        (!is_root(), is_root())
+    );
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     eventually("the daemon's processes are gone", || {
@@ -425,4 +429,14 @@ async fn two_daemons_have_addresses_of_their_own(host: Host) {
     tokio::time::sleep(Duration::from_millis(100)).await;
     b.reaches("tcp", INTERNET, 80).await;
     b.stop().await;
+}
+
+/// The filter of a live instance does not know it: the host's own rules refuse.
+async fn addresses_that_the_host_gets_later_are_the_hosts_too(host: Host) {
+    let mut function = host.start(json!("egress")).await;
+    function.reaches("tcp", INTERNET, 80).await;
+    ip("address add 93.184.217.1/32 dev lo");
+    let (said, _) = function.ask("tcp", "93.184.217.1", HOST_PORT, "who").await;
+    assert!(said.starts_with("error "), "{said}");
+    function.stop().await;
 }
