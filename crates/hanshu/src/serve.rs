@@ -37,6 +37,7 @@ pub(crate) struct Running {
     server: JoinHandle<model::Result<()>>,
     engine: Engine,
     tasks: Tasks,
+    sandbox: Arc<ProcessSandbox>,
     store: Store,
 }
 
@@ -68,6 +69,7 @@ impl Running {
         if left > 0 {
             tracing::warn!(left, "background tasks did not end");
         }
+        self.sandbox.close();
         self.store.close().await.context("closing the store")?;
         Ok(served?)
     }
@@ -89,7 +91,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
     let store = store::open(store_config, Arc::clone(&clock), &tasks).await?;
     let processes = start_sandbox(config, &store, &clock, &tasks).await?;
     let isolation = processes.isolation();
-    let sandbox: Arc<dyn Sandbox> = processes;
+    let sandbox: Arc<dyn Sandbox> = processes.clone();
     let engine = start_engine(config, &store, &sandbox, &clock).await?;
     let root_key =
         if config.dev { None } else { server::auth::ensure_root_key(&*store.meta).await? };
@@ -125,6 +127,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         server,
         engine,
         tasks,
+        sandbox: processes,
         store,
     })
 }

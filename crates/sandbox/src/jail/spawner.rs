@@ -288,7 +288,10 @@ impl Loop {
             epoll::delete(&self.epoll, &pasta.pidfd)?;
         }
         kill(live);
-        let error = StepError::new("pasta ended", io::ErrorKind::BrokenPipe);
+        let error = StepError::new(
+            "pasta ended, is /dev/net/tun open to the daemon's user?",
+            io::ErrorKind::BrokenPipe,
+        );
         self.settle(id, &Reply::Failed { id, error })
     }
 

@@ -130,6 +130,11 @@ impl ProcessSandbox {
         out
     }
 
+    /// Leaves the host as it was found. For a daemon that stops, when no instance is left.
+    pub fn close(&self) {
+        self.shared.networks.close();
+    }
+
     fn runtime(&self, name: &str) -> Result<(&Arc<Runtime>, &Layout)> {
         let runtime = self.runtimes.resolve(name)?;
         let layout = self.layouts.get(&runtime.info.name);

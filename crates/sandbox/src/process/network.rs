@@ -114,6 +114,15 @@ impl Networks {
         }
     }
 
+    /// Leaves the host's network as it was found.
+    pub(super) fn close(&self) {
+        if let Means::Veth(host) = &self.means
+            && let Some(host) = host.get()
+        {
+            host.close();
+        }
+    }
+
     /// For the health report.
     pub(super) fn summary(&self) -> String {
         match &self.means {

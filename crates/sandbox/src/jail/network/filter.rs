@@ -55,7 +55,7 @@ impl Filter {
             .rule(REFUSE, Rule::default().protocol(Protocol::Tcp).reset())
             .rule(REFUSE, Rule::default().forbid())
             .base_chain("in", Hook::Input, Verdict::Drop)
-            .rule("in", Rule::default().from_loopback().then(Verdict::Accept))
+            .rule("in", Rule::default().in_by_loopback().then(Verdict::Accept))
             .rule("in", Rule::default().ipv4().state(States::KNOWN).then(Verdict::Accept))
             // A namespace inherits from the host whether it forwards.
             .base_chain("forward", Hook::Forward, Verdict::Drop)
@@ -69,14 +69,14 @@ impl Filter {
     fn out(&self) -> Vec<Rule> {
         let rule = Rule::default;
         let mut rules = vec![
-            rule().to_loopback().then(Verdict::Accept),
+            rule().out_by_loopback().then(Verdict::Accept),
             rule().not_ipv4().then(Verdict::Drop),
             rule().with_options().then(Verdict::Drop),
             rule().state(States::ESTABLISHED).then(Verdict::Accept),
             rule().not_state(States::NEW).then(Verdict::Drop),
             rule().over_connections(limits::CONNECTIONS_PER_INSTANCE).then(Verdict::Goto(REFUSE)),
         ];
-        let refuse = |block: &Cidr| rule().to_block(*block).then(Verdict::Goto(REFUSE));
+        let refuse = |block: &Cidr| rule().destination_in(*block).then(Verdict::Goto(REFUSE));
         rules.extend(self.never.iter().map(refuse));
         for resolver in &self.resolvers {
             let to = Cidr::of(*resolver, 32);
@@ -100,8 +100,8 @@ fn allow(reach: &Reach) -> Vec<Rule> {
         None => vec![Protocol::Tcp, Protocol::Udp],
     };
     let one = |protocol| {
-        let rule = Rule::default().to_block(reach.to).protocol(protocol);
-        let rule = reach.ports.into_iter().fold(rule, Rule::to_ports);
+        let rule = Rule::default().destination_in(reach.to).protocol(protocol);
+        let rule = reach.ports.into_iter().fold(rule, Rule::ports_in);
         rule.then(Verdict::Accept)
     };
     protocols.into_iter().map(one).collect()

@@ -126,11 +126,18 @@ impl HostNetwork {
     }
 }
 
-impl Drop for HostNetwork {
-    fn drop(&mut self) {
+impl HostNetwork {
+    /// Forwarding as it was, if no other daemon needs it. For a daemon that stops: no instance is to be started after it.
+    pub(crate) fn close(&self) {
         if let Err(error) = restore_forwarding(&self.socket, Some(&table_name(self.block))) {
             tracing::warn!(%error, "forwarding could not be switched off again");
         }
+    }
+}
+
+impl Drop for HostNetwork {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -193,28 +200,21 @@ fn rules(block: Cidr) -> Batch {
     let batch = Batch::table(&table_name(block), true)
         .base_chain("input", Hook::Input, Verdict::Accept)
         // Whatever address of the host it is for.
-        .rule("input", rule().from_interface(INTERFACES).then(Verdict::Drop))
+        .rule("input", rule().in_by(INTERFACES).then(Verdict::Drop))
         .base_chain("forward", Hook::Forward, Verdict::Accept)
-        .rule("forward", rule().from_interface(INTERFACES).not_ipv4().then(Verdict::Drop))
-        .rule(
-            "forward",
-            rule().from_interface(INTERFACES).to_interface(INTERFACES).then(Verdict::Drop),
-        )
-        .rule(
-            "forward",
-            rule().to_interface(INTERFACES).not_state(States::KNOWN).then(Verdict::Drop),
-        );
+        .rule("forward", rule().in_by(INTERFACES).not_ipv4().then(Verdict::Drop))
+        .rule("forward", rule().in_by(INTERFACES).out_by(INTERFACES).then(Verdict::Drop))
+        .rule("forward", rule().out_by(INTERFACES).not_state(States::KNOWN).then(Verdict::Drop));
     // All instances together leave half of the table of connections to the host.
     let max = fs::read_to_string(CONNECTIONS_MAX).unwrap_or_default().trim().parse().unwrap_or(0);
-    let new = || rule().from_interface(INTERFACES).ipv4().from_block(block).state(States::NEW);
+    let new = || rule().in_by(INTERFACES).ipv4().source_in(block).state(States::NEW);
     let batch = match max {
         0 => batch,
         max => batch.rule("forward", new().over_connections(max / 2).then(Verdict::Drop)),
     };
-    batch.base_chain("translate", Hook::Postrouting, Verdict::Accept).rule(
-        "translate",
-        rule().ipv4().from_block(block).not_to_interface(INTERFACES).masquerade(),
-    )
+    batch
+        .base_chain("translate", Hook::Postrouting, Verdict::Accept)
+        .rule("translate", rule().ipv4().source_in(block).not_out_by(INTERFACES).masquerade())
 }
 
 /// Switches forwarding on if it is off, behind the guard.
@@ -225,8 +225,8 @@ fn allow_forwarding(socket: &Socket) -> io::Result<()> {
     let rule = Rule::default;
     let guard = Batch::table(GUARD, false)
         .base_chain("forward", Hook::Forward, Verdict::Drop)
-        .rule("forward", rule().from_interface(INTERFACES).then(Verdict::Accept))
-        .rule("forward", rule().to_interface(INTERFACES).then(Verdict::Accept));
+        .rule("forward", rule().in_by(INTERFACES).then(Verdict::Accept))
+        .rule("forward", rule().out_by(INTERFACES).then(Verdict::Accept));
     match guard.commit(socket) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
         _ => {}

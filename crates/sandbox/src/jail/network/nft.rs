@@ -274,27 +274,27 @@ impl Rule {
     }
 
     /// Leaves by loopback.
-    pub(super) fn to_loopback(self) -> Self {
+    pub(super) fn out_by_loopback(self) -> Self {
         self.load_meta(meta::OUT_INDEX).compare(op::EQUAL, LOOPBACK.to_ne_bytes().into())
     }
 
     /// Came by loopback.
-    pub(super) fn from_loopback(self) -> Self {
+    pub(super) fn in_by_loopback(self) -> Self {
         self.load_meta(meta::IN_INDEX).compare(op::EQUAL, LOOPBACK.to_ne_bytes().into())
     }
 
     /// Came by an interface whose name starts so.
-    pub(super) fn from_interface(self, prefix: &str) -> Self {
+    pub(super) fn in_by(self, prefix: &str) -> Self {
         self.load_meta(meta::IN_NAME).compare(op::EQUAL, prefix.into())
     }
 
     /// Leaves by an interface whose name starts so.
-    pub(super) fn to_interface(self, prefix: &str) -> Self {
+    pub(super) fn out_by(self, prefix: &str) -> Self {
         self.load_meta(meta::OUT_NAME).compare(op::EQUAL, prefix.into())
     }
 
     /// Leaves by another interface than those whose names start so.
-    pub(super) fn not_to_interface(self, prefix: &str) -> Self {
+    pub(super) fn not_out_by(self, prefix: &str) -> Self {
         self.load_meta(meta::OUT_NAME).compare(op::NOT_EQUAL, prefix.into())
     }
 
@@ -326,12 +326,12 @@ impl Rule {
     }
 
     /// Goes to an address of the block.
-    pub(super) fn to_block(self, block: Cidr) -> Self {
+    pub(super) fn destination_in(self, block: Cidr) -> Self {
         self.load_packet(base::NETWORK, DESTINATION, 4).in_block(block)
     }
 
     /// Comes from an address of the block.
-    pub(super) fn from_block(self, block: Cidr) -> Self {
+    pub(super) fn source_in(self, block: Cidr) -> Self {
         self.load_packet(base::NETWORK, SOURCE, 4).in_block(block)
     }
 
@@ -345,7 +345,7 @@ impl Rule {
     }
 
     /// Goes to one of the ports. Only after [`Self::protocol`].
-    pub(super) fn to_ports(self, ports: Ports) -> Self {
+    pub(super) fn ports_in(self, ports: Ports) -> Self {
         let range = [
             Attribute::Number(1, 1),
             Attribute::Number(2, op::EQUAL),

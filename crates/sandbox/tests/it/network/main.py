@@ -60,6 +60,16 @@ def handler(event, context):
         except PermissionError:
             return "refused"
         return "opened"
+    if op == "flood":
+        sent = 0
+        for _ in range(event["count"]):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                try:
+                    s.sendto(b"who", (event["address"], event["port"]))
+                    sent += 1
+                except OSError:
+                    pass
+        return sent
     if op == "tricks":
         return tricks(event["address"], event["port"])
     if op == "ipv6":

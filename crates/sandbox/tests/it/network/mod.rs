@@ -40,7 +40,7 @@ pub(crate) fn tests() -> Vec<Test> {
         name: format!("network::{}", scenario.name),
         run: Box::new(move |world| Box::pin(inside(world, scenario))),
     };
-    scenarios::ALL.iter().filter(|s| !s.needs_root || is_root()).map(test).collect()
+    scenarios::ALL.iter().filter(|s| s.applies()).map(test).collect()
 }
 
 fn is_root() -> bool {

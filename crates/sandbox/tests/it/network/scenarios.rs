@@ -1,18 +1,22 @@
 //! What functions with a network reach and what not, and what is left of them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use model::clock::SystemClock;
 use model::function::Version;
 use model::network::NetworkPolicy;
-use model::ports::{Instance, Sandbox as _};
+use model::ports::{Instance, Sandbox as _, StartFailed};
+use model::suites::memory::MemoryBlobs;
 use model::tasks::Tasks;
+use model::{Code, limits};
 use rustix::process::{Pid, Signal, kill_process};
-use sandbox::{NetworkConfig, ProcessSandbox};
+use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use serde_json::{Value, json};
 
 use super::topology::{
@@ -20,7 +24,7 @@ use super::topology::{
 };
 use super::{ARGUMENT, again, is_root};
 use crate::processes::{children, eventually, spawner};
-use crate::support::{invocation, open_with, processes_with, version, zip};
+use crate::support::{MemoryLogs, invocation, open_with, processes_with, version, zip};
 
 /// Time for a call that moves some megabytes through a limit.
 const AMPLE: Duration = Duration::from_secs(60);
@@ -31,16 +35,16 @@ const UP: &str = "up";
 #[derive(Debug)]
 pub(super) struct Scenario {
     pub(super) name: &'static str,
-    /// About the host's tables, which an ordinary user has none of.
-    pub(super) needs_root: bool,
+    /// `root` or `user` if it is about one way of being connected; empty for both.
+    only_for: &'static str,
     run: fn(Host) -> Pin<Box<dyn Future<Output = ()>>>,
 }
 
 macro_rules! scenarios {
-    ($($name:ident $(for $root:ident)?,)*) => {
+    ($($name:ident $(for $who:ident)?,)*) => {
         pub(super) const ALL: &[Scenario] = &[$(Scenario {
             name: stringify!($name),
-            needs_root: !concat!("" $(, stringify!($root))?).is_empty(),
+            only_for: concat!("" $(, stringify!($who))?),
             run: |host| Box::pin($name(host)),
         },)*];
     };
@@ -54,6 +58,7 @@ scenarios! {
     none_has_loopback_only,
     what_the_daemon_denies_cannot_be_allowed,
     bandwidth_is_limited_in_both_directions,
+    connections_are_bounded,
     instances_do_not_reach_each_other,
     nothing_is_left_of_an_instance,
     a_killed_spawner_takes_the_network_along,
@@ -61,9 +66,19 @@ scenarios! {
     ranges_in_use_are_refused for root,
     two_daemons_have_addresses_of_their_own for root,
     addresses_that_the_host_gets_later_are_the_hosts_too for root,
+    without_pasta_a_network_is_refused_and_none_runs for user,
+    a_pasta_that_fails_fails_the_start for user,
 }
 
 impl Scenario {
+    pub(super) fn applies(&self) -> bool {
+        match self.only_for {
+            "root" => is_root(),
+            "user" => !is_root(),
+            _ => true,
+        }
+    }
+
     pub(super) async fn run(&self) {
         let host = Host::new().await;
         (self.run)(host).await;
@@ -272,6 +287,20 @@ async fn bandwidth_is_limited_in_both_directions(host: Host) {
     limited.stop().await;
 }
 
+async fn connections_are_bounded(host: Host) {
+    let mut function = host.start(json!("egress")).await;
+    let most = limits::CONNECTIONS_PER_INSTANCE;
+    let flood = json!({ "op": "flood", "count": 6_000, "address": INTERNET, "port": 80 });
+    let sent = function.call(flood).await.as_u64().unwrap();
+    // Ports may come up twice, and are then the same connection.
+    assert!((u64::from(most) / 2..6_000).contains(&sent), "{sent}");
+    // Others are not concerned.
+    let mut other = host.start(json!("egress")).await;
+    other.reaches("udp", INTERNET, 80).await;
+    function.stop().await;
+    other.stop().await;
+}
+
 async fn instances_do_not_reach_each_other(host: Host) {
     let mut a = host.start(json!("egress")).await;
     let b = host.start(json!({ "mode": "private", "allow": ["198.18.0.0/15"] })).await;
@@ -321,10 +350,9 @@ async fn nothing_is_left_of_an_instance(host: Host) {
     assert_eq!(pasta(), others);
     eventually("interfaces and routes are as before", || (interfaces(), routes()) == before).await;
     // The daemon's own part goes with the daemon.
-    let Host { sandbox, tasks, .. } = host;
-    drop(sandbox);
-    tasks.drain(Duration::from_secs(5)).await;
-    eventually("forwarding is as before", || forwarding() == "0").await;
+    host.tasks.drain(Duration::from_secs(5)).await;
+    host.sandbox.close();
+    assert_eq!(forwarding(), "0");
 }
 
 async fn a_killed_spawner_takes_the_network_along(host: Host) {
@@ -398,7 +426,7 @@ async fn ranges_in_use_are_refused(host: Host) {
         Arc::unwrap_or_clone(version(&host.sandbox, "network", info.digest, [].into()));
     version.config.network = serde_json::from_value(json!("egress")).unwrap();
     let image = host.sandbox.prepare(Arc::new(version)).await.unwrap();
-    let Err(model::ports::StartFailed::Platform(error)) = image.start().await else {
+    let Err(StartFailed::Platform(error)) = image.start().await else {
         panic!("started on addresses that belong to others")
     };
     for word in ["network.range", "198.18.0.0/15", "route"] {
@@ -424,9 +452,8 @@ async fn two_daemons_have_addresses_of_their_own(host: Host) {
     assert_eq!(b.call(json!({ "op": "own" })).await, "198.18.16.2");
     // One that stops leaves forwarding to the other.
     a.stop().await;
-    let Host { sandbox, .. } = host;
-    drop(sandbox);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    host.sandbox.close();
+    assert_eq!(forwarding(), "1");
     b.reaches("tcp", INTERNET, 80).await;
     b.stop().await;
 }
@@ -439,4 +466,60 @@ async fn addresses_that_the_host_gets_later_are_the_hosts_too(host: Host) {
     let (said, _) = function.ask("tcp", "93.184.217.1", HOST_PORT, "who").await;
     assert!(said.starts_with("error "), "{said}");
     function.stop().await;
+}
+
+/// A sandbox that looks for programs in a folder with Python and, if given, this pasta.
+async fn with_pasta(host: &Host, pasta: Option<&str>) -> Arc<ProcessSandbox> {
+    let folder = host.folder.path().join("bin");
+    fs::create_dir(&folder).unwrap();
+    let python = host.sandbox.resolve_runtime("python3").unwrap().name.replace("python", "");
+    let python = format!("/usr/bin/python{python}");
+    std::os::unix::fs::symlink(python, folder.join("python3")).unwrap();
+    if let Some(script) = pasta {
+        fs::write(folder.join("pasta"), script).unwrap();
+        fs::set_permissions(folder.join("pasta"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let config = SandboxConfig {
+        cache_dir: host.folder.path().join("pasta"),
+        path: folder.to_str().unwrap().into(),
+        spawner: "/proc/self/exe".into(),
+        uid_base: UID_BASE_DEFAULT,
+        network: config(),
+    };
+    let blobs = Arc::<MemoryBlobs>::default();
+    let (logs, clock) = (Arc::<MemoryLogs>::default(), Arc::new(SystemClock));
+    ProcessSandbox::new(config, blobs, logs, clock, host.tasks.clone()).await.unwrap()
+}
+
+async fn without_pasta_a_network_is_refused_and_none_runs(host: Host) {
+    let sandbox = with_pasta(&host, None).await;
+    assert!(sandbox.isolation()["network"].starts_with("none only"), "{:?}", sandbox.isolation());
+    let mut function = Function::start(&sandbox, json!("none")).await;
+    function.does_not_reach("tcp", INTERNET, 80).await;
+    function.stop().await;
+    let egress = serde_json::from_value(json!("egress")).unwrap();
+    let error = sandbox.check_network(&egress).unwrap_err();
+    assert_eq!(error.code(), Code::Unsupported);
+    assert!(error.message().contains("pasta is not installed"), "{}", error.message());
+    // A version from before the host lost it is not started with less than it asks for.
+    let info = sandbox.check_package(zip(&[("main.py", "")])).await.unwrap();
+    let mut version = Arc::unwrap_or_clone(version(&sandbox, "network", info.digest, [].into()));
+    version.config.network = egress;
+    assert_eq!(sandbox.prepare(Arc::new(version)).await.unwrap_err().code(), Code::Unsupported);
+}
+
+async fn a_pasta_that_fails_fails_the_start(host: Host) {
+    let sandbox = with_pasta(&host, Some("#!/bin/sh\nexit 1\n")).await;
+    let info = sandbox.check_package(zip(&[("main.py", "")])).await.unwrap();
+    let mut version = Arc::unwrap_or_clone(version(&sandbox, "network", info.digest, [].into()));
+    version.config.network = serde_json::from_value(json!("egress")).unwrap();
+    let image = sandbox.prepare(Arc::new(version)).await.unwrap();
+    let begun = Instant::now();
+    let Err(StartFailed::Platform(error)) = image.start().await else {
+        panic!("started without its network")
+    };
+    assert!(error.message().contains("pasta ended"), "{}", error.message());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    // The spawner goes on.
+    Function::start(&sandbox, json!("none")).await.stop().await;
 }
