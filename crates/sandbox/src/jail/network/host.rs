@@ -27,6 +27,8 @@ const GUARD: &str = "hanshu-forward";
 const FORWARD_SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
 /// Size of the host's table of connections.
 const CONNECTIONS_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+/// Its size on a machine of 1 GiB (Documentation/networking/nf_conntrack-sysctl.rst), where the kernel module that says it is not loaded yet.
+const CONNECTIONS_DEFAULT: u32 = 65_536;
 /// Leading bits of a daemon's block: 4 096 addresses.
 const BLOCK_BITS: u8 = 20;
 /// Blocks tried at most: the default range has 32.
@@ -203,16 +205,16 @@ fn rules(block: Cidr) -> Batch {
         .rule("input", rule().in_by(INTERFACES).then(Verdict::Drop))
         .base_chain("forward", Hook::Forward, Verdict::Accept)
         .rule("forward", rule().in_by(INTERFACES).not_ipv4().then(Verdict::Drop))
+        // It was for an address of the host, which publishes somebody's port there.
+        .rule("forward", rule().in_by(INTERFACES).redirected().then(Verdict::Drop))
         .rule("forward", rule().in_by(INTERFACES).out_by(INTERFACES).then(Verdict::Drop))
         .rule("forward", rule().out_by(INTERFACES).not_state(States::KNOWN).then(Verdict::Drop));
     // All instances together leave half of the table of connections to the host.
-    let max = fs::read_to_string(CONNECTIONS_MAX).unwrap_or_default().trim().parse().unwrap_or(0);
-    let new = || rule().in_by(INTERFACES).ipv4().source_in(block).state(States::NEW);
-    let batch = match max {
-        0 => batch,
-        max => batch.rule("forward", new().over_connections(max / 2).then(Verdict::Drop)),
-    };
+    let max = fs::read_to_string(CONNECTIONS_MAX).ok().and_then(|text| text.trim().parse().ok());
+    let half = max.unwrap_or(CONNECTIONS_DEFAULT) / 2;
+    let new = rule().in_by(INTERFACES).ipv4().source_in(block).state(States::NEW);
     batch
+        .rule("forward", new.over_connections(half).then(Verdict::Drop))
         .base_chain("translate", Hook::Postrouting, Verdict::Accept)
         .rule("translate", rule().ipv4().source_in(block).not_out_by(INTERFACES).masquerade())
 }

@@ -367,8 +367,20 @@ impl Rule {
 
     fn load_state(self, states: States) -> Self {
         const STATE: u32 = 0;
-        self.push("ct", [Attribute::Number(1, 1), Attribute::Number(2, STATE)])
-            .mask(states.0.to_ne_bytes())
+        self.load_connection(STATE, states.0)
+    }
+
+    /// Is part of a connection whose destination the host has translated.
+    pub(super) fn redirected(self) -> Self {
+        const STATUS: u32 = 2;
+        // `IPS_DST_NAT` of include/uapi/linux/netfilter/nf_conntrack_common.h.
+        const DESTINATION_TRANSLATED: u32 = 1 << 5;
+        self.load_connection(STATUS, DESTINATION_TRANSLATED).compare(op::NOT_EQUAL, vec![0; 4])
+    }
+
+    fn load_connection(self, key: u32, bits: u32) -> Self {
+        self.push("ct", [Attribute::Number(1, 1), Attribute::Number(2, key)])
+            .mask(bits.to_ne_bytes())
     }
 
     /// Would be one connection more than `count` of those that came so far.
