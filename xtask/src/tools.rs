@@ -2,9 +2,12 @@
 //!
 //! What is missing is installed from Debian's packages by root; anybody else is told what to install. Nothing is skipped.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::say::say;
 use crate::shell;
@@ -49,8 +52,16 @@ const TOOLS: &[Tool] = &[
         probe: &["setpriv", "--version"],
         package: "util-linux",
     },
+    Tool { purpose: "networks for tests", probe: &["ip", "-Version"], package: "iproute2" },
+    Tool {
+        purpose: "networks of an ordinary user's functions",
+        probe: &["pasta", "--version"],
+        package: "passt",
+    },
 ];
 
+/// The device that pasta makes interfaces with. udev opens it to everybody; a machine without udev does not.
+const TUN: &str = "/dev/net/tun";
 /// What the fuzzers need beside Rust: libFuzzer is built from its C++ source.
 const FUZZING: &[Tool] =
     &[Tool { purpose: "libFuzzer", probe: &["c++", "--version"], package: "g++" }];
@@ -78,7 +89,7 @@ fn ensure_all(tools: &'static [Tool]) -> Result<()> {
     let missing = missing(tools);
     if missing.is_empty() {
         say!("all {} tools are there", tools.len());
-        return Ok(());
+        return open_to_all(Path::new(TUN));
     }
     for tool in &missing {
         say!("{} ({}) is missing", tool.probe.join(" "), tool.purpose);
@@ -95,7 +106,19 @@ fn ensure_all(tools: &'static [Tool]) -> Result<()> {
     if !still.is_empty() {
         bail!("still missing after the installation: {}", still.join(" "));
     }
-    Ok(())
+    open_to_all(Path::new(TUN))
+}
+
+/// Lets ordinary users open a device.
+fn open_to_all(device: &Path) -> Result<()> {
+    let metadata = fs::metadata(device)
+        .with_context(|| format!("{} is missing: load the kernel module tun", device.display()))?;
+    if metadata.permissions().mode() & 0o006 == 0o006 {
+        return Ok(());
+    }
+    say!("opening {} to ordinary users, as udev does", device.display());
+    fs::set_permissions(device, fs::Permissions::from_mode(0o666))
+        .with_context(|| format!("run `sudo chmod 666 {}`", device.display()))
 }
 
 fn missing(tools: &'static [Tool]) -> Vec<&'static Tool> {
@@ -128,6 +151,16 @@ mod tests {
     #[test]
     fn advice_is_a_command_to_paste() {
         assert!(advice(&["nodejs", "npm"]).contains("`sudo apt-get install nodejs npm`"));
+    }
+
+    #[test]
+    fn devices_are_opened_to_all() {
+        let device = tempfile::NamedTempFile::new().unwrap();
+        let mode = || fs::metadata(device.path()).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        open_to_all(device.path()).unwrap();
+        assert_eq!(mode(), 0o666);
+        open_to_all(Path::new("/dev/no-such-device")).unwrap_err();
     }
 
     #[test]

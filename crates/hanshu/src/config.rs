@@ -14,6 +14,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::network::Cidr;
+use sandbox::NetworkConfig;
 use store::vault::KeySource;
 
 use self::host::Host;
@@ -93,6 +95,8 @@ pub(crate) struct SandboxSection {
     pub require_full: bool,
     /// Folders searched for runtimes, separated by colons.
     pub path: String,
+    /// See the settings `network.*`.
+    pub network: NetworkConfig,
 }
 
 /// See the settings `store.*`.
@@ -183,8 +187,21 @@ impl SandboxSection {
             uid_base: values.small(&s::UID_BASE)?,
             require_full: values.text(&s::REQUIRE_ISOLATION)?.as_deref() == Some("full"),
             path: path.unwrap_or_else(|| sources.env.get("PATH").unwrap_or_default().to_owned()),
+            network: network(values)?,
         })
     }
+}
+
+fn network(values: &Values) -> Result<NetworkConfig, ConfigError> {
+    let range = match values.list::<Cidr>(&s::NETWORK_RANGE, "a CIDR of at most 28 bits")?[..] {
+        [range] if range.bits() <= 28 => range,
+        _ => return Err(values.refuse(&s::NETWORK_RANGE, "a CIDR of at most 28 bits")),
+    };
+    Ok(NetworkConfig {
+        range,
+        dns: values.list(&s::NETWORK_DNS, "IPv4 addresses, separated by commas")?,
+        deny: values.list(&s::NETWORK_DENY, "CIDRs, separated by commas")?,
+    })
 }
 
 #[cfg(test)]
@@ -249,6 +266,30 @@ mod tests {
         assert!(e.contains("HANSHU_ENGINE_KEEPALIVE"), "{e}");
         let e = load(None, &[], &[(&s::LISTEN, "localhost")]).unwrap_err().to_string();
         assert!(e.contains("--listen") && e.contains("ADDR:PORT"), "{e}");
+    }
+
+    #[test]
+    fn networks_are_lists() {
+        let c = load(None, &[], &[]).unwrap();
+        assert_eq!(c.sandbox.network, NetworkConfig::default());
+        let file =
+            "[network]\nrange = '10.99.0.0/16'\ndns = '10.0.0.2, 9.9.9.9'\ndeny = '10.0.0.0/8'\n";
+        let network = load(Some(file), &[], &[]).unwrap().sandbox.network;
+        assert_eq!(network.range.to_string(), "10.99.0.0/16");
+        assert_eq!((network.dns.len(), network.deny.len()), (2, 1));
+        for (key, value) in [
+            ("range", "10.0.0.0/30"),
+            ("range", "10.0.0.0/16,10.1.0.0/16"),
+            ("range", "many"),
+            ("dns", "localhost"),
+            ("dns", "fd00::1"),
+            ("deny", "10.0.0.1/8"),
+        ] {
+            let file = format!("[network]\n{key} = '{value}'");
+            let message = load(Some(&file), &[], &[]).unwrap_err().to_string();
+            assert!(message.contains(&format!("network.{key}")), "{message}");
+            assert!(message.contains("expected"), "{message}");
+        }
     }
 
     #[test]

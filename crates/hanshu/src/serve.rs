@@ -44,6 +44,7 @@ pub(crate) struct Running {
     server: JoinHandle<model::Result<()>>,
     engine: Engine,
     tasks: Tasks,
+    sandbox: Arc<ProcessSandbox>,
     store: Store,
 }
 
@@ -74,6 +75,7 @@ impl Running {
         if left > 0 {
             tracing::warn!(left, "background tasks did not end");
         }
+        self.sandbox.close();
         self.store.close().await.context("closing the store")?;
         Ok(served?)
     }
@@ -102,7 +104,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         store.close().await.context("closing the store")?;
         return Err(e.into());
     }
-    let sandbox: Arc<dyn Sandbox> = processes;
+    let sandbox: Arc<dyn Sandbox> = processes.clone();
     let engine = start_engine(config, &store, &sandbox, &clock).await?;
     let root_key =
         if config.dev { None } else { server::auth::ensure_root_key(&*store.meta).await? };
@@ -140,6 +142,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         server,
         engine,
         tasks,
+        sandbox: processes,
         store,
     })
 }
@@ -156,6 +159,7 @@ async fn start_sandbox(
         path: config.sandbox.path.clone(),
         spawner: std::env::current_exe().context("finding this program's own file")?,
         uid_base: config.sandbox.uid_base,
+        network: config.sandbox.network.clone(),
     };
     let (blobs, logs, vault) =
         (Arc::clone(&store.blobs), Arc::clone(&store.logs), Arc::clone(vault));

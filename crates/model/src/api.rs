@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::function::{Cores, FunctionConfig, FunctionSettings, MemoryShare, RuntimeInfo, UrlAuth};
 use crate::isolation::Isolation;
+use crate::network::NetworkPolicy;
 use crate::ports::{LogStream, UsageSums};
 
 mod variable;
@@ -185,6 +186,9 @@ pub struct PatchConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = variable::changes)]
     pub environment: Option<BTreeMap<String, Option<VariableView>>>,
+    /// See [`FunctionConfig::network`]; replaced whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkPolicy>,
     /// See [`FunctionSettings::max_instances`]; 0 stops all calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,

@@ -16,6 +16,7 @@ use crate::clock::UnixMillis;
 use crate::error::{Code, Error};
 use crate::ids::{Digest, FunctionKey, NamespaceName, Qualifier, RequestId};
 use crate::limits;
+use crate::network::NetworkPolicy;
 use crate::secret::Sealed;
 
 pub use resources::{Cores, MemoryShare};
@@ -67,6 +68,9 @@ pub struct FunctionConfig<V = Variable> {
     /// Environment variables; at most 32 KiB of keys and values together, and at most 256 of them secret.
     #[serde(default = "BTreeMap::new")]
     pub environment: BTreeMap<String, V>,
+    /// What instances reach: `none` (loopback only), `egress` or `private`, or a table with `mode`, `allow` and `bandwidth`.
+    #[serde(default)]
+    pub network: NetworkPolicy,
 }
 
 /// The value of an environment variable, as it is stored: a text, or `{"sealed": {…}}`.
@@ -174,6 +178,7 @@ impl<V> FunctionConfig<V> {
             tmp_mb: limits::TMP_DEFAULT_MB,
             output_bytes_per_second: limits::OUTPUT_DEFAULT_BYTES_PER_SECOND,
             environment: BTreeMap::new(),
+            network: NetworkPolicy::default(),
         }
     }
 
@@ -193,6 +198,7 @@ impl<V> FunctionConfig<V> {
             tmp_mb: self.tmp_mb,
             output_bytes_per_second: self.output_bytes_per_second,
             environment,
+            network: self.network.clone(),
         }
     }
 }
@@ -217,6 +223,7 @@ impl<V: EnvironmentValue> FunctionConfig<V> {
         }
         self.validate_resources()?;
         self.validate_handler()?;
+        self.network.validate()?;
         self.validate_environment()
     }
 

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod invocation;
 pub mod isolation;
 pub mod limits;
+pub mod network;
 pub mod ports;
 pub mod secret;
 #[cfg(feature = "suites")]

@@ -17,6 +17,7 @@ use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
 use model::invocation::{
     Call, CallContext, Failure, FailureKind, Invocation, Outcome, StartTimings,
 };
+use model::network::NetworkPolicy;
 use model::ports::{
     Expect, Image, Instance, Meta, PackageInfo, Patience, Queue, Sandbox, StartFailed,
 };
@@ -46,6 +47,10 @@ impl Sandbox for ScriptedSandbox {
 
     fn resolve_runtime(&self, name: &str) -> model::Result<RuntimeInfo> {
         Ok(RuntimeInfo { name: name.into(), version: "1".into() })
+    }
+
+    fn check_network(&self, _: &NetworkPolicy) -> model::Result<()> {
+        Ok(())
     }
 
     async fn check_package(&self, package: Bytes) -> model::Result<PackageInfo> {

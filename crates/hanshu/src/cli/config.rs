@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use model::api::{FunctionView, PatchConfig, VariableView};
 use model::function::UrlAuth;
+use model::network::NetworkPolicy;
 use serde_json::json;
 
 use super::context::Context;
@@ -15,8 +16,11 @@ use super::{secrets, values};
 
 const SET_HELP: &str = "\
 Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb or memory_share (25%), cpu_weight, cpu_cores,
-processes, open_files, tmp_mb, output_bytes_per_second, max_instances, url_auth (key or none), env.NAME, secret.NAME and tag.NAME.
-What is not mentioned stays. All changes are made in one step.
+processes, open_files, tmp_mb, output_bytes_per_second, max_instances, url_auth (key or none), network (none, egress or private),
+env.NAME, secret.NAME and tag.NAME. What is not mentioned stays. All changes are made in one step.
+
+network replaces the whole network policy: network.allow (CIDR[:PORT[-PORT]][/tcp|/udp], separated by commas) and
+network.bandwidth (bytes per second, for instance 10MB) go with it.
 
 A secret is an environment variable that is stored encrypted and never shown again. Its value is read from @FILE or, as -, from standard
 input, so that it stays out of the shell's history and the list of processes; a line break at its end does not count.
@@ -27,6 +31,7 @@ Examples:
   hanshu config set hello memory_share=25% cpu_cores=0.5
   hanshu config set hello secret.TOKEN=@token.txt
   pass show api | hanshu config set hello secret.TOKEN=-
+  hanshu config set hello network=private network.allow=10.1.2.0/24:5432,10.1.2.9 network.bandwidth=10MB
   hanshu config set hello max_instances=0       stop all calls";
 
 /// Show and change a function's configuration.
@@ -96,6 +101,7 @@ fn patch(fields: &[String], unset: &[String]) -> Result<PatchConfig, CliError> {
             })?;
         set(&mut patch, key, value)?;
     }
+    patch.network = network(fields)?;
     for key in unset {
         match key.as_str() {
             "memory_share" => patch.memory_share = Some(None),
@@ -138,6 +144,8 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
         "open_files" => patch.open_files = Some(number()?),
         "tmp_mb" => patch.tmp_mb = Some(number()?),
         "output_bytes_per_second" => patch.output_bytes_per_second = Some(number()?),
+        // Read together: network().
+        "network" | "network.allow" | "network.bandwidth" => {}
         "max_instances" => patch.max_instances = Some(number()?),
         "url_auth" => {
             patch.url_auth = Some(match value {
@@ -167,6 +175,33 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
 /// A value that words its own errors.
 fn parsed<T: FromStr<Err = String>>(key: &str, value: &str) -> Result<T, CliError> {
     value.parse().map_err(|e| CliError::new(format!("{key} {e}")))
+}
+
+/// The network policy that the fields make together, if they speak of it.
+fn network(fields: &[String]) -> Result<Option<NetworkPolicy>, CliError> {
+    let pairs = || fields.iter().rev().filter_map(|field| field.split_once('='));
+    let field = |key: &str| pairs().find(|(k, _)| *k == key).map(|(_, value)| value);
+    let (allow, bandwidth) = (field("network.allow"), field("network.bandwidth"));
+    let Some(mode) = field("network") else {
+        return match allow.or(bandwidth) {
+            None => Ok(None),
+            Some(_) => Err(CliError::new(
+                "network.allow and network.bandwidth go with a mode: expected network=egress or network=private beside them",
+            )),
+        };
+    };
+    let mode = mode.parse().map_err(|e| CliError::new(format!("network {e}")))?;
+    let entries = allow.into_iter().flat_map(|list| list.split(','));
+    let policy = NetworkPolicy {
+        mode,
+        allow: entries
+            .map(|entry| entry.trim().parse())
+            .collect::<Result<_, _>>()
+            .map_err(CliError::new)?,
+        bandwidth: bandwidth.map(|text| text.parse()).transpose().map_err(CliError::new)?,
+    };
+    policy.validate()?;
+    Ok(Some(policy))
 }
 
 /// Sets or removes `env.NAME` or `tag.NAME`, or removes `secret.NAME`; `None` if the key is neither.
@@ -208,6 +243,11 @@ fn lines(view: &FunctionView) -> Vec<String> {
         format!("output_bytes_per_second={}", config.output_bytes_per_second),
         format!("url_auth={auth}"),
     ]);
+    lines.push(format!("network={}", config.network.mode.as_str()));
+    let allow: Vec<String> = config.network.allow.iter().map(ToString::to_string).collect();
+    lines.extend((!allow.is_empty()).then(|| format!("network.allow={}", allow.join(","))));
+    let bandwidth = config.network.bandwidth.map(|b| b.bytes_per_second());
+    lines.extend(bandwidth.map(|bytes| format!("network.bandwidth={bytes}")));
     lines.extend(settings.max_instances.map(|n| format!("max_instances={n}")));
     lines.extend(config.environment.iter().map(|(k, v)| match v {
         VariableView::Plain(v) => format!("env.{k}={v}"),
@@ -234,6 +274,9 @@ mod tests {
                 "env.A=b=c",
                 "tag.team=web",
                 "url_auth=none",
+                "network=private",
+                "network.allow=10.1.2.0/24:5432, 10.1.2.9/udp",
+                "network.bandwidth=10MB",
             ]),
             &["env.OLD".to_owned(), "secret.GONE".to_owned()],
         )
@@ -242,6 +285,9 @@ mod tests {
             serde_json::to_value(&patch).unwrap(),
             json!({
                 "timeout_ms": 20_000, "memory_mb": 256, "url_auth": "none",
+                "network": {
+                    "mode": "private", "allow": ["10.1.2.0/24:5432", "10.1.2.9/32/udp"], "bandwidth": 10_000_000
+                },
                 "environment": { "A": "b=c", "OLD": null, "GONE": null }, "tags": { "team": "web" }
             })
         );
@@ -261,6 +307,9 @@ mod tests {
             ("secret.=@x", "secret."),
             ("secret.A=hunter2", "secret.A"),
             ("hunter2", "KEY=VALUE"),
+            ("network=open", "none, egress or private"),
+            ("network=private", "network.allow"),
+            ("network.allow=10.0.0.0/8", "network=egress"),
         ] {
             let e = patch(&fields(&[field]), &[]).unwrap_err();
             assert!(e.to_string().contains(part), "{e}");

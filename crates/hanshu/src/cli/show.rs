@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use model::api::{ConfigView, FunctionView, VariableView};
+use model::network::NetworkPolicy;
 
 use super::context::Context;
 use super::screen::{self, Format};
@@ -73,6 +74,7 @@ fn text(view: &FunctionView, with_values: bool) -> String {
         ("open files", config.open_files.to_string()),
         ("/tmp", format!("{} MiB", config.tmp_mb)),
         ("output", format!("{}/s", screen::bytes(config.output_bytes_per_second.into()))),
+        ("network", network(&config.network)),
         (
             "instances",
             settings
@@ -105,4 +107,13 @@ fn text(view: &FunctionView, with_values: bool) -> String {
     }
     lines.extend(settings.tags.iter().map(|(k, v)| format!("{:<12} {k}={v}", "tag")));
     lines.join("\n")
+}
+
+/// A policy in a line.
+fn network(policy: &NetworkPolicy) -> String {
+    let mut parts = vec![policy.mode.as_str().to_owned()];
+    parts.extend(policy.allow.iter().map(|reach| format!("+ {reach}")));
+    let limit = policy.bandwidth.map(|b| screen::bytes(b.bytes_per_second()));
+    parts.extend(limit.map(|bytes| format!("at most {bytes} a second")));
+    parts.join(", ")
 }

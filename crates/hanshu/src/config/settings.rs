@@ -248,6 +248,31 @@ pub(crate) static RUNTIME_PATH: Setting = Setting {
     doc: "Folders searched for runtimes (`node`, `python3.11`, …), separated by colons.",
 };
 
+/// `network.range`
+pub(crate) static NETWORK_RANGE: Setting = Setting {
+    key: "network.range",
+    flag: None,
+    kind: Kind::Text { default: Default::Fixed("198.18.0.0/15") },
+    doc: "Addresses for instances that have a network, as a CIDR of at most 28 bits. A daemon takes a block of 4 096 of them that no \
+          route of the host touches. Of account when the daemon is root.",
+};
+/// `network.dns`
+pub(crate) static NETWORK_DNS: Setting = Setting {
+    key: "network.dns",
+    flag: None,
+    kind: Kind::Text { default: Default::Computed("those of the host that are not on loopback") },
+    doc: "Name servers of functions with `egress`: IPv4 addresses, separated by commas. Port 53 of them is allowed also if they are \
+          private addresses, but not if they are addresses of the host.",
+};
+/// `network.deny`
+pub(crate) static NETWORK_DENY: Setting = Setting {
+    key: "network.deny",
+    flag: None,
+    kind: Kind::Text { default: Default::Computed("none") },
+    doc: "Addresses that no function reaches, whatever its policy allows: CIDRs, separated by commas. Addresses of the host are \
+          always denied.",
+};
+
 /// `store.logs_bytes_max`
 pub(crate) static LOGS_BYTES_MAX: Setting = number(
     "store.logs_bytes_max",
@@ -295,6 +320,9 @@ pub(crate) static ALL: &[&Setting] = &[
     &UID_BASE,
     &REQUIRE_ISOLATION,
     &RUNTIME_PATH,
+    &NETWORK_RANGE,
+    &NETWORK_DNS,
+    &NETWORK_DENY,
     &LOGS_BYTES_MAX,
     &KEY_FILE,
     &PASSPHRASE_FILE,

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use model::api::VariableView;
 use model::function::{Cores, MemoryShare, UrlAuth};
+use model::network::NetworkPolicy;
 use serde::Deserialize;
 
 use crate::cli::failure::CliError;
@@ -48,6 +49,8 @@ pub(crate) struct Manifest {
     pub output_bytes_per_second: Option<u32>,
     /// Environment variables, whole: plain ones of the deployed function that are not here go away, secrets stay.
     pub environment: Option<BTreeMap<String, VariableView>>,
+    /// What instances reach: `none`, `egress` or `private`, or a table with `mode`, `allow` and `bandwidth`.
+    pub network: Option<NetworkPolicy>,
     /// Most live instances at once.
     pub max_instances: Option<u32>,
     /// Who may call the function's URL.
@@ -124,6 +127,28 @@ mod tests {
             let e = Manifest::parse(&text, Path::new("x/hanshu.toml")).unwrap_err();
             assert!(!e.to_string().contains("hunter2"), "{e}");
             assert!(e.to_string().contains("x/hanshu.toml"), "{e}");
+        }
+    }
+
+    #[test]
+    fn the_network_is_a_word_or_a_table() {
+        let read = |text| Manifest::parse(text, Path::new("hanshu.toml"));
+        let network = read("network = 'egress'").unwrap().network.unwrap();
+        assert_eq!(network.mode.as_str(), "egress");
+        let text =
+            "[network]\nmode = 'private'\nallow = ['10.1.2.0/24:5432']\nbandwidth = '10MB'\n";
+        let network = read(text).unwrap().network.unwrap();
+        assert_eq!(network.allow.len(), 1);
+        assert_eq!(network.bandwidth.unwrap().bytes_per_second(), 10_000_000);
+        for (text, parts) in [
+            ("name = 'a'\nnetwork = 'open'", ["line 2", "network", "none, egress or private"]),
+            ("[network]\nmode = 'egress'\nallow = ['db']", ["network.allow", "'db'", "a CIDR"]),
+            ("[network]\nmode = 'egress'\nbandwidth = -1", ["network.bandwidth", "1000", "line"]),
+        ] {
+            let message = read(text).unwrap_err().to_string();
+            for part in parts {
+                assert!(message.contains(part), "{message}");
+            }
         }
     }
 

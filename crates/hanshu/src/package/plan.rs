@@ -60,6 +60,11 @@ pub(crate) fn put(
             .or(old.map(|o| o.timeout_ms))
             .unwrap_or(limits::TIMEOUT_DEFAULT_MS),
         environment,
+        network: manifest
+            .network
+            .clone()
+            .or_else(|| old.map(|o| o.network.clone()))
+            .unwrap_or_default(),
         ..resources(manifest, old, FunctionConfig::new(runtime, handler))
     };
     match wishes.memory.or(memory(manifest)?) {
@@ -185,6 +190,7 @@ fn settings(manifest: &Manifest, deployed: Option<&FunctionView>) -> Option<Func
 mod tests {
     use model::api::PackageView;
     use model::function::{RuntimeInfo, UrlAuth};
+    use model::network::NetworkMode;
 
     use super::*;
 
@@ -211,6 +217,7 @@ mod tests {
                     ("A".into(), VariableView::Plain("old".into())),
                     ("T".into(), VariableView::Kept),
                 ]),
+                network: NetworkMode::Egress.into(),
                 ..FunctionConfig::new("nodejs22", "index.other")
             },
             settings: FunctionSettings::default(),
@@ -247,6 +254,7 @@ mod tests {
         assert_eq!((put.config.timeout_ms, put.config.memory_mb), (9_000, 256));
         assert_eq!(put.config.tmp_mb, 64);
         assert_eq!(put.config.environment.len(), 3);
+        assert_eq!(put.config.network, NetworkMode::Egress.into());
         assert_eq!(put.settings.unwrap().url_auth, UrlAuth::None);
     }
 

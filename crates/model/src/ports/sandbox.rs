@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::function::{RuntimeInfo, Version};
 use crate::ids::{Digest, RequestId};
 use crate::invocation::{Failure, Invocation, Outcome, StartTimings};
+use crate::network::NetworkPolicy;
 
 /// What a package turned out to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub trait Sandbox: Send + Sync + std::fmt::Debug {
 
     /// The installed runtime that a name or alias stands for; `unknown-runtime` names those there are.
     fn resolve_runtime(&self, name: &str) -> Result<RuntimeInfo>;
+
+    /// Whether instances can have this network here; `unsupported` says what the host lacks.
+    fn check_network(&self, policy: &NetworkPolicy) -> Result<()>;
 
     /// Reads a package whole, within its limits, and keeps it unpacked for the instances to come; `invalid-package`,
     /// `package-too-large` or `storage-full` if it cannot be used, and then nothing of it stays behind.

@@ -25,6 +25,7 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 
+use super::network::{self, HostSide};
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Spec};
@@ -103,12 +104,16 @@ fn lock_in(spec: &Spec, status: BorrowedFd<'_>) -> Result<(), StepError> {
         await_maps(status)?;
         limit_namespace();
     }
+    let host = spec.leaves_the_hosts_network().then(HostSide::leave).transpose()?;
     // Only now, so that the group just joined is the namespace's root.
     sys::unshare(UnshareFlags::NEWCGROUP).at(|| "new cgroup namespace".into())?;
     root::enter(&spec.root, spec.owner)?;
     let hostname = spec.program.hostname.as_bytes();
     rustix::system::sethostname(hostname).at(|| "set the host name".into())?;
     loopback().at(|| "loopback up".into())?;
+    if let Some(network) = &spec.network {
+        network::connect(network, host.as_ref(), status)?;
+    }
     if let Owner::Stranger { uid, gid } = spec.owner {
         // A pipe belongs to whoever made it, and `/dev/stdout` opens it anew.
         for pipe in [1, 2] {

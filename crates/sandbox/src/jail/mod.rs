@@ -14,13 +14,14 @@
 //! and the daemon starts another one.
 //!
 //! Start at [`spec::Spec`]: what is asked for. [`client`] is the daemon's side, [`spawner`] the loop in between, [`child`] and [`root`] the
-//! set-up, step by step, which end behind [`landlock`] and [`seccomp`]; [`cgroup`] is used by the daemon directly; [`probe`] finds out what
-//! the kernel gives.
+//! set-up, step by step, which end behind [`landlock`] and [`seccomp`]; [`cgroup`] is used by the daemon directly; [`network`] has a part for each
+//! of the three; [`probe`] finds out what the kernel gives.
 
 pub(crate) mod cgroup;
 mod child;
 mod client;
 mod landlock;
+pub(crate) mod network;
 pub(crate) mod probe;
 mod report;
 mod root;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
+use super::network::{Network, Way};
+
 /// User id that functions see themselves as (AWS Lambda's `sbx_user` ids are in this range).
 pub(crate) const INNER_UID: u32 = 993;
 /// Group id that functions see themselves as.
@@ -24,6 +26,15 @@ pub(crate) struct Spec {
     pub(crate) limits: Limits,
     /// Control groups to join.
     pub(crate) attach: Attach,
+    /// Its network, if it has more than loopback.
+    pub(crate) network: Option<Network>,
+}
+
+impl Spec {
+    /// Whether the instance's first process makes its network namespace itself, because it needs a hold of the host's.
+    pub(crate) fn leaves_the_hosts_network(&self) -> bool {
+        matches!(self.network, Some(Network { way: Way::Veth { .. }, .. }))
+    }
 }
 
 impl Spec {

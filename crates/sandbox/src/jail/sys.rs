@@ -37,6 +37,8 @@ pub(super) const NAMESPACES: u64 = (libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS) as u64;
+/// Of [`NAMESPACES`]: the network namespace.
+pub(super) const NETWORK_NAMESPACE: u64 = libc::CLONE_NEWNET as u64;
 /// For [`clone3`]: a new user namespace, too.
 pub(super) const USER_NAMESPACE: u64 = libc::CLONE_NEWUSER as u64;
 

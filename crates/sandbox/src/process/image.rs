@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use model::clock::Clock;
 use model::function::{Cores, Version};
 use model::ids::RequestId;
+use model::network::NetworkMode;
 use model::ports::{Image, Instance, Logs, StartFailed, Vault};
 use model::tasks::Tasks;
 use model::{Code, Error, limits};
@@ -19,6 +20,7 @@ use tokio::net::UnixStream;
 use super::environment::{self, TASK_ROOT};
 use super::failure;
 use super::instance::{ProcessInstance, Remains, micros};
+use super::network::{Connection, Networks};
 use super::packages::{Package, blocking};
 use super::root::{self, Layout};
 use super::runtimes::Runtime;
@@ -63,6 +65,7 @@ pub(super) struct Shared {
     pub(super) spawner: Spawner,
     pub(super) groups: Groups,
     pub(super) users: Users,
+    pub(super) networks: Networks,
     pub(super) logs: Arc<dyn Logs>,
     pub(super) vault: Arc<dyn Vault>,
     pub(super) clock: Arc<dyn Clock>,
@@ -106,7 +109,13 @@ impl ProcessImage {
         }
     }
 
-    fn spec(&self, environment: Environment, slot: Option<&Slot>, group: Option<&Group>) -> Spec {
+    fn spec(
+        &self,
+        environment: Environment,
+        slot: Option<&Slot>,
+        group: Option<&Group>,
+        connection: Option<&Connection>,
+    ) -> Spec {
         let memory_mb = self.version.config.memory_mb;
         let owner = match (&self.shared.users, slot) {
             (Users::Strangers(_), Some(slot)) => Owner::Stranger { uid: slot.id(), gid: slot.id() },
@@ -114,6 +123,8 @@ impl ProcessImage {
             // Not reached: a slot is taken for every stranger. Nobody's id is the safe answer.
             (Users::Strangers(_), None) => Owner::Stranger { uid: u32::MAX - 1, gid: u32::MAX - 1 },
         };
+        let mut root = self.root.clone();
+        root.mounts.extend(connection.and_then(|c| c.mount.clone()));
         let data_mb = u64::from(memory_mb) + DATA_ALLOWANCE_MB;
         Spec {
             program: Program {
@@ -122,7 +133,7 @@ impl ProcessImage {
                 directory: TASK_ROOT.to_owned(),
                 hostname: "function".to_owned(),
             },
-            root: self.root.clone(),
+            root,
             owner,
             limits: Limits {
                 open_files: self.version.config.open_files.into(),
@@ -130,6 +141,7 @@ impl ProcessImage {
                 data_bytes: (!self.shared.groups.limits_memory()).then_some(data_mb << 20),
             },
             attach: group.map(Group::attach).unwrap_or_default(),
+            network: connection.map(|c| c.network.clone()),
         }
     }
 
@@ -161,9 +173,15 @@ impl ProcessImage {
             Users::Daemon { .. } => None,
         };
         let group = self.group().await?;
-        let spec = self.spec(environment, slot.as_ref(), group.as_ref());
+        let policy = &self.version.config.network;
+        let connection = match policy.mode {
+            NetworkMode::None => None,
+            _ => Some(self.shared.networks.connect(policy).await?),
+        };
+        let spec = self.spec(environment, slot.as_ref(), group.as_ref(), connection.as_ref());
+        let lease = connection.and_then(|c| c.lease);
         let Plumbing { socket, theirs, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
-        let mut remains = Remains::new(&self.shared, slot, group, Arc::clone(&self.package));
+        let mut remains = Remains::new(&self.shared, slot, group, lease, Arc::clone(&self.package));
         let asked = tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds));
         let process = asked.await.map_err(too_slow)?.map_err(not_started)?;
         remains.watch(process).map_err(failed)?;

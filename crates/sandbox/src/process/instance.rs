@@ -28,6 +28,7 @@ use super::packages::Package;
 use super::slots::Slot;
 use crate::frame::{self, FrameError, FrameReader, Incoming, Outgoing, Told};
 use crate::jail::cgroup::{Group, MemoryUse};
+use crate::jail::network::Lease;
 use crate::jail::{Exit, Killer, Process, StartError};
 use crate::output::Output;
 
@@ -413,6 +414,8 @@ pub(super) struct Remains {
     slot: Option<Slot>,
     group: Option<Group>,
     oom: Option<OomWatch>,
+    /// Its address, where it has one of its own.
+    lease: Option<Lease>,
     /// Keeps the code on disk.
     package: Option<Arc<Package>>,
     /// What it used, once it is gone.
@@ -424,6 +427,7 @@ impl Remains {
         shared: &Arc<Shared>,
         slot: Option<Slot>,
         group: Option<Group>,
+        lease: Option<Lease>,
         package: Arc<Package>,
     ) -> Self {
         Self {
@@ -432,6 +436,7 @@ impl Remains {
             slot,
             group,
             oom: None,
+            lease,
             package: Some(package),
             memory: None,
         }
@@ -510,6 +515,7 @@ impl Drop for Remains {
             slot: self.slot.take(),
             group: self.group.take(),
             oom: self.oom.take(),
+            lease: self.lease.take(),
             package: self.package.take(),
             memory: None,
         };

@@ -13,7 +13,7 @@ use model::invocation::{Failure, FailureKind};
 use model::ports::{Blobs, Image, Instance, Sandbox as _};
 use model::tasks::Tasks;
 use model::{Code, Result, limits};
-use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use serde_json::{Value, json};
 
 use crate::Test;
@@ -261,6 +261,7 @@ async fn a_package_comes_from_the_blob_store_once(world: &World) {
         spawner: "/proc/self/exe".into(),
         // Apart from the ids of the other sandbox's instances.
         uid_base: UID_BASE_DEFAULT - 100_000,
+        network: NetworkConfig::default(),
     };
     let blobs = Arc::<CountedBlob>::default();
     let clock = Arc::new(SystemClock);

@@ -13,7 +13,7 @@ use model::invocation::FailureKind;
 use model::ports::{Image, Instance, Sandbox as _, StartFailed};
 use model::tasks::Tasks;
 use rustix::process::{Pid, Signal, kill_process};
-use sandbox::{ProcessSandbox, UID_BASE_DEFAULT};
+use sandbox::{NetworkConfig, ProcessSandbox, UID_BASE_DEFAULT};
 use tokio::sync::Semaphore;
 
 use crate::Test;
@@ -291,7 +291,9 @@ async fn nothing_left(world: Arc<World>) {
     let (others, groups) = (spawners(), groups_of_this_process());
     let cache = world.folder.path().join("leaks");
     let tasks = Tasks::new();
-    let sandbox = open_with(&cache, UID_BASE, world.logs.clone(), tasks.clone()).await;
+    let sandbox =
+        open_with(&cache, UID_BASE, world.logs.clone(), tasks.clone(), NetworkConfig::default())
+            .await;
     let own = || spawners().into_iter().find(|pid| !others.contains(pid));
     let images = Images::prepare(&sandbox, &cache).await;
     // What is made once and stays is made before the first count.

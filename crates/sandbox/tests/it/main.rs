@@ -22,6 +22,7 @@ mod leaks;
 mod lies;
 mod limits;
 mod native;
+mod network;
 mod processes;
 mod support;
 
@@ -43,7 +44,7 @@ struct Test {
 fn main() {
     sandbox::jail::main_if_spawner();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if daemon::run_if_daemon(&arguments) {
+    if daemon::run_if_daemon(&arguments) || network::run_if_inside(&arguments) {
         return;
     }
     let exact = arguments.iter().any(|a| a == "--exact");
@@ -62,6 +63,7 @@ fn main() {
         .chain(daemon::tests())
         .chain(deadline::tests())
         .chain(limits::tests())
+        .chain(network::tests())
         .chain(attack::tests())
         .chain(leaks::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();

@@ -17,7 +17,7 @@ use model::invocation::{CallContext, Invocation, Outcome};
 use model::ports::{Instance, LogLine, LogQuery, LogTail, Logs, Patience, Sandbox as _};
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
-use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use tempfile::TempDir;
 
 /// A sandbox with everything around it; its cache goes with it.
@@ -40,22 +40,24 @@ impl World {
 
 /// A sandbox with its cache there, as the daemon makes it.
 pub(crate) async fn open(cache: &Path, logs: Arc<MemoryLogs>, tasks: Tasks) -> Arc<ProcessSandbox> {
-    open_with(cache, UID_BASE_DEFAULT, logs, tasks).await
+    open_with(cache, UID_BASE_DEFAULT, logs, tasks, NetworkConfig::default()).await
 }
 
-/// As [`open`], with its instances under host ids from `uid_base`.
+/// As [`open`], with its instances under host ids from `uid_base`, and with a network of its own.
 #[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
 pub(crate) async fn open_with(
     cache: &Path,
     uid_base: u32,
     logs: Arc<MemoryLogs>,
     tasks: Tasks,
+    network: NetworkConfig,
 ) -> Arc<ProcessSandbox> {
     let config = SandboxConfig {
         cache_dir: cache.to_owned(),
         path: std::env::var("PATH").unwrap(),
         spawner: "/proc/self/exe".into(),
         uid_base,
+        network,
     };
     let blobs = Arc::<MemoryBlobs>::default();
     ProcessSandbox::new(config, blobs, logs, vault(), Arc::new(SystemClock), tasks).await.unwrap()

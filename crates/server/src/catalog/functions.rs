@@ -67,6 +67,7 @@ impl Catalog {
         let config = config.stored();
         settings.as_ref().map_or(Ok(()), FunctionSettings::validate)?;
         let runtime = self.sandbox.resolve_runtime(&config.runtime)?;
+        self.sandbox.check_network(&config.network)?;
         let code = match code {
             Some(digest) => Some(self.package(&digest.parse::<Digest>()?).await?),
             None => None,
@@ -147,6 +148,7 @@ impl Catalog {
                 let config = config.stored();
                 patch_settings(&mut function.settings, patch);
                 function.settings.validate()?;
+                self.sandbox.check_network(&config.network)?;
                 let runtime = self.sandbox.resolve_runtime(&config.runtime)?;
                 let now = self.clock.now();
                 let latest =
@@ -343,6 +345,7 @@ fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionConfig {
     set(&mut new.open_files, patch.open_files.as_ref());
     set(&mut new.tmp_mb, patch.tmp_mb.as_ref());
     set(&mut new.output_bytes_per_second, patch.output_bytes_per_second.as_ref());
+    set(&mut new.network, patch.network.as_ref());
     new
 }
 
@@ -380,9 +383,11 @@ mod tests {
 
     #[test]
     fn a_patch_changes_the_named_fields_only() {
-        let patch: PatchConfig = serde_json::from_str(r#"{"memory_mb":256}"#).unwrap();
+        let patch: PatchConfig =
+            serde_json::from_str(r#"{"memory_mb":256,"network":"egress"}"#).unwrap();
         let new = patched(&config(), &patch);
         assert_eq!(new.memory_mb, 256);
+        assert_eq!(new.network.mode.as_str(), "egress");
         assert_eq!(new.handler, "a.b");
         assert_eq!(new.environment, config().environment);
         assert_eq!(patched(&config(), &PatchConfig::default()), config());

@@ -11,6 +11,7 @@ use model::error::{Code, Error};
 use model::function::{RuntimeInfo, Variable, Version};
 use model::ids::{Digest, FunctionKey, RequestId};
 use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings};
+use model::network::{NetworkMode, NetworkPolicy};
 use model::ports::{
     Entry, Expect, Image, Instance, LogLine, LogQuery, LogTail, Logs, Meta, PackageInfo, Patience,
     Revision, Sandbox, StartFailed, Watch,
@@ -43,6 +44,16 @@ impl Sandbox for EchoSandbox {
             Code::UnknownRuntime,
             format!("runtime '{name}' is not known: expected nodejs20"),
         ))
+    }
+
+    /// Everything but `private`.
+    fn check_network(&self, policy: &NetworkPolicy) -> Result<()> {
+        match policy.mode {
+            NetworkMode::Private => {
+                Err(Error::caller(Code::Unsupported, "network private is not to be had"))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {

@@ -26,7 +26,7 @@ mod promise {
     pub(super) const DISK: &str = "cannot fill the disk";
     pub(super) const DEADLINE: &str = "is gone at the deadline, with all it started";
     pub(super) const WATCHED: &str = "cannot reach the process that watches over it";
-    pub(super) const NETWORK: &str = "reaches no network";
+    pub(super) const NETWORK: &str = "reaches no network, unless its configuration says so";
     pub(super) const ENVIRONMENT: &str = "learns nothing of the daemon's environment";
     pub(super) const PROTOCOL: &str = "cannot confuse the daemon";
     pub(super) const LOGS: &str = "cannot flood logs";
@@ -39,6 +39,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "daemon::a_killed_daemon_leaves_nothing_that_the_next_does_not_clear",
     ),
     ("leaves nothing behind", "leaks::two_thousand_instances_leave_nothing"),
+    (
+        "with a network, reaches public addresses or named ones, and never the host, other instances, or (unless named) private and link-local ranges",
+        "network::egress_reaches_the_internet_and_nothing_private",
+    ),
+    ("cannot use up the host's network", "network::connections_are_bounded"),
 ];
 
 /// Finds secrets; says nothing where there are none to be found.
