@@ -20,7 +20,7 @@ use model::tasks::Tasks;
 use tokio::sync::{OnceCell, oneshot};
 
 use crate::admit::{Admission, Denied, Permit, Quota};
-use crate::line::{AHEAD_MAX, PATIENCE, Pace, START_PATIENCE, Waiter};
+use crate::line::{AHEAD_MAX, PATIENCE, Pace, Waiter};
 use crate::meter::Meter;
 
 /// How long the start of an instance may take at most: the limit on loading the code, and a margin for the sandbox.
@@ -153,16 +153,12 @@ impl Pool {
             }
             Err(Some(granted)) => granted,
         };
-        if self.pace.is_quick() {
-            let since = self.now();
-            if let Some(grant) = self.granted(&mut granted, since + PATIENCE).await {
-                return grant;
-            }
-            self.use_idle();
-            if let Some(grant) = self.granted(&mut granted, since + START_PATIENCE).await {
-                return grant;
-            }
+        if self.pace.is_quick()
+            && let Some(grant) = self.granted(&mut granted, self.now() + PATIENCE).await
+        {
+            return grant;
         }
+        self.use_idle();
         self.grow();
         if let Some(waiting) = self.overrun()
             && self.withdraw(id)

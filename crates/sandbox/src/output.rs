@@ -129,7 +129,10 @@ impl Output {
     pub(crate) fn split(&mut self, written: [u32; 2]) -> bool {
         let mut exact = true;
         for (pipe, written) in [&mut self.stdout, &mut self.stderr].into_iter().zip(written) {
-            pipe.read_out(&mut self.book, true);
+            // Nothing written is nothing to read; whatever else is in the pipe is found when calls pause.
+            if written > 0 {
+                pipe.read_out(&mut self.book, true);
+            }
             exact &= pipe.feed_held(&mut self.book, u64::from(written));
         }
         self.end_lines();

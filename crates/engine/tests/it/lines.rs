@@ -51,14 +51,14 @@ async fn calls_behind_one_that_takes_long_are_served_by_others() {
     for call in behind {
         let (who, at) = call.await.unwrap();
         assert_ne!(who, "0");
-        // Patience before a start, ten for the start, and a timer's tick.
+        // Four of patience, ten for the start, and timers' ticks.
         assert!(at <= 18, "at {at} ms");
     }
     assert_eq!(long.await.unwrap(), ("0".to_owned(), 500));
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_instances_are_used_after_a_millisecond() {
+async fn idle_instances_are_used_after_some_milliseconds() {
     let world = warm().await;
     // A second and a third instance.
     let busy: Vec<_> = (0..3).map(|_| later(&world, 0, call("f", "50"))).collect();
@@ -73,7 +73,7 @@ async fn idle_instances_are_used_after_a_millisecond() {
     let long: Vec<_> = (0..2).map(|_| later(&world, 0, call("f", "500"))).collect();
     let behind = later(&world, 0, call("f", "x"));
     let (_, at) = behind.await.unwrap();
-    assert!(at <= 3, "at {at} ms");
+    assert!(at <= 6, "at {at} ms");
     for call in long {
         call.await.unwrap();
     }

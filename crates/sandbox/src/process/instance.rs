@@ -143,13 +143,15 @@ impl ProcessInstance {
         loop {
             // What is written while other calls wait may be theirs: it stays in the pipes until the answer tells.
             let alone = self.calls.len() <= 1;
+            // While it loads, READY may come close behind HELLO.
+            let last = self.calls.len() == 1;
             let (socket, frames, unsent) = (&self.socket, &mut self.frames, &mut self.unsent);
             let exchange = async {
                 if let Some(frame) = unsent {
                     frame.send(socket).await?;
                 }
                 *unsent = None;
-                frames.next(socket, alone).await
+                frames.next(socket, last).await
             };
             tokio::select! {
                 biased;

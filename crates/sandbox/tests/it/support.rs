@@ -13,7 +13,7 @@ use model::Result;
 use model::clock::{SystemClock, UnixMillis};
 use model::function::{CodeRef, FunctionConfig, Variable, Version};
 use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
-use model::invocation::{CallContext, Invocation, Outcome};
+use model::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
 use model::ports::{Instance, LogLine, LogQuery, LogTail, Logs, Patience, Sandbox as _};
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
@@ -102,9 +102,13 @@ pub(crate) fn version(
     })
 }
 
-/// Runs a call in an instance that has none.
+/// Runs a call in an instance that has none. A dead one takes no call: that counts as one that ended.
 pub(crate) async fn run(instance: &mut dyn Instance, invocation: &Invocation) -> Outcome {
-    assert!(instance.hand(invocation), "an instance that has no call takes one");
+    if !instance.hand(invocation) {
+        assert!(!instance.alive(), "an instance that lives and has no call takes one");
+        let failure = Failure::new(FailureKind::Exited, "Dead", "the call was not taken");
+        return Outcome { result: Err(failure), run_us: 0, busy_us: None, memory_peak_bytes: None };
+    }
     let returned = &mut |calls: &[RequestId]| panic!("{calls:?} were never handed over");
     instance.outcome(Patience { limit: Duration::MAX, returned }).await
 }
