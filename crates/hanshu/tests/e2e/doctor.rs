@@ -76,7 +76,7 @@ fn every_feature_says_what_was_found_and_what_is_lost() {
         "cpu",
         "clone-into-cgroup",
         "runtimes",
-        "pasta",
+        "network",
         "data-folder",
         "descriptors",
         "port",

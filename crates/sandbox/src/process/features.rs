@@ -2,14 +2,13 @@
 //!
 //! [`examine`] finds out without a sandbox, for `hanshu doctor`; [`super::ProcessSandbox`] makes the same table from what it holds.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use model::Result;
 use model::isolation::{Feature, Isolation, Need};
 
 use super::image::Users;
+use super::network::Means;
 use super::packages::blocking;
 use super::runtimes::{self, Runtimes};
 use super::users;
@@ -45,7 +44,7 @@ pub(super) fn all(
     let mut features = namespaces(kernel, users);
     features.extend(filters(kernel));
     features.extend(groups.features());
-    features.extend([into_cgroup(kernel), installed(runtimes, path), pasta(path)]);
+    features.extend([into_cgroup(kernel), installed(runtimes, path), network(users, path)]);
     Isolation::of(features)
 }
 
@@ -130,21 +129,22 @@ fn installed(runtimes: &Runtimes, path: &str) -> Feature {
     Feature::of("runtimes", Need::Service, found, "there is nothing to run functions with")
 }
 
-/// The helper that gives instances of an ordinary user a way out, by user-mode networking.
-fn pasta(path: &str) -> Feature {
-    let runs = |file: &Path| {
-        let meta = fs::metadata(file);
-        meta.is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+/// How instances get a network beyond loopback where a function asks for one.
+fn network(users: &Users, path: &str) -> Feature {
+    let found = match Means::find(users, path) {
+        Means::Veth(_) => Ok("by the kernel's own networks and filters".to_owned()),
+        Means::Pasta(file) => Ok(format!("through {}", file.display())),
+        Means::Nothing { why, .. } => Err(why.to_owned()),
     };
-    let mut files = std::env::split_paths(path).map(|folder| folder.join("pasta"));
-    let found = files.find(|file| file.is_absolute() && runs(file));
-    let found = found.map(|file| file.display().to_string()).ok_or("not installed".to_owned());
-    let lost = "functions of a daemon that is not root have no network beyond loopback";
-    Feature::of("pasta", Need::Option, found, lost)
+    let lost = "functions have no network beyond loopback, and those that ask for one are refused";
+    Feature::of("network", Need::Option, found, lost)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const NOBODY: Users = Users::Daemon { uid: 1, gid: 1 };
@@ -172,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn pasta_is_looked_for_in_the_path() {
+    fn a_network_is_told_by_what_gives_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = format!("relative:{}", folder.path().display());
-        assert!(!pasta(&path).available);
+        assert!(!network(&NOBODY, &path).available);
         let file = folder.path().join("pasta");
         fs::write(&file, "").unwrap();
-        assert!(!pasta(&path).available, "nobody may execute it");
+        assert!(!network(&NOBODY, &path).available, "nobody may execute it");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(pasta(&path).detail, file.display().to_string());
+        assert_eq!(network(&NOBODY, &path).detail, format!("through {}", file.display()));
     }
 }

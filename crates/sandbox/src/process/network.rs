@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,13 +44,46 @@ impl Default for NetworkConfig {
 
 /// How instances can be connected here.
 #[derive(Debug)]
-enum Means {
+pub(super) enum Means {
     /// By interfaces of the host. Its rules are made with the first instance that needs them, so a host whose functions have no network is left as it is.
     Veth(OnceCell<Arc<HostNetwork>>),
     /// By pasta, which is there.
     Pasta(PathBuf),
     /// Not at all; why, and what to do.
     Nothing { why: &'static str, hint: &'static str },
+}
+
+impl Means {
+    /// Finds out, and changes nothing. `path` is searched for pasta.
+    pub(super) fn find(users: &Users, path: &str) -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        match users {
+            Users::Strangers(_) if super::has_capability(&status, super::CAP_NET_ADMIN) => {
+                Self::Veth(OnceCell::new())
+            }
+            Users::Strangers(_) => Self::Nothing {
+                why: "the daemon is root without CAP_NET_ADMIN",
+                hint: "give the daemon CAP_NET_ADMIN, or run it as an ordinary user with pasta installed",
+            },
+            Users::Daemon { .. } => pasta(path).map_or(
+                Self::Nothing {
+                    why: "the daemon is not root and pasta is not installed",
+                    hint: "install pasta (package passt) where sandbox.path finds it and restart the daemon, or run it as root",
+                },
+                Self::Pasta,
+            ),
+        }
+    }
+}
+
+/// The helper that gives instances of an ordinary user a way out, by user-mode networking.
+fn pasta(path: &str) -> Option<PathBuf> {
+    let runs = |file: &Path| {
+        let meta = fs::metadata(file);
+        meta.is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    let mut files = std::env::split_paths(path).map(|folder| folder.join(PASTA));
+    files.find(|file| file.is_absolute() && runs(file))
 }
 
 /// Networks for instances.
@@ -75,30 +109,12 @@ pub(super) struct Connection {
 impl Networks {
     /// Finds out what there is. `path` is searched for pasta, `cache` keeps files.
     pub(super) fn open(config: NetworkConfig, users: &Users, path: &str, cache: &Path) -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let pasta = || {
-            let candidates = path.split(':').map(|folder| Path::new(folder).join(PASTA));
-            candidates.into_iter().find(|file| file.is_file())
-        };
-        let means = match users {
-            Users::Strangers(_) if super::has_capability(&status, super::CAP_NET_ADMIN) => {
-                if let Err(error) = clean() {
-                    tracing::warn!(%error, "what an earlier daemon left of its network stays");
-                }
-                Means::Veth(OnceCell::new())
-            }
-            Users::Strangers(_) => Means::Nothing {
-                why: "the daemon is root without CAP_NET_ADMIN",
-                hint: "give the daemon CAP_NET_ADMIN, or run it as an ordinary user with pasta installed",
-            },
-            Users::Daemon { .. } => match pasta() {
-                Some(program) => Means::Pasta(program),
-                None => Means::Nothing {
-                    why: "the daemon is not root and pasta is not installed",
-                    hint: "install pasta (package passt) where sandbox.path finds it and restart the daemon, or run it as root",
-                },
-            },
-        };
+        let means = Means::find(users, path);
+        if let Means::Veth(_) = means
+            && let Err(error) = clean()
+        {
+            tracing::warn!(%error, "what an earlier daemon left of its network stays");
+        }
         Self { config, means, folder: cache.join("network") }
     }
 

@@ -499,7 +499,7 @@ async fn with_pasta(host: &Host, pasta: Option<&str>) -> Arc<ProcessSandbox> {
 
 async fn without_pasta_a_network_is_refused_and_none_runs(host: Host) {
     let sandbox = with_pasta(&host, None).await;
-    assert!(!sandbox.isolation().has("pasta"), "{:?}", sandbox.isolation());
+    assert!(!sandbox.isolation().has("network"), "{:?}", sandbox.isolation());
     let mut function = Function::start(&sandbox, json!("none")).await;
     function.does_not_reach("tcp", INTERNET, 80).await;
     function.stop().await;
