@@ -44,7 +44,7 @@ impl Jailed {
     pub(crate) async fn open(standin: &Path, cache: &Path) -> Fallible<Self> {
         let path = cache.join("path");
         std::fs::create_dir_all(&path)?;
-        symlink(standin.canonicalize()?, path.join("node"))?;
+        symlink(standin, path.join("node"))?;
         let config = SandboxConfig {
             cache_dir: cache.join("cache"),
             path: path.to_string_lossy().into_owned(),

@@ -20,7 +20,7 @@ mod left;
 mod steps;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -44,7 +44,8 @@ fn main() -> Fallible {
     let [standin, cache, samples, row] = &*arguments else {
         return Err("usage: starts STANDIN CACHE SAMPLES ROW".into());
     };
-    let (standin, cache) = (PathBuf::from(standin), PathBuf::from(cache));
+    // Absolute, as processes are started elsewhere.
+    let (standin, cache) = (fs::canonicalize(standin)?, fs::canonicalize(cache)?);
     let (samples, row): (usize, usize) = (samples.parse()?, row.parse()?);
     let steps = steps::listen();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -26,6 +26,7 @@ use rustix::thread::{
 
 use super::report::{self, AtStep, Report, StepError};
 use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Program, Spec};
+use super::steps::{Step, Steps};
 use super::{root, sys};
 
 /// Where the runtime finds the frame socket: `runtimes/PROTOCOL.md`.
@@ -56,7 +57,7 @@ impl Drop for NeverReturns {
 }
 
 /// Runs in the fresh clone. Every error goes to the spawner with the step it happened at.
-pub(super) fn run(spec: &Spec, fds: &RuntimeFds, status: &OwnedFd) -> ! {
+pub(super) fn run(spec: &Spec, fds: &RuntimeFds, status: &OwnedFd, mut steps: Steps) -> ! {
     let _guard = NeverReturns;
     // The runtime shall start with defaults. Pid 1 has to have them as well: the Rust runtime's handlers for SIGSEGV and SIGBUS, copied with
     // the spawner, would let the function end it by a plain `kill`.
@@ -68,7 +69,9 @@ pub(super) fn run(spec: &Spec, fds: &RuntimeFds, status: &OwnedFd) -> ! {
         sys::exit(1);
     }
     let status = sys::installed(STATUS_FD);
-    match lock_in(spec, status).and_then(|()| start(&spec.program, status)) {
+    steps.mark(Step::Descriptors);
+    let locked = lock_in(spec, status, &mut steps);
+    match locked.and_then(|()| start(&spec.program, status, steps)) {
         Ok(runtime) => sys::exit(reap(runtime, status)),
         Err(error) => {
             report::tell(status, &Report::Failed(error)).unwrap_or_default();
@@ -77,19 +80,22 @@ pub(super) fn run(spec: &Spec, fds: &RuntimeFds, status: &OwnedFd) -> ! {
     }
 }
 
-fn lock_in(spec: &Spec, status: BorrowedFd<'_>) -> Result<(), StepError> {
+fn lock_in(spec: &Spec, status: BorrowedFd<'_>, steps: &mut Steps) -> Result<(), StepError> {
     for group in &spec.attach.join {
         fs::write(group, "0").at(|| format!("join {}", group.display()))?;
     }
     if let Owner::Daemon { .. } = spec.owner {
         await_maps(status)?;
+        steps.mark(Step::User);
     }
     // Only now, so that the group just joined is the namespace's root.
     sys::unshare(UnshareFlags::NEWCGROUP).at(|| "new cgroup namespace".into())?;
-    root::enter(&spec.root, spec.owner)?;
+    steps.mark(Step::Join);
+    root::enter(&spec.root, spec.owner, steps)?;
     let hostname = spec.program.hostname.as_bytes();
     rustix::system::sethostname(hostname).at(|| "set the host name".into())?;
     loopback().at(|| "loopback up".into())?;
+    steps.mark(Step::Network);
     if let Owner::Stranger { uid, gid } = spec.owner {
         // A pipe belongs to whoever made it, and `/dev/stdout` opens it anew.
         for pipe in [1, 2] {
@@ -100,10 +106,13 @@ fn lock_in(spec: &Spec, status: BorrowedFd<'_>) -> Result<(), StepError> {
         await_maps(status)?;
         // An ordinary user may not: a group could be a way to deny access.
         set_thread_groups(&[]).at(|| "drop groups".into())?;
+        steps.mark(Step::User);
     }
     limit(&spec.limits).at(|| "set limits".into())?;
     drop_rights().at(|| "drop rights".into())?;
-    tie_to_spawner(status).at(|| "tie to the spawner".into())
+    tie_to_spawner(status).at(|| "tie to the spawner".into())?;
+    steps.mark(Step::Rights);
+    Ok(())
 }
 
 /// 0 `/dev/null`, 1 and 2 the pipes, 3 the frames, 4 the status socket; everything else closed.
@@ -182,7 +191,11 @@ fn tie_to_spawner(status: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Clones the runtime's process; returns once it has executed or failed to.
-fn start(program: &Program, status: BorrowedFd<'_>) -> Result<Pid, StepError> {
+fn start(
+    program: &Program,
+    status: BorrowedFd<'_>,
+    mut steps: Steps,
+) -> Result<Pid, StepError> {
     let strings = |list: &[String]| -> Result<Vec<CString>, StepError> {
         let list: Result<Vec<_>, _> = list.iter().map(|s| CString::new(s.as_str())).collect();
         list.map_err(io::Error::from).at(|| "read the program".into())
@@ -202,7 +215,8 @@ fn start(program: &Program, status: BorrowedFd<'_>) -> Result<Pid, StepError> {
             sys::exit(127);
         }
     };
-    report::tell(status, &Report::Started).at(|| "report".into())?;
+    steps.mark(Step::Execute);
+    report::tell(status, &Report::Started(steps)).at(|| "report".into())?;
     Ok(runtime)
 }
 

@@ -23,9 +23,11 @@ mod report;
 mod root;
 mod spawner;
 mod spec;
+mod steps;
 mod sys;
 mod wire;
 
 pub(crate) use client::{Exit, Killer, Process, Spawner, StartError, StartFds};
 pub use spawner::main_if_spawner;
 pub(crate) use spec::{Limits, Mount, Owner, Program, Root, Spec};
+pub(crate) use steps::{Step, Steps};

@@ -12,13 +12,14 @@ use rustix::process::{chdir, pivot_root};
 
 use super::report::{AtStep, StepError};
 use super::spec::{Bind, INNER_GID, INNER_UID, Mount, Owner, Root};
+use super::steps::{Step, Steps};
 use super::sys;
 
 /// Builds the root and enters it. The working directory is `/` of it afterwards.
 ///
 /// Runs in a mount namespace of its own. Everything of the host is attached as a detached, already read-only copy, so at no moment does a
 /// writable view of it lie in the new root.
-pub(super) fn enter(root: &Root, owner: Owner) -> Result<(), StepError> {
+pub(super) fn enter(root: &Root, owner: Owner, steps: &mut Steps) -> Result<(), StepError> {
     // Else mounts made here would propagate to the host, whose root is a shared mount under systemd.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(|| "make mounts private".into())?;
@@ -28,10 +29,13 @@ pub(super) fn enter(root: &Root, owner: Owner) -> Result<(), StepError> {
     for mount in &root.mounts {
         place(mount, owner)?;
     }
+    steps.mark(Step::Root);
     // The new root over the old one at the same place, then the old one, which is on top, away: pivot_root(2), "pivot_root(".", ".")".
     pivot_root(".", ".").at(|| "pivot_root".into())?;
     unmount(".", UnmountFlags::DETACH).at(|| "unmount the host's root".into())?;
-    chdir("/").at(|| "enter /".into())
+    chdir("/").at(|| "enter /".into())?;
+    steps.mark(Step::Pivot);
+    Ok(())
 }
 
 fn place(mount: &Mount, owner: Owner) -> Result<(), StepError> {

@@ -22,6 +22,7 @@ use rustix::thread::set_name;
 use super::child::{self, RuntimeFds};
 use super::report::{self, AtStep, Report, StepError};
 use super::spec::{Owner, Spec};
+use super::steps::{Step, Steps};
 use super::sys::{self, Cloned};
 use super::wire::{self, InstanceId, Reply, Request};
 
@@ -136,8 +137,8 @@ impl Loop {
     fn on_request(&mut self) -> io::Result<bool> {
         let received = wire::receive::<Request>(self.daemon.as_fd(), &mut self.buffer)?;
         let Some((request, fds)) = received else { return Ok(false) };
-        let (id, spec) = match request {
-            Request::Start { id, spec } => (id, spec),
+        let (id, spec, mut steps) = match request {
+            Request::Start { id, spec, steps } => (id, spec, steps),
             Request::Kill { id } => {
                 if let Some(live) = self.live.get(&id) {
                     kill(live);
@@ -145,7 +146,8 @@ impl Loop {
                 return Ok(true);
             }
         };
-        match self.start(id, &spec, fds) {
+        steps.mark(Step::Reach);
+        match self.start(id, &spec, fds, steps) {
             Ok(()) => {
                 let pidfd = self.live.get(&id).map(|live| live.pidfd.as_fd());
                 wire::send(self.daemon.as_fd(), &Reply::Cloned { id }, pidfd.as_slice())?;
@@ -155,7 +157,13 @@ impl Loop {
         Ok(true)
     }
 
-    fn start(&mut self, id: InstanceId, spec: &Spec, fds: Vec<OwnedFd>) -> Result<(), StepError> {
+    fn start(
+        &mut self,
+        id: InstanceId,
+        spec: &Spec,
+        fds: Vec<OwnedFd>,
+        mut steps: Steps,
+    ) -> Result<(), StepError> {
         let Ok([frames, stdout, stderr]) = <[OwnedFd; 3]>::try_from(fds) else {
             return Err(StepError::new("take descriptors", io::ErrorKind::InvalidInput));
         };
@@ -178,7 +186,10 @@ impl Loop {
         match sys::clone3(namespaces, group.as_ref().map(AsFd::as_fd))
             .at(|| "clone into namespaces".into())?
         {
-            Cloned::Child => child::run(spec, &fds, &theirs),
+            Cloned::Child => {
+                steps.mark(Step::Clone);
+                child::run(spec, &fds, &theirs, steps)
+            }
             Cloned::Parent { pid, pidfd } => {
                 let live =
                     Live { pidfd, pid, status: ours, owner: spec.owner, settled: false, end: None };
@@ -217,7 +228,9 @@ impl Loop {
                 Ok(Some(Report::Failed(error))) => {
                     self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                 }
-                Ok(Some(Report::Started)) => self.settle(id, &Reply::Started { id })?,
+                Ok(Some(Report::Started(steps))) => {
+                    self.settle(id, &Reply::Started { id, steps })?;
+                }
                 Ok(Some(Report::Ended { wait_status, max_rss_kib })) => {
                     live.end = Some((wait_status, max_rss_kib));
                 }

@@ -25,7 +25,7 @@ use super::runtimes::Runtime;
 use super::slots::{Slot, Slots};
 use crate::frame::{self, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
-use crate::jail::{Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds};
+use crate::jail::{Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds, Step, Steps};
 use crate::output::Output;
 
 /// How long the set-up of a sandbox may take. It takes milliseconds; a host that needs more is in trouble.
@@ -135,16 +135,18 @@ impl ProcessImage {
     /// Sets the sandbox up and executes the runtime in it.
     async fn launch(&self) -> Result<Launched, Error> {
         let begun = self.shared.clock.instant();
+        let mut steps = Steps::begin();
         let log_stream = self.log_stream();
         let slot = match &self.shared.users {
             Users::Strangers(slots) => Some(slots.take()?),
             Users::Daemon { .. } => None,
         };
         let group = self.group().await?;
+        steps.mark(Step::Group);
         let spec = self.spec(&log_stream, slot.as_ref(), group.as_ref());
         let Plumbing { socket, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
         let mut remains = Remains::new(&self.shared, slot, group, Arc::clone(&self.package));
-        let asked = tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds));
+        let asked = tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds, steps));
         let process = asked.await.map_err(too_slow)?.map_err(not_started)?;
         remains.watch(process).map_err(failed)?;
         // Only the instance holds these from here on, so their end is seen.
@@ -169,14 +171,14 @@ impl ProcessImage {
         );
         self.send_init(&instance.socket, &log_stream).await?;
         let started = tokio::time::timeout(SETUP_TIMEOUT, instance.remains.started()).await;
-        match started {
-            Ok(Ok(())) => {}
+        let steps = match started {
+            Ok(Ok(steps)) => steps,
             Ok(Err(e)) => return Err(not_started(e)),
             Err(elapsed) => return Err(too_slow(elapsed)),
-        }
+        };
         let ready = self.shared.clock.instant();
         instance.timings.sandbox_us = micros(begun, ready);
-        Ok(Launched { instance, ready })
+        Ok(Launched { instance, ready, steps })
     }
 
     async fn group(&self) -> Result<Option<Group>, Error> {
@@ -223,11 +225,11 @@ impl ProcessImage {
 #[async_trait]
 impl Image for ProcessImage {
     async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
-        let Launched { mut instance, ready } =
+        let Launched { mut instance, ready, steps } =
             self.launch().await.map_err(StartFailed::Platform)?;
         let allowed = Duration::from_millis(limits::INIT_TIMEOUT_MS.into());
         let deadline = ready + allowed;
-        match tokio::time::timeout_at(deadline.into(), instance.load(ready)).await {
+        match tokio::time::timeout_at(deadline.into(), instance.load(ready, steps)).await {
             Ok(Ok(())) => Ok(Box::new(instance)),
             Ok(Err(failure)) => Err(StartFailed::Function(failure)),
             Err(_) => {
@@ -252,6 +254,7 @@ fn limit_tmp(mounts: &mut [Mount], tmp_mb: u32) {
 struct Launched {
     instance: ProcessInstance,
     ready: Instant,
+    steps: Steps,
 }
 
 /// The descriptors between an instance and the daemon.
