@@ -11,23 +11,25 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
-use rustix::fs::{Gid, Uid, fchown};
+use rustix::fs::{Gid, Mode, Uid, fchown};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior,
-    set_parent_process_death_signal, setrlimit, setsid,
+    set_parent_process_death_signal, setrlimit, setsid, umask,
 };
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, UnshareFlags, clear_ambient_capability_set,
-    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
-    set_thread_res_gid, set_thread_res_uid,
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, UnshareFlags,
+    clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+    set_capabilities_secure_bits, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
 };
 
 use super::report::{self, AtStep, Report, StepError};
-use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Program, Spec};
+use super::seccomp::Filter;
+use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Spec};
 use super::steps::{Step, Steps};
-use super::{root, sys};
+use super::{landlock, root, sys};
 
 /// Where the runtime finds the frame socket: `runtimes/PROTOCOL.md`.
 const FRAME_FD: RawFd = 3;
@@ -35,6 +37,16 @@ const FRAME_FD: RawFd = 3;
 const STATUS_FD: RawFd = 4;
 /// Above every number that the runtime inherits.
 const SPARE_FD: RawFd = 10;
+/// What the function's files may not be at first: the usual, whatever the daemon was started with.
+const UMASK: u32 = 0o022;
+/// Capabilities stay away for good: neither user id 0, nor a change of user ids, nor the ambient set brings any. All are locked.
+const NO_CAPABILITIES: CapabilitiesSecureBits = CapabilitiesSecureBits::NO_ROOT
+    .union(CapabilitiesSecureBits::NO_ROOT_LOCKED)
+    .union(CapabilitiesSecureBits::NO_SETUID_FIXUP)
+    .union(CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED)
+    .union(CapabilitiesSecureBits::KEEP_CAPS_LOCKED)
+    .union(CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE)
+    .union(CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED);
 
 /// The descriptors of a runtime.
 #[derive(Debug)]
@@ -57,7 +69,13 @@ impl Drop for NeverReturns {
 }
 
 /// Runs in the fresh clone. Every error goes to the spawner with the step it happened at.
-pub(super) fn run(spec: &Spec, fds: &RuntimeFds, status: &OwnedFd, mut steps: Steps) -> ! {
+pub(super) fn run(
+    spec: &Spec,
+    filter: &Filter,
+    fds: &RuntimeFds,
+    status: &OwnedFd,
+    mut steps: Steps,
+) -> ! {
     let _guard = NeverReturns;
     // The runtime shall start with defaults. Pid 1 has to have them as well: the Rust runtime's handlers for SIGSEGV and SIGBUS, copied with
     // the spawner, would let the function end it by a plain `kill`.
@@ -71,7 +89,7 @@ pub(super) fn run(spec: &Spec, fds: &RuntimeFds, status: &OwnedFd, mut steps: St
     let status = sys::installed(STATUS_FD);
     steps.mark(Step::Descriptors);
     let locked = lock_in(spec, status, &mut steps);
-    match locked.and_then(|()| start(&spec.program, status, steps)) {
+    match locked.and_then(|()| start(spec, filter, status, steps)) {
         Ok(runtime) => sys::exit(reap(runtime, status)),
         Err(error) => {
             report::tell(status, &Report::Failed(error)).unwrap_or_default();
@@ -108,6 +126,7 @@ fn lock_in(spec: &Spec, status: BorrowedFd<'_>, steps: &mut Steps) -> Result<(),
         set_thread_groups(&[]).at(|| "drop groups".into())?;
         steps.mark(Step::User);
     }
+    umask(Mode::from_raw_mode(UMASK));
     limit(&spec.limits).at(|| "set limits".into())?;
     drop_rights().at(|| "drop rights".into())?;
     tie_to_spawner(status).at(|| "tie to the spawner".into())?;
@@ -171,6 +190,7 @@ fn drop_rights() -> io::Result<()> {
             Err(e) => return Err(e.into()),
         }
     }
+    set_capabilities_secure_bits(NO_CAPABILITIES)?;
     let (uid, gid) = (Uid::from_raw(INNER_UID), Gid::from_raw(INNER_GID));
     set_thread_res_gid(Some(gid), Some(gid), Some(gid))?;
     set_thread_res_uid(Some(uid), Some(uid), Some(uid))?;
@@ -192,10 +212,12 @@ fn tie_to_spawner(status: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Clones the runtime's process; returns once it has executed or failed to.
 fn start(
-    program: &Program,
+    spec: &Spec,
+    filter: &Filter,
     status: BorrowedFd<'_>,
     mut steps: Steps,
 ) -> Result<Pid, StepError> {
+    let program = &spec.program;
     let strings = |list: &[String]| -> Result<Vec<CString>, StepError> {
         let list: Result<Vec<_>, _> = list.iter().map(|s| CString::new(s.as_str())).collect();
         list.map_err(io::Error::from).at(|| "read the program".into())
@@ -207,10 +229,10 @@ fn start(
     let runtime = match sys::clone3(sys::VFORK, None).at(|| "clone the runtime".into())? {
         sys::Cloned::Parent { pid, .. } => pid,
         sys::Cloned::Child => {
-            let Err(e) =
-                setsid().map_err(io::Error::from).and_then(|_| sys::execute(&argv, &environment));
-            let step = program.argv.first().map_or("execute", String::as_str);
-            let error = StepError::new(format!("execute {step}"), e);
+            let Err(error) = fence_in(spec, filter).and_then(|()| {
+                let step = || format!("execute {}", program.argv.first().map_or("", |s| s));
+                sys::execute(&argv, &environment).at(step)
+            });
             report::tell(status, &Report::Failed(error)).unwrap_or_default();
             sys::exit(127);
         }
@@ -218,6 +240,14 @@ fn start(
     steps.mark(Step::Execute);
     report::tell(status, &Report::Started(steps)).at(|| "report".into())?;
     Ok(runtime)
+}
+
+/// The last steps, in the runtime's process alone: pid 1 stays outside of what the function is fenced in by, and so out of its reach.
+fn fence_in(spec: &Spec, filter: &Filter) -> Result<(), StepError> {
+    setsid().at(|| "begin a session".into())?;
+    landlock::enforce(&spec.root.mounts).at(|| "enforce Landlock".into())?;
+    // From here on only `exec`, or the report why not.
+    filter.load().at(|| "load the system call filter".into())
 }
 
 /// Reaps until the runtime has ended, reports how, and returns the exit code of pid 1.

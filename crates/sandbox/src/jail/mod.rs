@@ -14,13 +14,15 @@
 //! and the daemon starts another one.
 //!
 //! Start at [`spec::Spec`]: what is asked for. [`client`] is the daemon's side, [`spawner`] the loop in between, [`child`] and [`root`] the
-//! set-up, step by step; [`cgroup`] is used by the daemon directly.
+//! set-up, step by step, which end behind [`landlock`] and [`seccomp`]; [`cgroup`] is used by the daemon directly.
 
 pub(crate) mod cgroup;
 mod child;
 mod client;
+mod landlock;
 mod report;
 mod root;
+mod seccomp;
 mod spawner;
 mod spec;
 mod steps;

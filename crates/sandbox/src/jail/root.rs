@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
-    mount_change, move_mount, open_tree, unmount,
+    mount_bind, mount_change, move_mount, open_tree, unmount,
 };
 use rustix::process::{chdir, pivot_root};
 
@@ -14,6 +14,11 @@ use super::report::{AtStep, StepError};
 use super::spec::{Bind, INNER_GID, INNER_UID, Mount, Owner, Root};
 use super::steps::{Step, Steps};
 use super::sys;
+
+/// Hides pid 1 and with it what the spawner is, down to its name (proc(5); the number is the word `invisible` of newer kernels).
+const PROC_OPTIONS: Option<&std::ffi::CStr> = Some(c"hidepid=2");
+/// One file or folder in memory for so many bytes of its size limit: they cost the kernel memory (about 1 KiB) that the limit does not count.
+const BYTES_PER_INODE: u64 = 8 * 1024;
 
 /// Builds the root and enters it. The working directory is `/` of it afterwards.
 ///
@@ -44,10 +49,14 @@ fn place(mount: &Mount, owner: Owner) -> Result<(), StepError> {
             let flags = if *device { sys::MountFlags::Device } else { sys::MountFlags::ReadOnly };
             attach(&detached(from, flags)?, Path::new(to))
         }
+        // The flags of what lies upon it come along.
+        Mount::Mask { to, by } => mount_bind(by, to).at(|| format!("mask /{to}")),
         Mount::Memory { to, megabytes } => memory(to, *megabytes, owner),
         Mount::Proc { to } => {
-            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-            self::mount("proc", to, "proc", flags, None).at(|| format!("mount /{to}"))
+            // Read-only: `/proc/sys`, `sysrq-trigger`, `irq` and what else takes orders from whoever writes.
+            let flags =
+                MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+            self::mount("proc", to, "proc", flags, PROC_OPTIONS).at(|| format!("mount /{to}"))
         }
     }
 }
@@ -58,7 +67,8 @@ fn memory(to: &str, megabytes: u32, owner: Owner) -> Result<(), StepError> {
         Owner::Stranger { uid, gid } => (uid, gid),
         Owner::Daemon { .. } => (INNER_UID, INNER_GID),
     };
-    let options = format!("size={megabytes}m,mode=1777,uid={uid},gid={gid}\0");
+    let inodes = (u64::from(megabytes) << 20) / BYTES_PER_INODE;
+    let options = format!("size={megabytes}m,nr_inodes={inodes},mode=1777,uid={uid},gid={gid}\0");
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).unwrap_or_default();
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     mount("tmpfs", to, "tmpfs", flags, Some(options)).at(|| format!("mount /{to}"))

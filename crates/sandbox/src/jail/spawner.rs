@@ -21,6 +21,7 @@ use rustix::thread::set_name;
 
 use super::child::{self, RuntimeFds};
 use super::report::{self, AtStep, Report, StepError};
+use super::seccomp::Filter;
 use super::spec::{Owner, Spec};
 use super::steps::{Step, Steps};
 use super::sys::{self, Cloned};
@@ -65,6 +66,8 @@ struct Loop {
     daemon: OwnedFd,
     epoll: OwnedFd,
     live: HashMap<InstanceId, Live>,
+    /// Of the system calls of every instance.
+    filter: Filter,
     buffer: Vec<u8>,
 }
 
@@ -105,9 +108,14 @@ impl Loop {
         // Two descriptors an instance.
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+        // What the daemon's session holds is nothing for functions. Without the feature, or where a quota forbids, nobody could read keys anyway:
+        // the filter has no call for it.
+        sys::leave_keyring().unwrap_or_default();
+        let filter = Filter::of_functions()?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &daemon, Source::Daemon.pack(), epoll::EventFlags::IN)?;
-        Ok(Self { daemon, epoll, live: HashMap::new(), buffer: vec![0; wire::MESSAGE_BYTES] })
+        let buffer = vec![0; wire::MESSAGE_BYTES];
+        Ok(Self { daemon, epoll, live: HashMap::new(), filter, buffer })
     }
 
     /// Until the daemon's end of the socket closes. Whatever still runs then is killed by the kernel as this process ends.
@@ -188,7 +196,7 @@ impl Loop {
         {
             Cloned::Child => {
                 steps.mark(Step::Clone);
-                child::run(spec, &fds, &theirs, steps)
+                child::run(spec, &self.filter, &fds, &theirs, steps)
             }
             Cloned::Parent { pid, pidfd } => {
                 let live =

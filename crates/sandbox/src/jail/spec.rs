@@ -60,10 +60,17 @@ pub(crate) enum Mount {
         /// Its size limit.
         megabytes: u32,
     },
-    /// `/proc` of the own pid namespace.
+    /// `/proc` of the own pid namespace, read-only and without the processes that the function may not look into.
     Proc {
         /// Where.
         to: String,
+    },
+    /// Something inside an earlier mount, hidden behind an empty folder or file.
+    Mask {
+        /// What.
+        to: String,
+        /// What lies upon it: a folder or file of the root, or of an earlier mount.
+        by: String,
     },
 }
 
@@ -96,7 +103,10 @@ impl Mount {
     /// Where it is mounted.
     pub(crate) fn target(&self) -> &str {
         match self {
-            Self::Bind(Bind { to, .. }) | Self::Memory { to, .. } | Self::Proc { to } => to,
+            Self::Bind(Bind { to, .. })
+            | Self::Memory { to, .. }
+            | Self::Proc { to }
+            | Self::Mask { to, .. } => to,
         }
     }
 }

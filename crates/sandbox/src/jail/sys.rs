@@ -169,6 +169,29 @@ pub(super) fn set_mount_flags(tree: impl AsFd, flags: MountFlags) -> io::Result<
     })
 }
 
+/// Whether the kernel takes filters of system calls that answer by killing the process (seccomp(2), Linux 4.14).
+pub(super) fn has_seccomp() -> bool {
+    let action = libc::SECCOMP_RET_KILL_PROCESS;
+    // SAFETY: needed because nothing wraps it. SECCOMP_GET_ACTION_AVAIL reads one u32, which is live, and changes nothing.
+    let asked = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_GET_ACTION_AVAIL,
+            0_u32,
+            ptr::from_ref(&action),
+        )
+    };
+    asked == 0
+}
+
+/// Leaves the session keyring that this process was started with for an empty one of its own (keyrings(7)).
+pub(super) fn leave_keyring() -> io::Result<()> {
+    // SAFETY: needed because nothing wraps it. KEYCTL_JOIN_SESSION_KEYRING takes a name or null, and touches no memory for null.
+    check(unsafe {
+        libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, ptr::null::<c_char>())
+    })
+}
+
 /// Flags of an interface that is up, in the width that `struct ifreq` has for them (netdevice(7)).
 #[expect(clippy::cast_possible_truncation, reason = "IFF_UP and IFF_RUNNING are 0x1 and 0x40")]
 const INTERFACE_UP: libc::c_short = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;

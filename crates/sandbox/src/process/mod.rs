@@ -94,9 +94,10 @@ impl ProcessSandbox {
         }
         let (packages, root_at, bootstraps, groups, users) = prepared?;
         let (cache, all) = (config.cache_dir, runtimes.clone());
+        let as_root = matches!(users, Users::Daemon { uid: 0, .. });
         let layouts = blocking(move || {
             let lay_out = |runtime: &Arc<Runtime>| {
-                let layout = root::lay_out(&cache, &bootstraps, runtime).map_err(disk)?;
+                let layout = root::lay_out(&cache, &bootstraps, runtime, as_root).map_err(disk)?;
                 Ok((runtime.info.name.clone(), layout))
             };
             all.iter().map(lay_out).collect::<Result<_>>()

@@ -13,6 +13,7 @@
 
 mod daemon;
 mod hostile;
+mod jail;
 mod kits;
 mod processes;
 mod support;
@@ -46,6 +47,7 @@ fn main() {
     let all = kits::tests()
         .into_iter()
         .chain(hostile::tests())
+        .chain(jail::tests())
         .chain(processes::tests())
         .chain(daemon::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();

@@ -78,6 +78,19 @@ pub(crate) fn version(
     })
 }
 
+/// `version` of another runtime, with the memory that real libraries want.
+pub(crate) fn in_runtime(
+    sandbox: &ProcessSandbox,
+    version: &Version,
+    runtime: &str,
+) -> Arc<Version> {
+    let mut version = version.clone();
+    version.config.memory_mb = 512;
+    version.config.runtime = runtime.into();
+    version.runtime = sandbox.resolve_runtime(runtime).unwrap();
+    Arc::new(version)
+}
+
 /// One attempt of a fresh call, with `time` until its deadline.
 pub(crate) fn invocation(event: String, time: Duration) -> Invocation {
     Invocation {
