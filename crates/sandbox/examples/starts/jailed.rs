@@ -52,8 +52,13 @@ impl Jailed {
             uid_base: UID_BASE_DEFAULT,
         };
         let (blobs, tasks) = (Arc::<MemoryBlobs>::default(), Tasks::new());
-        let sandbox =
-            ProcessSandbox::new(config, blobs, Arc::new(NoLogs), Arc::new(SystemClock), tasks.clone());
+        let sandbox = ProcessSandbox::new(
+            config,
+            blobs,
+            Arc::new(NoLogs),
+            Arc::new(SystemClock),
+            tasks.clone(),
+        );
         let sandbox = sandbox.await?;
         let package = sandbox.check_package(package()?).await?;
         let version = json!({

@@ -10,10 +10,10 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 use rustix::fs::{Gid, Mode, Uid, fchown};
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit, setsid, umask,
@@ -29,12 +29,14 @@ use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Spec};
 use super::steps::{Step, Steps};
-use super::{landlock, root, sys};
+use super::{landlock, networks, root, sys};
 
 /// Where the runtime finds the frame socket: `runtimes/PROTOCOL.md`.
 const FRAME_FD: RawFd = 3;
 /// Where the status socket lies in the child; closed by `exec`.
 const STATUS_FD: RawFd = 4;
+/// Where the template of the root lies in the child until it is entered.
+const TEMPLATE_FD: RawFd = 5;
 /// Above every number that the runtime inherits.
 const SPARE_FD: RawFd = 10;
 /// What the function's files may not be at first: the usual, whatever the daemon was started with.
@@ -59,8 +61,17 @@ pub(super) struct RuntimeFds {
     pub(super) stderr: OwnedFd,
 }
 
+/// What was made before the instance and need not be made with it.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    /// A network namespace of its own, with loopback up.
+    pub(super) network: Option<OwnedFd>,
+    /// The template of its root.
+    pub(super) template: Option<Rc<OwnedFd>>,
+}
+
 /// Ends the process instead of letting a panic unwind into the copied spawner's loop.
-struct NeverReturns;
+pub(super) struct NeverReturns;
 
 impl Drop for NeverReturns {
     fn drop(&mut self) {
@@ -73,22 +84,20 @@ pub(super) fn run(
     spec: &Spec,
     filter: &Filter,
     fds: &RuntimeFds,
+    ahead: &Ahead,
     status: &OwnedFd,
     mut steps: Steps,
 ) -> ! {
     let _guard = NeverReturns;
-    // The runtime shall start with defaults. Pid 1 has to have them as well: the Rust runtime's handlers for SIGSEGV and SIGBUS, copied with
-    // the spawner, would let the function end it by a plain `kill`.
-    sys::reset_signals();
     // If an error cannot be told, the spawner still sees the process end before it started.
-    if let Err(e) = arrange(fds, status) {
+    if let Err(e) = arrange(fds, ahead, status) {
         let error = StepError::new("arrange descriptors", e);
         report::tell(status, &Report::Failed(error)).unwrap_or_default();
         sys::exit(1);
     }
     let status = sys::installed(STATUS_FD);
     steps.mark(Step::Descriptors);
-    let locked = lock_in(spec, status, &mut steps);
+    let locked = lock_in(spec, ahead, status, &mut steps);
     match locked.and_then(|()| start(spec, filter, status, steps)) {
         Ok(runtime) => sys::exit(reap(runtime, status)),
         Err(error) => {
@@ -98,7 +107,12 @@ pub(super) fn run(
     }
 }
 
-fn lock_in(spec: &Spec, status: BorrowedFd<'_>, steps: &mut Steps) -> Result<(), StepError> {
+fn lock_in(
+    spec: &Spec,
+    ahead: &Ahead,
+    status: BorrowedFd<'_>,
+    steps: &mut Steps,
+) -> Result<(), StepError> {
     for group in &spec.attach.join {
         fs::write(group, "0").at(|| format!("join {}", group.display()))?;
     }
@@ -109,10 +123,19 @@ fn lock_in(spec: &Spec, status: BorrowedFd<'_>, steps: &mut Steps) -> Result<(),
     // Only now, so that the group just joined is the namespace's root.
     sys::unshare(UnshareFlags::NEWCGROUP).at(|| "new cgroup namespace".into())?;
     steps.mark(Step::Join);
-    root::enter(&spec.root, spec.owner, steps)?;
+    if ahead.template.is_some() {
+        let template = sys::installed(TEMPLATE_FD);
+        root::enter_template(&spec.root, spec.owner, template, steps)?;
+        sys::close_range(TEMPLATE_FD.unsigned_abs(), TEMPLATE_FD.unsigned_abs())
+            .at(|| "let go of the template".into())?;
+    } else {
+        root::enter(&spec.root, spec.owner, steps)?;
+    }
     let hostname = spec.program.hostname.as_bytes();
     rustix::system::sethostname(hostname).at(|| "set the host name".into())?;
-    loopback().at(|| "loopback up".into())?;
+    if ahead.network.is_none() {
+        networks::loopback_up().at(|| "loopback up".into())?;
+    }
     steps.mark(Step::Network);
     if let Owner::Stranger { uid, gid } = spec.owner {
         // A pipe belongs to whoever made it, and `/dev/stdout` opens it anew.
@@ -134,33 +157,39 @@ fn lock_in(spec: &Spec, status: BorrowedFd<'_>, steps: &mut Steps) -> Result<(),
     Ok(())
 }
 
-/// 0 `/dev/null`, 1 and 2 the pipes, 3 the frames, 4 the status socket; everything else closed.
-fn arrange(fds: &RuntimeFds, status: &OwnedFd) -> io::Result<()> {
+/// 0 `/dev/null`, 1 and 2 the pipes, 3 the frames, 4 the status socket, 5 the root's template if there is one; everything else closed. A network made ahead
+/// is entered, so that its descriptor can go as well.
+fn arrange(fds: &RuntimeFds, ahead: &Ahead, status: &OwnedFd) -> io::Result<()> {
+    if let Some(network) = &ahead.network {
+        networks::enter(network)?;
+    }
     let null = fcntl_dupfd_cloexec(File::open("/dev/null")?, SPARE_FD)?;
     let stdout = fcntl_dupfd_cloexec(&fds.stdout, SPARE_FD)?;
     let stderr = fcntl_dupfd_cloexec(&fds.stderr, SPARE_FD)?;
     let frames = fcntl_dupfd_cloexec(&fds.frames, SPARE_FD)?;
     let status = fcntl_dupfd_cloexec(status, SPARE_FD)?;
+    let template = ahead.template.as_ref();
+    let template = template.map(|fd| fcntl_dupfd_cloexec(fd, SPARE_FD)).transpose()?;
     sys::install(&null, 0, true)?;
     sys::install(&stdout, 1, true)?;
     sys::install(&stderr, 2, true)?;
     sys::install(&frames, FRAME_FD, true)?;
     sys::install(&status, STATUS_FD, false)?;
+    let mut last = STATUS_FD;
+    if let Some(template) = &template {
+        sys::install(template, TEMPLATE_FD, false)?;
+        last = TEMPLATE_FD;
+    }
     // The owners of what is closed here are never dropped.
-    for fd in [null, stdout, stderr, frames, status] {
+    for fd in [null, stdout, stderr, frames, status].into_iter().chain(template) {
         std::mem::forget(fd);
     }
-    sys::close_range(STATUS_FD.unsigned_abs() + 1, u32::MAX)
+    sys::close_range(last.unsigned_abs() + 1, u32::MAX)
 }
 
 fn await_maps(status: BorrowedFd<'_>) -> Result<(), StepError> {
     report::tell(status, &Report::MapIds).at(|| "ask for id maps".into())?;
     report::await_go(status).at(|| "await id maps".into())
-}
-
-fn loopback() -> io::Result<()> {
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    sys::loopback_up(socket)
 }
 
 fn limit(limits: &Limits) -> io::Result<()> {

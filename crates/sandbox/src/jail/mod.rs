@@ -20,6 +20,7 @@ pub(crate) mod cgroup;
 mod child;
 mod client;
 mod landlock;
+mod networks;
 mod report;
 mod root;
 mod seccomp;
@@ -27,6 +28,7 @@ mod spawner;
 mod spec;
 mod steps;
 mod sys;
+mod templates;
 mod wire;
 
 pub(crate) use client::{Exit, Killer, Process, Spawner, StartError, StartFds};

@@ -19,12 +19,14 @@ use rustix::process::{
 };
 use rustix::thread::set_name;
 
-use super::child::{self, RuntimeFds};
+use super::child::{self, Ahead, RuntimeFds};
+use super::networks::Networks;
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{Owner, Spec};
 use super::steps::{Step, Steps};
 use super::sys::{self, Cloned};
+use super::templates::Templates;
 use super::wire::{self, InstanceId, Reply, Request};
 
 /// The first argument that makes the daemon's executable a spawner.
@@ -68,6 +70,8 @@ struct Loop {
     live: HashMap<InstanceId, Live>,
     /// Of the system calls of every instance.
     filter: Filter,
+    networks: Networks,
+    templates: Templates,
     buffer: Vec<u8>,
 }
 
@@ -112,10 +116,19 @@ impl Loop {
         // the filter has no call for it.
         sys::leave_keyring().unwrap_or_default();
         let filter = Filter::of_functions()?;
+        // Instances shall start with defaults, and inherit them from here. Their pid 1 has to have them as well: with the Rust runtime's handlers for SIGSEGV
+        // and SIGBUS a function could end it by a plain `kill`. The spawner itself asks the kernel for no SIGPIPE, call by call.
+        sys::reset_signals();
+        let networks = if rustix::process::geteuid().is_root() {
+            Networks::ahead()?
+        } else {
+            Networks::none()
+        };
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &daemon, Source::Daemon.pack(), epoll::EventFlags::IN)?;
         let buffer = vec![0; wire::MESSAGE_BYTES];
-        Ok(Self { daemon, epoll, live: HashMap::new(), filter, buffer })
+        let live = HashMap::new();
+        Ok(Self { daemon, epoll, live, filter, networks, templates: Templates::default(), buffer })
     }
 
     /// Until the daemon's end of the socket closes. Whatever still runs then is killed by the kernel as this process ends.
@@ -187,16 +200,24 @@ impl Loop {
                 Some(opened.at(|| format!("open {}", path.display()))?)
             }
         };
-        let namespaces = match spec.owner {
-            Owner::Stranger { .. } => sys::NAMESPACES,
-            Owner::Daemon { .. } => sys::NAMESPACES | sys::USER_NAMESPACE,
+        let (ahead, namespaces) = match spec.owner {
+            Owner::Stranger { .. } => {
+                let network = self.networks.take();
+                let template = Some(self.templates.get(&spec.root)?);
+                let made = sys::NAMESPACES & !sys::MOUNT_NAMESPACE;
+                let made = if network.is_some() { made & !sys::NETWORK_NAMESPACE } else { made };
+                (Ahead { network, template }, made)
+            }
+            Owner::Daemon { .. } => {
+                (Ahead { network: None, template: None }, sys::NAMESPACES | sys::USER_NAMESPACE)
+            }
         };
         match sys::clone3(namespaces, group.as_ref().map(AsFd::as_fd))
             .at(|| "clone into namespaces".into())?
         {
             Cloned::Child => {
                 steps.mark(Step::Clone);
-                child::run(spec, &self.filter, &fds, &theirs, steps)
+                child::run(spec, &self.filter, &fds, &ahead, &theirs, steps)
             }
             Cloned::Parent { pid, pidfd } => {
                 let live =

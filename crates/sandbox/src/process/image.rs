@@ -25,7 +25,9 @@ use super::runtimes::Runtime;
 use super::slots::{Slot, Slots};
 use crate::frame::{self, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
-use crate::jail::{Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds, Step, Steps};
+use crate::jail::{
+    Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds, Step, Steps,
+};
 use crate::output::Output;
 
 /// How long the set-up of a sandbox may take. It takes milliseconds; a host that needs more is in trouble.
@@ -146,7 +148,8 @@ impl ProcessImage {
         let spec = self.spec(&log_stream, slot.as_ref(), group.as_ref());
         let Plumbing { socket, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
         let mut remains = Remains::new(&self.shared, slot, group, Arc::clone(&self.package));
-        let asked = tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds, steps));
+        let asked =
+            tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds, steps));
         let process = asked.await.map_err(too_slow)?.map_err(not_started)?;
         remains.watch(process).map_err(failed)?;
         // Only the instance holds these from here on, so their end is seen.
@@ -185,7 +188,6 @@ impl ProcessImage {
         if !self.shared.groups.limits_memory() {
             return Ok(None);
         }
-        let shared = Arc::clone(&self.shared);
         let config = &self.version.config;
         let limits = GroupLimits {
             memory_mb: config.memory_mb,
@@ -193,12 +195,16 @@ impl ProcessImage {
             cpu_weight: config.effective_cpu_weight(),
             cpu_millis: config.cpu_cores.map(Cores::millis),
         };
+        let no_group = |e| {
+            Error::platform(Code::SandboxFailed, "a control group could not be made").with_source(e)
+        };
+        if let Some(group) = self.shared.groups.take(limits).map_err(no_group)? {
+            return Ok(Some(group));
+        }
+        let shared = Arc::clone(&self.shared);
         blocking(move || {
             let name = RequestId::generate().to_string();
-            shared.groups.create(&name, limits).map_err(|e| {
-                Error::platform(Code::SandboxFailed, "a control group could not be made")
-                    .with_source(e)
-            })
+            shared.groups.create(&name, limits).map_err(no_group)
         })
         .await
     }

@@ -103,8 +103,10 @@ impl ProcessSandbox {
             all.iter().map(lay_out).collect::<Result<_>>()
         })
         .await?;
-        let shared = Shared { spawner, groups, users, logs, clock, tasks, root_at };
-        Ok(Arc::new(Self { shared: Arc::new(shared), runtimes, layouts, packages }))
+        let shared =
+            Arc::new(Shared { spawner, groups, users, logs, clock, tasks: tasks.clone(), root_at });
+        tasks.spawn_until_cancelled("control groups", keep_ready(&shared));
+        Ok(Arc::new(Self { shared, runtimes, layouts, packages }))
     }
 
     /// Feature → what keeps instances apart and in bounds on this host, or what is lost; for the health report.
@@ -155,6 +157,22 @@ impl Sandbox for ProcessSandbox {
 
     async fn forget_package(&self, digest: &Digest) {
         self.packages.forget(digest).await;
+    }
+}
+
+/// Makes control groups ahead for as long as the sandbox is there.
+fn keep_ready(shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
+    let (shared, taken) = (Arc::downgrade(shared), shared.groups.taken());
+    async move {
+        loop {
+            taken.notified().await;
+            let Some(shared) = shared.upgrade() else { return };
+            let refilled = tokio::task::spawn_blocking(move || shared.groups.refill());
+            if let Ok(Err(error)) = refilled.await {
+                // The start that needs one makes it itself, and says why it cannot.
+                tracing::debug!(%error, "control groups are not made ahead");
+            }
+        }
     }
 }
 
