@@ -35,6 +35,16 @@ const TOOLS: &[Tool] = &[
         package: "python3-venv",
     },
     Tool {
+        purpose: "the static binary of the sandbox's bench",
+        probe: &["cc", "--version"],
+        package: "gcc",
+    },
+    Tool {
+        purpose: "the static binary of the sandbox's bench",
+        probe: &["sh", "-c", "test -e \"$(cc -print-file-name=libc.a)\""],
+        package: "libc6-dev",
+    },
+    Tool {
         purpose: "tests as an ordinary user",
         probe: &["setpriv", "--version"],
         package: "util-linux",

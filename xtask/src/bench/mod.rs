@@ -1,6 +1,7 @@
 //! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
 //!
-//! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`idle`] (a daemon with nothing to do). They share
+//! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`idle`] (a daemon with nothing to do), [`sandbox`]
+//! (the jail around a static binary). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] (the
 //! client, over [`http`]), [`stats`] and [`report`].
 //!
@@ -17,6 +18,7 @@ mod invoke;
 mod language;
 mod load;
 mod report;
+mod sandbox;
 mod stats;
 
 use std::path::PathBuf;
@@ -61,6 +63,8 @@ enum Name {
     Cold,
     /// Memory and start of a daemon that holds many functions
     Idle,
+    /// Start and stop of a static binary in the jail
+    Sandbox,
 }
 
 /// What each bench is given.
@@ -110,7 +114,7 @@ impl Setup {
 /// Runs the named benches and prints their figures.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let names = match &*options.names {
-        [] => &[Name::Invoke, Name::Cold, Name::Idle],
+        [] => &[Name::Invoke, Name::Cold, Name::Idle, Name::Sandbox],
         names => names,
     };
     let mut setup = Setup::new(options.clone())?;
@@ -121,6 +125,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Name::Invoke => invoke::run(&mut setup)?,
             Name::Cold => cold::run(&mut setup)?,
             Name::Idle => idle::run(&mut setup)?,
+            Name::Sandbox => sandbox::run(&setup)?,
         });
     }
     conclude(&verdicts, options.strict)
