@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! process/   ProcessSandbox: Node.js and Python as locked-in processes        start here
-//! jail/      namespaces, root, control groups, limits; the only home of `unsafe`
+//! jail/      namespaces, root, filters, control groups, limits; the only home of `unsafe`
 //! frame      the protocol between daemon and bootstrap (runtimes/PROTOCOL.md)
 //! output     standard output and error → log lines, within a rate
 //! package    bounded unpacking of code packages

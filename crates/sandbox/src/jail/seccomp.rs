@@ -7,8 +7,10 @@ mod policy;
 mod program;
 
 use std::io;
+use std::str::FromStr as _;
 
 use seccompiler::BpfProgram;
+use syscalls::Sysno;
 
 use super::sys;
 
@@ -25,7 +27,7 @@ impl Filter {
         if !sys::has_seccomp() {
             return Ok(Self(None));
         }
-        let rules = policy::parse(PROCESS_POLICY, std::env::consts::ARCH);
+        let rules = policy::parse(PROCESS_POLICY, std::env::consts::ARCH, number);
         let program = rules.and_then(|rules| program::compile(&rules, std::env::consts::ARCH));
         program.map(|program| Self(Some(program))).map_err(io::Error::other)
     }
@@ -38,6 +40,11 @@ impl Filter {
             other => io::Error::other(other),
         })
     }
+}
+
+/// A system call's number on the architecture of this program.
+fn number(name: &str) -> Option<u32> {
+    Sysno::from_str(name).ok().and_then(|call| u32::try_from(call.id()).ok())
 }
 
 #[cfg(test)]

@@ -247,6 +247,16 @@ umask = os.umask(0)
 result = [libc.prctl(PR_GET_SECUREBITS), sum(libc.prctl(PR_CAPBSET_READ, n) == 1 for n in range(64)), umask]";
     // All bits but the one that keeps capabilities, which is locked as it is: off.
     assert_eq!(python(world, text).await, json!([0xef, 0, 0o022]));
+    // No core dump stays no core dump.
+    let text = "
+import resource
+before = resource.getrlimit(resource.RLIMIT_CORE)
+try:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    result = 'it was set'
+except (OSError, ValueError):
+    result = before == resource.getrlimit(resource.RLIMIT_CORE)";
+    assert_eq!(python(world, text).await, json!(true));
     if world.sandbox.isolation()["users"].starts_with("a host user of its own") {
         assert_eq!(python(world, "result = os.getgroups()").await, json!([]));
     }

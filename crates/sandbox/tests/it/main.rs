@@ -15,6 +15,7 @@ mod daemon;
 mod hostile;
 mod jail;
 mod kits;
+mod native;
 mod processes;
 mod support;
 
@@ -48,6 +49,7 @@ fn main() {
         .into_iter()
         .chain(hostile::tests())
         .chain(jail::tests())
+        .chain(native::tests())
         .chain(processes::tests())
         .chain(daemon::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();

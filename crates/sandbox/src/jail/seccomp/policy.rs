@@ -1,10 +1,8 @@
 //! Reads a policy: what its lines look like stands at the top of `policy/process.policy`.
 
 use std::collections::BTreeMap;
-use std::str::FromStr as _;
 
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
-use syscalls::Sysno;
 
 /// The answer to one system call.
 #[derive(Clone, Debug)]
@@ -40,18 +38,21 @@ impl std::fmt::Display for PolicyError {
 
 impl std::error::Error for PolicyError {}
 
-/// The answers of a policy on an architecture, which is that of this program: numbers differ.
-pub(super) fn parse(policy: &str, arch: &str) -> Result<Answers, PolicyError> {
+/// Gives a system call's number on an architecture by its name.
+pub(super) type Numbers = fn(&str) -> Option<u32>;
+
+/// The answers of a policy on an architecture, by its numbers.
+pub(super) fn parse(policy: &str, arch: &str, numbers: Numbers) -> Result<Answers, PolicyError> {
     let mut answers = Answers::new();
     for (index, line) in policy.lines().enumerate() {
         let line = line.split_once('#').map_or(line, |(rule, _)| rule).trim();
-        let added = if line.is_empty() { Ok(()) } else { add(&mut answers, line, arch) };
+        let added = if line.is_empty() { Ok(()) } else { add(&mut answers, line, arch, numbers) };
         added.map_err(|message| PolicyError { line: Some(index + 1), message })?;
     }
     Ok(answers)
 }
 
-fn add(answers: &mut Answers, line: &str, arch: &str) -> Result<(), String> {
+fn add(answers: &mut Answers, line: &str, arch: &str, numbers: Numbers) -> Result<(), String> {
     let (name, mut rest) = first_word(line);
     if let Some(only) = rest.strip_prefix('@') {
         let (only, after) = first_word(only);
@@ -60,9 +61,8 @@ fn add(answers: &mut Answers, line: &str, arch: &str) -> Result<(), String> {
         }
         rest = after;
     }
-    let number = Sysno::from_str(name)
-        .map_err(|_| format!("no system call is named {name} on this architecture"))?;
-    let number = u32::try_from(number.id()).map_err(|e| e.to_string())?;
+    let number =
+        numbers(name).ok_or_else(|| format!("no system call is named {name} on {arch}"))?;
     let twice = || Err(format!("{name} has another line"));
     match first_word(rest) {
         ("", "") => match answers.insert(number, Answer::Allow) {
@@ -97,6 +97,7 @@ fn rule(conditions: &str) -> Result<SeccompRule, String> {
 }
 
 fn condition(text: &str) -> Result<SeccompCondition, String> {
+    use SeccompCmpArgLen::{Dword, Qword};
     let words: Vec<&str> = text.split_whitespace().collect();
     let parts = match words.as_slice() {
         [argument, "==", value] => Some((*argument, None, *value)),
@@ -105,18 +106,19 @@ fn condition(text: &str) -> Result<SeccompCondition, String> {
     };
     let read = parts.and_then(|(argument, mask, value)| {
         let argument: u8 = argument.strip_prefix('a')?.parse().ok()?;
-        let operator = match mask {
-            Some(mask) => SeccompCmpOp::MaskedEq(number(mask)?.into()),
-            None => SeccompCmpOp::Eq,
-        };
-        Some((argument, operator, number(value)?))
+        Some(match (mask, value) {
+            (None, "null") => (argument, Qword, SeccompCmpOp::Eq, 0),
+            (None, _) => (argument, Dword, SeccompCmpOp::Eq, number(value)?),
+            (Some(mask), _) => {
+                (argument, Dword, SeccompCmpOp::MaskedEq(number(mask)?.into()), number(value)?)
+            }
+        })
     });
-    let (argument, operator, value) = read.ok_or_else(|| {
+    let (argument, length, operator, value) = read.ok_or_else(|| {
         format!("the condition {text:?} cannot be read: expected for instance `a0 & 0xff == 1`")
     })?;
-    // The kernel itself takes all arguments that have conditions as 32 bits.
-    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.into())
-        .map_err(|e| e.to_string())
+    // The kernel itself takes all arguments that have conditions as 32 bits, but for pointers.
+    SeccompCondition::new(argument, length, operator, value.into()).map_err(|e| e.to_string())
 }
 
 fn number(text: &str) -> Option<u32> {

@@ -3,7 +3,7 @@
 use seccompiler::{TargetArch, sock_filter};
 use syscalls::Sysno;
 
-use super::policy::{Answer, parse};
+use super::policy::{Answer, Answers, PolicyError};
 use super::*;
 
 const ARCH: &str = std::env::consts::ARCH;
@@ -16,6 +16,10 @@ const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+
+fn parse(policy: &str, arch: &str) -> Result<Answers, PolicyError> {
+    policy::parse(policy, arch, number)
+}
 
 fn compiled() -> BpfProgram {
     program::compile(&parse(PROCESS_POLICY, ARCH).unwrap(), ARCH).unwrap()
@@ -65,9 +69,10 @@ fn every_listed_call_gets_its_answer_and_every_other_is_refused() {
             Some(Answer::Absent) => assert_eq!(told, ENOSYS, "{number}"),
             None => assert_eq!(told, EPERM, "{number}"),
             Some(Answer::AllowIf(_)) => {
-                // Arguments that no line allows, but for the flags of a plain fork.
-                let (told, _) = run(&program, AUDIT_ARCH, number, &[0x7fff_ffff; 6]);
-                assert_eq!(told, EPERM, "{number}");
+                let refused =
+                    |argument| run(&program, AUDIT_ARCH, number, &[argument; 6]).0 == EPERM;
+                // All bits but the sign; and RLIMIT_CORE, the one limit that may not be set.
+                assert!(refused(0x7fff_ffff) || refused(4), "{number}");
             }
         }
     }
@@ -209,6 +214,11 @@ fn arguments_decide_where_they_can() {
         (Sysno::ioctl, &[0, 0x5412], false),
         (Sysno::ioctl, &[0, 0x541c], false),
         (Sysno::ioctl, &[0, 0x1_0000_5412], false),
+        // Every limit may be read, and all but RLIMIT_CORE set.
+        (Sysno::prlimit64, &[0, 4, 0], true),
+        (Sysno::prlimit64, &[0, 4, 0x7fff_0000_1000], false),
+        (Sysno::prlimit64, &[0, 4, 0x1_0000_0000], false),
+        (Sysno::setrlimit, &[4], false),
         (Sysno::personality, &[0xffff_ffff], true),
         (Sysno::personality, &[0x0004_0000], false),
         (Sysno::personality, &[0x0040_0000], false),
@@ -225,6 +235,15 @@ fn arguments_decide_where_they_can() {
     for (call, arguments, allowed) in cases {
         let expected = if *allowed { ALLOW } else { EPERM };
         assert_eq!(answer(*call, arguments), expected, "{call} {arguments:x?}");
+    }
+}
+
+#[test]
+fn only_the_limit_on_core_dumps_is_fixed() {
+    for resource in 0..16 {
+        let expected = if resource == 4 { EPERM } else { ALLOW };
+        assert_eq!(answer(Sysno::setrlimit, &[resource]), expected, "{resource}");
+        assert_eq!(answer(Sysno::prlimit64, &[0, resource, 1]), expected, "{resource}");
     }
 }
 
@@ -261,6 +280,7 @@ fn bad_lines_are_named() {
         ("socket if a0 = 1", 1, "condition"),
         ("socket if a0 == x", 1, "condition"),
         ("socket if a0 == 0x100000000", 1, "condition"),
+        ("socket if a0 & 1 == null", 1, "condition"),
         ("socket if a0 & 0x1 2", 1, "condition"),
         ("socket if a9 == 1", 1, "argument"),
     ] {
@@ -271,6 +291,25 @@ fn bad_lines_are_named() {
     assert_eq!(parse("nonsense @vax", ARCH).unwrap().len(), 0);
     let e = program::compile(&parse("read", ARCH).unwrap(), "vax").unwrap_err();
     assert_eq!(e.line, None);
+}
+
+#[test]
+fn the_list_fits_the_other_architecture() {
+    const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
+    let numbers = |name: &str| {
+        let call = syscalls::aarch64::Sysno::from_str(name).ok();
+        call.and_then(|call| u32::try_from(call.id()).ok())
+    };
+    let answers = policy::parse(PROCESS_POLICY, "aarch64", numbers).unwrap();
+    let program = program::compile(&answers, "aarch64").unwrap();
+    let told = |name| run(&program, AUDIT_ARCH_AARCH64, numbers(name).unwrap(), &[]).0;
+    for (name, expected) in
+        [("openat", ALLOW), ("fstatat", ALLOW), ("ptrace", EPERM), ("clone3", ENOSYS)]
+    {
+        assert_eq!(told(name), expected, "{name}");
+    }
+    assert_eq!(run(&program, AUDIT_ARCH_AARCH64, u32::MAX, &[]).0, ENOSYS);
+    assert_eq!(run(&program, AUDIT_ARCH_I386, 1, &[]).0, KILL);
 }
 
 #[test]

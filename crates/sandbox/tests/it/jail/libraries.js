@@ -17,9 +17,10 @@ const { promisify } = require('util');
 const checks = {
   async 'a worker thread with shared memory'() {
     const shared = new Int32Array(new SharedArrayBuffer(4));
-    const code = `const { workerData } = require('worker_threads'); Atomics.store(workerData, 0, 7); Atomics.notify(workerData, 0)`;
-    const worker = new Worker(code, { eval: true, workerData: shared });
-    await once(worker, 'exit');
+    const code = `require('worker_threads').parentPort.once('message', (shared) => { Atomics.store(shared, 0, 7); })`;
+    const thread = new Worker(code, { eval: true });
+    thread.postMessage(shared);
+    await once(thread, 'exit');
     return shared[0] === 7;
   },
   'a program': () => execFileSync(process.execPath, ['-p', '6 * 7']).toString() === '42\n',
