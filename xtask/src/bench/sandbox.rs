@@ -35,8 +35,9 @@ const TURNS_PER_SAMPLE: usize = 10;
 /// Steps of a start, in their order (`crates/sandbox/src/jail/steps.rs`), and what they are.
 const STEPS: &[(&str, &str)] = &[
     ("group", "control group, limits"),
-    ("ask", "request written and sent"),
-    ("reach", "spawner wakes up and reads it"),
+    ("ask", "descriptors, request"),
+    ("reach", "request sent, spawner wakes up"),
+    ("read", "request read"),
     ("clone", "first process, in its namespaces"),
     ("descriptors", "descriptors, network namespace"),
     ("join", "joins its control groups"),

@@ -45,7 +45,7 @@ enum Layout {
 pub(crate) struct Groups {
     layout: Layout,
     ready: Mutex<Ready>,
-    /// Told when one that was ready is taken.
+    /// Told when one that was ready has been taken.
     taken: Arc<Notify>,
 }
 
@@ -113,7 +113,6 @@ impl Groups {
         ready.limits = Some(limits);
         let group = ready.groups.pop();
         drop(ready);
-        self.taken.notify_one();
         let Some(mut group) = group else { return Ok(None) };
         // One that cannot be changed is dropped, and so removed.
         group.change(limits)?;
@@ -123,6 +122,11 @@ impl Groups {
     /// Makes a group; `None` where there are none to be had.
     pub(crate) fn create(&self, name: &str, limits: GroupLimits) -> io::Result<Option<Group>> {
         Group::make(&self.layout, name, limits)
+    }
+
+    /// Says that it is time for [`Groups::refill`]: when a start is over, which shall have the processors to itself.
+    pub(crate) fn want_refill(&self) {
+        self.taken.notify_one();
     }
 
     /// Told when it is time for [`Groups::refill`].

@@ -229,8 +229,9 @@ impl Spawner {
         &self,
         spec: Spec,
         fds: &StartFds,
-        steps: Steps,
+        mut steps: Steps,
     ) -> Result<Process, StartError> {
+        steps.mark(Step::Ask);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let request = Request::Start { id, spec: Box::new(spec), steps };
         let request = serde_json::to_vec(&request).map_err(|e| StartError::Spawner(e.into()))?;

@@ -23,6 +23,8 @@ use super::wire;
 
 /// How many lie ready: a burst of so many starts finds them, and the maker follows at some 2 000 a second.
 const READY: usize = 8;
+/// Longest answer of the maker, in bytes: the descriptor is the answer.
+const ANSWER_BYTES: usize = 64;
 /// A byte is a wish for one namespace.
 const WISH: &[u8] = &[1];
 /// Where the maker has its socket.
@@ -41,6 +43,8 @@ pub(super) struct Networks(Option<Maker>);
 struct Maker {
     socket: OwnedFd,
     pidfd: OwnedFd,
+    /// How many were taken and not asked for again yet.
+    owed: usize,
     buffer: Vec<u8>,
 }
 
@@ -62,40 +66,50 @@ impl Networks {
             }
             Cloned::Parent { pidfd, .. } => {
                 rustix::io::ioctl_fionbio(&socket, true)?;
-                let maker = Maker { socket, pidfd, buffer: vec![0; 64] };
-                for _ in 0..READY {
-                    maker.wish()?;
-                }
+                let mut maker = Maker { socket, pidfd, owed: READY, buffer: vec![0; ANSWER_BYTES] };
+                maker.wish()?;
                 Ok(Self(Some(maker)))
             }
         }
     }
 
-    /// One that nobody had before, if one is ready; another is made in its place.
+    /// One that nobody had before, if one is ready.
     pub(super) fn take(&mut self) -> Option<OwnedFd> {
-        match self.0.as_mut()?.take() {
-            Ok(network) => network,
-            Err(error) => {
-                tracing::warn!(%error, "network namespaces are not made ahead any more");
-                if let Some(maker) = self.0.take() {
-                    maker.end();
-                }
-                None
-            }
+        let taken = self.0.as_mut()?.take();
+        taken.unwrap_or_else(|error| {
+            self.give_up(&error);
+            None
+        })
+    }
+
+    /// Has others made in the place of those that were taken. Called when a start is over, which shall have the processors to itself.
+    pub(super) fn refill(&mut self) {
+        if let Some(Err(error)) = self.0.as_mut().map(Maker::wish) {
+            self.give_up(&error);
+        }
+    }
+
+    fn give_up(&mut self, error: &io::Error) {
+        tracing::warn!(%error, "network namespaces are not made ahead any more");
+        if let Some(maker) = self.0.take() {
+            maker.end();
         }
     }
 }
 
 impl Maker {
-    fn wish(&self) -> io::Result<()> {
-        send(&self.socket, WISH, SendFlags::NOSIGNAL)?;
+    fn wish(&mut self) -> io::Result<()> {
+        while self.owed > 0 {
+            send(&self.socket, WISH, SendFlags::NOSIGNAL)?;
+            self.owed -= 1;
+        }
         Ok(())
     }
 
     fn take(&mut self) -> io::Result<Option<OwnedFd>> {
         match wire::receive::<()>(self.socket.as_fd(), &mut self.buffer) {
             Ok(Some(((), fds))) => {
-                self.wish()?;
+                self.owed += 1;
                 Ok(fds.into_iter().next())
             }
             Ok(None) => Err(io::ErrorKind::BrokenPipe.into()),

@@ -156,6 +156,7 @@ impl Loop {
 
     /// Takes one request; `false` when there will be no more.
     fn on_request(&mut self) -> io::Result<bool> {
+        let woken = Steps::now();
         let received = wire::receive::<Request>(self.daemon.as_fd(), &mut self.buffer)?;
         let Some((request, fds)) = received else { return Ok(false) };
         let (id, spec, mut steps) = match request {
@@ -167,7 +168,8 @@ impl Loop {
                 return Ok(true);
             }
         };
-        steps.mark(Step::Reach);
+        steps.mark_at(Step::Reach, woken);
+        steps.mark(Step::Read);
         match self.start(id, &spec, fds, steps) {
             Ok(()) => {
                 let pidfd = self.live.get(&id).map(|live| live.pidfd.as_fd());
@@ -281,7 +283,9 @@ impl Loop {
             return Ok(());
         }
         epoll::delete(&self.epoll, &live.status)?;
-        self.reply(reply)
+        self.reply(reply)?;
+        self.networks.refill();
+        Ok(())
     }
 
     /// Pid 1 has ended, so every other process of its namespace has as well: the kernel sees to that first.

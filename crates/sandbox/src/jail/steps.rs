@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Step {
     /// The control group is taken from the pool, or made, and limited.
     Group,
-    /// The request is written and sent.
+    /// Descriptors are made and the request is put together.
     Ask,
-    /// The spawner wakes up and reads it.
+    /// It is sent, and the spawner wakes up.
     Reach,
+    /// The spawner reads it.
+    Read,
     /// The first process is cloned into its namespaces, until it runs.
     Clone,
     /// Its descriptors are put in place.
@@ -58,14 +60,25 @@ pub(crate) struct Steps {
 impl Steps {
     /// The start begins now.
     pub(crate) fn begin() -> Self {
-        Self { last: now(), done: Vec::new() }
+        Self { last: Self::now(), done: Vec::new() }
     }
 
     /// A step has ended now: it took the time since the last one did.
     pub(crate) fn mark(&mut self, step: Step) {
-        let now = now();
-        self.done.push((step, now.saturating_sub(self.last)));
-        self.last = now;
+        self.mark_at(step, Self::now());
+    }
+
+    /// A step has ended at that time.
+    pub(super) fn mark_at(&mut self, step: Step, time: u64) {
+        self.done.push((step, time.saturating_sub(self.last)));
+        self.last = self.last.max(time);
+    }
+
+    /// The time of the clock that all processes share, in nanoseconds.
+    pub(super) fn now() -> u64 {
+        let now = clock_gettime(ClockId::Monotonic);
+        let part = |n: i64| u64::try_from(n).unwrap_or_default();
+        part(now.tv_sec).saturating_mul(1_000_000_000).saturating_add(part(now.tv_nsec))
     }
 
     /// Step → nanoseconds, as JSON; of a step that was made twice, both together.
@@ -78,19 +91,13 @@ impl Steps {
     }
 }
 
-fn now() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let part = |n: i64| u64::try_from(n).unwrap_or_default();
-    part(now.tv_sec).saturating_mul(1_000_000_000).saturating_add(part(now.tv_nsec))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn steps_follow_each_other_without_a_gap() {
-        let begun = now();
+        let begun = Steps::now();
         let mut steps = Steps { last: begun, done: Vec::new() };
         steps.mark(Step::Ask);
         // As they would come back from another process.
