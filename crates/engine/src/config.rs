@@ -7,7 +7,7 @@ use model::limits;
 /// Limits and times of the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
-    /// Memory limits of all live instances together, in MiB.
+    /// Memory limits of all live instances together, in MiB; a function's share of memory is a share of this.
     pub host_memory_mb: u64,
     /// Live instances of a function that sets no limit of its own.
     pub instances_per_function: u32,

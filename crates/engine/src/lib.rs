@@ -100,8 +100,7 @@ impl Engine {
             registry: Registry::default(),
             waiters_max: config.waiters_per_version,
         });
-        let routes =
-            Routes::new(Arc::clone(&deps.meta), Arc::clone(&pools), config.instances_per_function);
+        let routes = Routes::new(Arc::clone(&deps.meta), Arc::clone(&pools), &config);
         let shared = Arc::new(Shared {
             config,
             queue: deps.queue,
@@ -132,6 +131,11 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         let run = async move { attempt::attempt(&shared, pool, call, 1, accepted).await };
         self.shared.tasks.run_to_end("attempt", run).await
+    }
+
+    /// Memory that all live instances may have together, in MiB: what a function's share of memory is a share of.
+    pub fn host_memory_mb(&self) -> u64 {
+        self.shared.config.host_memory_mb
     }
 
     /// Accepts an asynchronous call: durable when this returns.

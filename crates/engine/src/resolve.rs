@@ -13,6 +13,7 @@ use model::{Result, ids};
 use tokio::sync::watch;
 
 use crate::admit::Quota;
+use crate::config::EngineConfig;
 use crate::pool::{Pool, PoolDeps};
 
 /// One function as calls see it. Replaced whole by every change of the function.
@@ -53,13 +54,21 @@ pub(crate) struct Routes {
     meta: Arc<dyn Meta>,
     pools: Arc<PoolDeps>,
     instances_default: u32,
+    /// What shares of memory are shares of.
+    host_memory_mb: u64,
     seen: watch::Sender<Revision>,
 }
 
 impl Routes {
-    pub(crate) fn new(meta: Arc<dyn Meta>, pools: Arc<PoolDeps>, instances_default: u32) -> Self {
-        let seen = watch::Sender::new(0);
-        Self { map: papaya::HashMap::new(), meta, pools, instances_default, seen }
+    pub(crate) fn new(meta: Arc<dyn Meta>, pools: Arc<PoolDeps>, config: &EngineConfig) -> Self {
+        Self {
+            map: papaya::HashMap::new(),
+            meta,
+            pools,
+            instances_default: config.instances_per_function,
+            host_memory_mb: config.host_memory_mb,
+            seen: watch::Sender::new(0),
+        }
     }
 
     /// The version that a call of `target` would run.
@@ -111,7 +120,8 @@ impl Routes {
         }
         let key = keys::version(&route.id, *number);
         let entry = self.meta.get(&key).await?.ok_or_else(missing)?;
-        let version: Version = serde_json::from_slice(&entry.value).map_err(Error::internal)?;
+        let mut version: Version = serde_json::from_slice(&entry.value).map_err(Error::internal)?;
+        version.config.resolve_memory(self.host_memory_mb);
         let pools = route.published_pools.pin();
         Ok(Arc::clone(
             pools.get_or_insert_with(*number, || self.new_pool(&Arc::new(version), route)),
@@ -181,7 +191,9 @@ impl Routes {
             other => other,
         };
         let latest_pool = OnceLock::new();
-        let mut latest = Arc::new(function.latest);
+        let mut latest = function.latest;
+        latest.config.resolve_memory(self.host_memory_mb);
+        let mut latest = Arc::new(latest);
         if let Some(old) = &old
             && old.latest.fingerprint() == latest.fingerprint()
         {

@@ -82,19 +82,33 @@ impl Api {
 
     /// Uploads the hello of `language` with `mark` in it and makes it the code of the function `name`.
     pub(crate) fn deploy(&mut self, name: &str, language: &Language, mark: &str) -> Result<()> {
-        let source = language.hello(mark);
+        let config = json!({ "runtime": language.runtime, "handler": language.handler });
+        self.deploy_code(name, language, &language.hello(mark), &config)
+    }
+
+    /// Uploads `source` as the one file of the function `name`, with this configuration.
+    pub(crate) fn deploy_code(
+        &mut self,
+        name: &str,
+        language: &Language,
+        source: &str,
+        config: &Value,
+    ) -> Result<()> {
         let path = format!("/v1/namespaces/default/packages?filename={}", language.file);
         let headers = "Content-Type: application/octet-stream\r\n";
         let package = self.json("POST", &path, headers, source.as_bytes())?;
         let digest = package["digest"].as_str().context("the upload has no digest")?;
-        let body = json!({
-            "config": { "runtime": language.runtime, "handler": language.handler },
-            "code": digest,
-        });
+        let body = json!({ "config": config, "code": digest });
         let path = format!("/v1/namespaces/default/functions/{name}");
         let headers = "Content-Type: application/json\r\n";
         self.json("PUT", &path, headers, body.to_string().as_bytes())?;
         Ok(())
+    }
+
+    /// Calls a function by the REST API, whatever comes of it.
+    pub(crate) fn invoke(&mut self, name: &str, headers: &str) -> Result<Answer> {
+        let path = format!("/v1/namespaces/default/functions/{name}/invoke");
+        self.connection.call(&request("POST", &path, headers, b"{}"))
     }
 
     /// Calls a function's URL; its body has to be the hello.

@@ -1,7 +1,7 @@
 //! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
 //!
-//! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`idle`] (a daemon with nothing to do), [`sandbox`]
-//! (the jail around a static binary). They share
+//! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`idle`] (a daemon with nothing to do),
+//! [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] (the
 //! client, over [`http`]), [`stats`] and [`report`].
 //!
@@ -15,6 +15,7 @@ mod frames;
 mod http;
 mod idle;
 mod invoke;
+mod kill;
 mod language;
 mod load;
 mod report;
@@ -63,6 +64,8 @@ enum Name {
     Cold,
     /// Memory and start of a daemon that holds many functions
     Idle,
+    /// The end of functions that do not want to end
+    Kill,
     /// Start and stop of a static binary in the jail
     Sandbox,
 }
@@ -114,7 +117,7 @@ impl Setup {
 /// Runs the named benches and prints their figures.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let names = match &*options.names {
-        [] => &[Name::Invoke, Name::Cold, Name::Idle, Name::Sandbox],
+        [] => &[Name::Invoke, Name::Cold, Name::Idle, Name::Kill, Name::Sandbox],
         names => names,
     };
     let mut setup = Setup::new(options.clone())?;
@@ -125,6 +128,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Name::Invoke => invoke::run(&mut setup)?,
             Name::Cold => cold::run(&mut setup)?,
             Name::Idle => idle::run(&mut setup)?,
+            Name::Kill => kill::run(&mut setup)?,
             Name::Sandbox => sandbox::run(&setup)?,
         });
     }

@@ -1,6 +1,5 @@
 //! A sandbox whose instances do what the version's handler says, in the test's own time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -181,14 +180,7 @@ impl World {
     ) {
         let key = key(name);
         let old = self.meta.get(&keys::function(&key)).await.unwrap();
-        let config = FunctionConfig {
-            description: String::new(),
-            runtime: "scripted".into(),
-            handler: handler.into(),
-            timeout_ms: 3_000,
-            memory_mb: 128,
-            environment: BTreeMap::new(),
-        };
+        let config = FunctionConfig::new("scripted", handler);
         let latest = Version {
             key: key.clone(),
             number: None,

@@ -1,6 +1,7 @@
 //! `hanshu config`: a function's configuration, field by field.
 
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use model::api::{FunctionView, PatchConfig};
@@ -13,12 +14,14 @@ use super::screen::Format;
 use super::values;
 
 const SET_HELP: &str = "\
-Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb, max_instances, url_auth (key or none),
-env.NAME and tag.NAME. What is not mentioned stays. All changes are made in one step.
+Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb or memory_share (25%), cpu_weight, cpu_cores,
+processes, open_files, tmp_mb, output_bytes_per_second, max_instances, url_auth (key or none), env.NAME and tag.NAME.
+What is not mentioned stays. All changes are made in one step.
 
 Examples:
   hanshu config set hello timeout=20s memory_mb=256
   hanshu config set hello env.LEVEL=debug tag.team=web --unset env.OLD
+  hanshu config set hello memory_share=25% cpu_cores=0.5
   hanshu config set hello max_instances=0       stop all calls";
 
 /// Show and change a function's configuration.
@@ -38,7 +41,7 @@ enum Operation {
         /// What to set
         #[arg(value_name = "KEY=VALUE", value_parser = values::pair)]
         fields: Vec<(String, String)>,
-        /// Remove env.NAME or tag.NAME; may be repeated
+        /// Remove env.NAME, tag.NAME, memory_share, cpu_weight or cpu_cores; may be repeated
         #[arg(long, value_name = "KEY")]
         unset: Vec<String>,
     },
@@ -83,9 +86,21 @@ fn patch(fields: &[(String, String)], unset: &[String]) -> Result<PatchConfig, C
         set(&mut patch, key, value)?;
     }
     for key in unset {
-        entry(&mut patch, key, None).ok_or_else(|| {
-            CliError::new(format!("'{key}' cannot be removed: expected env.NAME or tag.NAME"))
-        })?;
+        match key.as_str() {
+            "memory_share" => patch.memory_share = Some(None),
+            "cpu_weight" => patch.cpu_weight = Some(None),
+            "cpu_cores" => patch.cpu_cores = Some(None),
+            _ => entry(&mut patch, key, None).ok_or_else(|| {
+                CliError::new(format!(
+                    "'{key}' cannot be removed: expected env.NAME, tag.NAME, memory_share, cpu_weight or cpu_cores"
+                ))
+            })?,
+        }
+    }
+    if patch.memory_mb.is_some() && patch.memory_share.is_some() {
+        return Err(CliError::new(
+            "memory_mb and memory_share are both given: expected one of them",
+        ));
     }
     Ok(patch)
 }
@@ -105,6 +120,13 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
             patch.timeout_ms = Some(values::milliseconds(value).map_err(CliError::new)?);
         }
         "memory_mb" => patch.memory_mb = Some(number()?),
+        "memory_share" => patch.memory_share = Some(Some(parsed(key, value)?)),
+        "cpu_weight" => patch.cpu_weight = Some(Some(number()?)),
+        "cpu_cores" => patch.cpu_cores = Some(Some(parsed(key, value)?)),
+        "processes" => patch.processes = Some(number()?),
+        "open_files" => patch.open_files = Some(number()?),
+        "tmp_mb" => patch.tmp_mb = Some(number()?),
+        "output_bytes_per_second" => patch.output_bytes_per_second = Some(number()?),
         "max_instances" => patch.max_instances = Some(number()?),
         "url_auth" => {
             patch.url_auth = Some(match value {
@@ -123,6 +145,11 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
         })?,
     }
     Ok(())
+}
+
+/// A value that words its own errors.
+fn parsed<T: FromStr<Err = String>>(key: &str, value: &str) -> Result<T, CliError> {
+    value.parse().map_err(|e| CliError::new(format!("{key} {e}")))
 }
 
 /// Sets or removes `env.NAME` or `tag.NAME`; `None` if the key is neither.
@@ -148,9 +175,20 @@ fn lines(view: &FunctionView) -> Vec<String> {
         format!("runtime={}", config.runtime),
         format!("handler={}", config.handler),
         format!("timeout_ms={}", config.timeout_ms),
-        format!("memory_mb={}", config.memory_mb),
-        format!("url_auth={auth}"),
+        match config.memory_share {
+            Some(share) => format!("memory_share={share}"),
+            None => format!("memory_mb={}", config.memory_mb),
+        },
     ];
+    lines.extend(config.cpu_weight.map(|weight| format!("cpu_weight={weight}")));
+    lines.extend(config.cpu_cores.map(|cores| format!("cpu_cores={cores}")));
+    lines.extend([
+        format!("processes={}", config.processes),
+        format!("open_files={}", config.open_files),
+        format!("tmp_mb={}", config.tmp_mb),
+        format!("output_bytes_per_second={}", config.output_bytes_per_second),
+        format!("url_auth={auth}"),
+    ]);
     lines.extend(settings.max_instances.map(|n| format!("max_instances={n}")));
     lines.extend(config.environment.iter().map(|(k, v)| format!("env.{k}={v}")));
     lines.extend(settings.tags.iter().map(|(k, v)| format!("tag.{k}={v}")));
@@ -192,6 +230,9 @@ mod tests {
         for (field, part) in [
             ("memory=1", "memory"),
             ("memory_mb=lots", "memory_mb"),
+            ("memory_share=25", "memory_share '25' is no share"),
+            ("cpu_cores=many", "cpu_cores 'many'"),
+            ("processes=-1", "processes '-1'"),
             ("timeout=20", "20"),
             ("url_auth=open", "url_auth"),
             ("env.=x", "env."),
@@ -201,5 +242,23 @@ mod tests {
         }
         patch(&[], &[]).unwrap_err();
         patch(&[], &["handler".to_owned()]).unwrap_err();
+        patch(&fields(&["memory_mb=64", "memory_share=25%"]), &[]).unwrap_err();
+    }
+
+    #[test]
+    fn limits_are_set_and_taken_back() {
+        let set = patch(
+            &fields(&["memory_share=25%", "cpu_cores=0.5", "cpu_weight=200", "tmp_mb=64"]),
+            &[],
+        );
+        assert_eq!(
+            serde_json::to_value(set.unwrap()).unwrap(),
+            json!({ "memory_share": "25%", "cpu_cores": 0.5, "cpu_weight": 200, "tmp_mb": 64 })
+        );
+        let unset = patch(&[], &["cpu_cores".to_owned(), "memory_share".to_owned()]).unwrap();
+        assert_eq!(
+            serde_json::to_value(unset).unwrap(),
+            json!({ "cpu_cores": null, "memory_share": null })
+        );
     }
 }

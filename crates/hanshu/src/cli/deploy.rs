@@ -14,7 +14,7 @@ use super::progress::Progress;
 use super::screen::{self, Format};
 use super::values;
 use crate::client::Client;
-use crate::package::plan::{self, Wishes};
+use crate::package::plan::{self, Memory, Wishes};
 use crate::package::{self, Source};
 
 const AFTER_HELP: &str = "\
@@ -24,7 +24,8 @@ PATH is a folder, one source file, or a .zip made elsewhere. A folder may hold `
   runtime = \"nodejs20\"        # guessed from the files: index.js, package.json → nodejs20; *.py → python3.11
   handler = \"index.handler\"   # guessed likewise
   timeout_ms = 5000
-  memory_mb = 256
+  memory_mb = 256             # or memory_share = \"25%\"; further limits: cpu_weight, cpu_cores, processes, open_files, tmp_mb,
+                              # output_bytes_per_second
   max_instances = 10
   url_auth = \"none\"           # or \"key\"
   exclude = [\"*.md\", \"test/\"]
@@ -60,9 +61,9 @@ pub(crate) struct DeployArgs {
     /// Publish the result as a numbered version
     #[arg(long)]
     publish: bool,
-    /// Memory limit of one instance, in MiB
-    #[arg(long, value_name = "MIB")]
-    memory: Option<u32>,
+    /// Memory limit of one instance: in MiB, or as a share of the host, for instance 25%
+    #[arg(long, value_name = "MIB|SHARE", value_parser = values::memory)]
+    memory: Option<Memory>,
     /// How long one call may run, for instance 500ms, 20s or 5m
     #[arg(long, value_name = "TIME", value_parser = values::milliseconds)]
     timeout: Option<u32>,
@@ -82,7 +83,7 @@ impl DeployArgs {
                 runtime: self.runtime,
                 handler: self.handler,
                 timeout_ms: self.timeout,
-                memory_mb: self.memory,
+                memory: self.memory,
                 environment: self.env.into_iter().collect::<BTreeMap<_, _>>(),
                 publish: self.publish,
             },

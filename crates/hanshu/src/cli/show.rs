@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use model::api::FunctionView;
+use model::function::FunctionConfig;
 
 use super::context::Context;
 use super::screen::{self, Format};
@@ -33,6 +34,23 @@ impl ShowArgs {
     }
 }
 
+/// As it was given, and what that is here.
+fn memory(config: &FunctionConfig) -> String {
+    match config.memory_share {
+        Some(share) => format!("{share} of the host's for functions: {} MiB", config.memory_mb),
+        None => format!("{} MiB", config.memory_mb),
+    }
+}
+
+fn cpu(config: &FunctionConfig) -> String {
+    let origin = if config.cpu_weight.is_some() { "" } else { " by memory" };
+    let weight = format!("weight {}{origin}", config.effective_cpu_weight());
+    match config.cpu_cores {
+        Some(cores) => format!("{weight}, at most {cores} processors"),
+        None => weight,
+    }
+}
+
 fn text(view: &FunctionView, with_values: bool) -> String {
     let FunctionView { config, settings, code, .. } = view;
     let runtime = format!(
@@ -50,7 +68,12 @@ fn text(view: &FunctionView, with_values: bool) -> String {
         ("runtime", runtime),
         ("handler", config.handler.clone()),
         ("timeout", screen::milliseconds(u64::from(config.timeout_ms) * 1000)),
-        ("memory", format!("{} MiB", config.memory_mb)),
+        ("memory", memory(config)),
+        ("cpu", cpu(config)),
+        ("processes", config.processes.to_string()),
+        ("open files", config.open_files.to_string()),
+        ("/tmp", format!("{} MiB", config.tmp_mb)),
+        ("output", format!("{}/s", screen::bytes(config.output_bytes_per_second.into()))),
         (
             "instances",
             settings

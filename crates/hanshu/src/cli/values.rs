@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use model::limits;
 
 use super::failure::CliError;
+use crate::package::plan::Memory;
 
 /// `500ms`, `20s`, `5m`: a time span in whole milliseconds.
 pub(super) fn milliseconds(text: &str) -> Result<u32, String> {
@@ -15,6 +16,16 @@ pub(super) fn milliseconds(text: &str) -> Result<u32, String> {
         format!("'{text}' is no time span: expected for instance 500ms, 20s or 5m")
     })?;
     u32::try_from(span.as_millis()).map_err(|_| format!("'{text}' is too long"))
+}
+
+/// `512` (MiB) or `25%`.
+pub(super) fn memory(text: &str) -> Result<Memory, String> {
+    if text.ends_with('%') {
+        return text.parse().map(Memory::Share);
+    }
+    text.parse().map(Memory::Size).map_err(|_| {
+        format!("'{text}' is no memory limit: expected MiB, for instance 512, or a share, for instance 25%")
+    })
 }
 
 fn duration(text: &str) -> Option<Duration> {

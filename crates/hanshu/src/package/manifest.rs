@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use model::function::UrlAuth;
+use model::function::{Cores, MemoryShare, UrlAuth};
 use serde::Deserialize;
 
 use crate::cli::failure::CliError;
@@ -31,6 +31,20 @@ pub(crate) struct Manifest {
     pub timeout_ms: Option<u32>,
     /// Memory limit of one instance, in MiB.
     pub memory_mb: Option<u32>,
+    /// Memory limit of one instance as a share of the host's, for instance `25%`; instead of `memory_mb`.
+    pub memory_share: Option<MemoryShare>,
+    /// Weight of one instance when processors are short; an ordinary process has 100.
+    pub cpu_weight: Option<u32>,
+    /// Most processors that one instance may keep busy, for instance 0.5.
+    pub cpu_cores: Option<Cores>,
+    /// Processes and threads of one instance together.
+    pub processes: Option<u32>,
+    /// Open files of one process of an instance.
+    pub open_files: Option<u32>,
+    /// Size limit of `/tmp`, in MiB.
+    pub tmp_mb: Option<u32>,
+    /// What one instance may write to its log, in bytes per second.
+    pub output_bytes_per_second: Option<u32>,
     /// Environment variables, whole: those of the deployed function that are not here go away.
     pub environment: Option<BTreeMap<String, String>>,
     /// Most live instances at once.
@@ -73,12 +87,15 @@ mod tests {
     #[test]
     fn the_whole_file_is_read() {
         let m = Manifest::parse(
-            "name = 'a'\nruntime = 'nodejs20'\ntimeout_ms = 5000\nurl_auth = 'none'\n[environment]\nA = 'b'\n",
+            "name = 'a'\nruntime = 'nodejs20'\ntimeout_ms = 5000\nurl_auth = 'none'\nmemory_share = '25%'\n\
+             cpu_cores = 0.5\nprocesses = 64\n[environment]\nA = 'b'\n",
             Path::new("hanshu.toml"),
         )
         .unwrap();
         assert_eq!(m.timeout_ms, Some(5000));
         assert_eq!(m.url_auth, Some(UrlAuth::None));
+        assert_eq!(m.memory_share.unwrap().to_string(), "25%");
+        assert_eq!((m.cpu_cores.unwrap().millis(), m.processes), (500, Some(64)));
         assert_eq!(m.environment.unwrap()["A"], "b");
     }
 

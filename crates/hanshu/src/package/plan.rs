@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::api::{FunctionView, PutFunction};
-use model::function::{FunctionConfig, FunctionSettings};
+use model::function::{FunctionConfig, FunctionSettings, MemoryShare};
 use model::limits;
 
 use super::guess::Contents;
@@ -19,12 +19,21 @@ pub(crate) struct Wishes {
     pub handler: Option<String>,
     /// Overrides the timeout, in milliseconds.
     pub timeout_ms: Option<u32>,
-    /// Overrides the memory limit, in MiB.
-    pub memory_mb: Option<u32>,
+    /// Overrides the memory limit.
+    pub memory: Option<Memory>,
     /// Variables added to the environment.
     pub environment: BTreeMap<String, String>,
     /// Publish the result as a version.
     pub publish: bool,
+}
+
+/// A memory limit, in the two ways to give it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// In MiB.
+    Size(u32),
+    /// Of what the host gives to functions.
+    Share(MemoryShare),
 }
 
 /// The request that deploys `digest`. What nobody mentions stays as it is deployed.
@@ -44,29 +53,61 @@ pub(crate) fn put(
         (None, None) => BTreeMap::new(),
     };
     environment.extend(wishes.environment.clone());
-    let config = FunctionConfig {
+    let mut config = FunctionConfig {
         description: manifest
             .description
             .clone()
             .or_else(|| old.map(|o| o.description.clone()))
             .unwrap_or_default(),
-        runtime,
-        handler,
         timeout_ms: wishes
             .timeout_ms
             .or(manifest.timeout_ms)
             .or(old.map(|o| o.timeout_ms))
             .unwrap_or(limits::TIMEOUT_DEFAULT_MS),
-        memory_mb: wishes
-            .memory_mb
-            .or(manifest.memory_mb)
-            .or(old.map(|o| o.memory_mb))
-            .unwrap_or(limits::MEMORY_DEFAULT_MB),
         environment,
+        ..resources(manifest, old, FunctionConfig::new(runtime, handler))
     };
+    match wishes.memory.or(memory(manifest)?) {
+        Some(Memory::Size(mb)) => (config.memory_mb, config.memory_share) = (mb, None),
+        Some(Memory::Share(share)) => config.memory_share = Some(share),
+        None => {}
+    }
     config.validate()?;
     let settings = settings(manifest, deployed);
     Ok(PutFunction { config, settings, code: Some(digest.to_owned()), publish: wishes.publish })
+}
+
+/// The memory limit of the file, which is given once at most.
+fn memory(manifest: &Manifest) -> Result<Option<Memory>, CliError> {
+    match (manifest.memory_mb, manifest.memory_share) {
+        (Some(_), Some(_)) => Err(CliError::new(
+            "hanshu.toml has both memory_mb and memory_share: expected one of them",
+        )),
+        (Some(mb), None) => Ok(Some(Memory::Size(mb))),
+        (None, share) => Ok(share.map(Memory::Share)),
+    }
+}
+
+/// `new` with what one instance may use: the file's, else that of the deployed function, else the defaults.
+fn resources(
+    manifest: &Manifest,
+    old: Option<&FunctionConfig>,
+    new: FunctionConfig,
+) -> FunctionConfig {
+    let base = old.unwrap_or(&new);
+    FunctionConfig {
+        memory_mb: base.memory_mb,
+        memory_share: base.memory_share,
+        cpu_weight: manifest.cpu_weight.or(base.cpu_weight),
+        cpu_cores: manifest.cpu_cores.or(base.cpu_cores),
+        processes: manifest.processes.unwrap_or(base.processes),
+        open_files: manifest.open_files.unwrap_or(base.open_files),
+        tmp_mb: manifest.tmp_mb.unwrap_or(base.tmp_mb),
+        output_bytes_per_second: manifest
+            .output_bytes_per_second
+            .unwrap_or(base.output_bytes_per_second),
+        ..new
+    }
 }
 
 fn runtime(
@@ -147,11 +188,11 @@ mod tests {
             url: String::new(),
             config: FunctionConfig {
                 description: "kept".into(),
-                runtime: "nodejs22".into(),
-                handler: "index.other".into(),
                 timeout_ms: 9_000,
                 memory_mb: 512,
+                tmp_mb: 64,
                 environment: BTreeMap::from([("A".into(), "old".into())]),
+                ..FunctionConfig::new("nodejs22", "index.other")
             },
             settings: FunctionSettings::default(),
             resolved_runtime: RuntimeInfo { name: "nodejs20".into(), version: "20".into() },
@@ -176,7 +217,7 @@ mod tests {
     #[test]
     fn what_is_not_mentioned_stays() {
         let wishes = Wishes {
-            memory_mb: Some(256),
+            memory: Some(Memory::Size(256)),
             environment: BTreeMap::from([("B".into(), "new".into())]),
             ..Wishes::default()
         };
@@ -185,8 +226,30 @@ mod tests {
         assert_eq!(put.config.runtime, "nodejs22");
         assert_eq!(put.config.handler, "index.other");
         assert_eq!((put.config.timeout_ms, put.config.memory_mb), (9_000, 256));
+        assert_eq!(put.config.tmp_mb, 64);
         assert_eq!(put.config.environment.len(), 2);
         assert_eq!(put.settings.unwrap().url_auth, UrlAuth::None);
+    }
+
+    #[test]
+    fn a_share_and_a_size_of_memory_replace_each_other() {
+        let share: MemoryShare = "25%".parse().unwrap();
+        let shared = Manifest { memory_share: Some(share), ..Manifest::default() };
+        let contents = contents("index.js");
+        let plan = |wishes: &Wishes, manifest: &Manifest, old: &FunctionView| {
+            put(wishes, manifest, Some(old), &contents, "d")
+        };
+        let mut old = deployed();
+        old.config = plan(&Wishes::default(), &shared, &old).unwrap().config;
+        assert_eq!(old.config.memory_share, Some(share));
+        let kept = plan(&Wishes::default(), &Manifest::default(), &old).unwrap();
+        assert_eq!(kept.config.memory_share, Some(share));
+        let wishes = Wishes { memory: Some(Memory::Size(256)), ..Wishes::default() };
+        let sized = plan(&wishes, &shared, &old).unwrap();
+        assert_eq!((sized.config.memory_mb, sized.config.memory_share), (256, None));
+        let both = Manifest { memory_mb: Some(64), ..shared };
+        let e = plan(&Wishes::default(), &both, &old).unwrap_err();
+        assert!(e.to_string().contains("memory_share"), "{e}");
     }
 
     #[test]

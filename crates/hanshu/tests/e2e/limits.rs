@@ -126,3 +126,65 @@ fn a_change_is_seen_by_the_next_call() {
     daemon.http.delete("/v1/namespaces/default/functions/changing");
     daemon.invoke("changing", "{}").refused(404, "not-found");
 }
+
+const F: &str = "/v1/namespaces/default/functions/f";
+
+#[test]
+fn memory_as_a_share_follows_the_host_and_is_shown_both_ways() {
+    let mut first = Start::dev().set("HANSHU_ENGINE_HOST_MEMORY_MB", "1024").start();
+    let daemon = &first;
+    let size = "exports.handler = async () => process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE;";
+    daemon.node("f", size, &json!({ "memory_share": "25%" }));
+    let config = daemon.http.get(F).json()["config"].clone();
+    assert_eq!((&config["memory_share"], &config["memory_mb"]), (&json!("25%"), &json!(256)));
+    assert_eq!(daemon.invoke("f", "{}").result(), json!("256"));
+    let shown = daemon.cli(&["show", "f"]).ok();
+    assert!(shown.contains("25%") && shown.contains("256 MiB"), "{shown}");
+
+    // What is published is the share; what is shown may be put back as it is.
+    let put = json!({ "config": config, "publish": true });
+    assert_eq!(daemon.http.json("PUT", F, &put).json()["version"], "1");
+    let put = json!({ "config": daemon.http.get(F).json()["config"], "publish": true });
+    assert_eq!(daemon.http.json("PUT", F, &put).json()["version"], "1");
+
+    first.stop();
+    let larger = Start::dev().set("HANSHU_ENGINE_HOST_MEMORY_MB", "2048");
+    let daemon = larger.on(&first.data).start();
+    assert_eq!(daemon.http.get(F).json()["config"]["memory_mb"], 512);
+    assert_eq!(daemon.invoke("f", "{}").result(), json!("512"));
+    assert_eq!(daemon.invoke("f?qualifier=1", "{}").result(), json!("512"));
+
+    daemon.cli(&["config", "set", "f", "memory_mb=128"]).ok();
+    let config = daemon.http.get(F).json()["config"].clone();
+    assert_eq!((&config["memory_share"], &config["memory_mb"]), (&json!(null), &json!(128)));
+    assert_eq!(daemon.invoke("f", "{}").result(), json!("128"));
+}
+
+#[test]
+fn limits_are_set_shown_and_taken_back() {
+    let daemon = Daemon::start();
+    daemon.node("f", SLEEPER, &json!({}));
+    let config = || daemon.http.get(F).json()["config"].clone();
+    let defaults = config();
+    for (field, value) in [
+        ("processes", 1024),
+        ("open_files", 1024),
+        ("tmp_mb", 512),
+        ("output_bytes_per_second", 4 << 20),
+    ] {
+        assert_eq!(defaults[field], value, "{defaults}");
+    }
+    let fields = "cpu_cores=0.5 cpu_weight=200 processes=64 open_files=256 tmp_mb=64 output_bytes_per_second=100000";
+    let set: Vec<&str> = ["config", "set", "f"].into_iter().chain(fields.split(' ')).collect();
+    daemon.cli(&set).ok();
+    let changed = config();
+    assert_eq!(
+        (&changed["cpu_cores"], &changed["cpu_weight"], &changed["tmp_mb"]),
+        (&json!(0.5), &json!(200), &json!(64))
+    );
+    let shown = daemon.cli(&["config", "show", "f"]).ok();
+    assert!(fields.split(' ').all(|field| shown.lines().any(|line| line == field)), "{shown}");
+    daemon.invoke("f", r#"{"ms":0}"#).result();
+    daemon.cli(&["config", "set", "f", "--unset", "cpu_cores", "--unset", "cpu_weight"]).ok();
+    assert_eq!(config()["cpu_cores"], json!(null));
+}

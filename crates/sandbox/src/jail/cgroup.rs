@@ -12,6 +12,7 @@
 
 mod detect;
 mod group;
+mod hurry;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +24,7 @@ use model::ids::RequestId;
 use tokio::sync::Notify;
 
 pub(crate) use group::{Group, GroupLimits, MemoryUse};
+use hurry::Lane;
 
 /// Names of the daemon's parent groups start so; its process id follows.
 const PARENT_PREFIX: &str = "hanshu-";
@@ -44,6 +46,8 @@ enum Layout {
 #[derive(Debug)]
 pub(crate) struct Groups {
     layout: Layout,
+    /// Where processor time is shared out.
+    lane: Option<Arc<Lane>>,
     ready: Mutex<Ready>,
     /// Told when one that was ready has been taken.
     taken: Arc<Notify>,
@@ -60,11 +64,16 @@ struct Ready {
 impl Groups {
     /// Finds out what the host offers, makes the daemon's parent group there and removes those of daemons that are gone.
     pub(crate) fn open() -> Self {
-        Self::of(detect::detect(Path::new("/proc")))
+        Self::new(detect::detect(Path::new("/proc")))
     }
 
-    fn of(layout: Layout) -> Self {
-        Self { layout, ready: Mutex::default(), taken: Arc::default() }
+    fn new(layout: Layout) -> Self {
+        let lane = match &layout {
+            Layout::V2 { parent, cpu: true, .. } => Some(Lane::new(parent.clone(), true)),
+            Layout::V1 { cpu: Some(cpu), .. } => Some(Lane::new(cpu.clone(), false)),
+            _ => None,
+        };
+        Self { layout, lane: lane.map(Arc::new), ready: Mutex::default(), taken: Arc::default() }
     }
 
     /// Whether memory is limited for an instance as a whole.
@@ -121,7 +130,7 @@ impl Groups {
 
     /// Makes a group; `None` where there are none to be had.
     pub(crate) fn create(&self, name: &str, limits: GroupLimits) -> io::Result<Option<Group>> {
-        Group::make(&self.layout, name, limits)
+        Group::make(&self.layout, self.lane.as_ref(), name, limits)
     }
 
     /// Says that it is time for [`Groups::refill`]: when a start is over, which shall have the processors to itself.
@@ -174,7 +183,7 @@ mod tests {
 
     #[test]
     fn without_groups_the_summary_says_what_is_lost() {
-        let groups = Groups::of(Layout::None { reason: "nothing is delegated".into() });
+        let groups = Groups::new(Layout::None { reason: "nothing is delegated".into() });
         assert!(!groups.limits_memory());
         assert!(groups.summary()["memory"].contains("nothing is delegated"));
         assert!(groups.summary()["memory"].contains("rlimit"));

@@ -275,26 +275,34 @@ impl Spawner {
             }
             Arc::clone(&current)
         };
-        let opened = cell.get_or_try_init(|| self.open()).await;
-        opened.cloned().map_err(StartError::Spawner)
+        if let Some(connection) = cell.get() {
+            return Ok(Arc::clone(connection));
+        }
+        let (executable, tasks) = (self.executable.clone(), self.tasks.clone());
+        // To the end also for a start that is given up meanwhile: a spawner that nobody holds would be nobody's to reap.
+        let opening = async move {
+            let opened = cell.get_or_try_init(|| open(executable, tasks)).await;
+            opened.cloned().map_err(StartError::Spawner)
+        };
+        self.tasks.run_to_end("spawner start", opening).await
     }
+}
 
-    async fn open(&self) -> io::Result<Arc<Connection>> {
-        let executable = self.executable.clone();
-        let (socket, child) = tokio::task::spawn_blocking(move || launch(&executable)).await??;
-        let connection = Arc::new(Connection {
-            socket: sys::register(socket, Interest::READABLE | Interest::WRITABLE)?,
-            lives: Mutex::new(Some(HashMap::new())),
-        });
-        let (reader, tasks) = (Arc::clone(&connection), self.tasks.clone());
-        // Not ended with the group at once: instances that are draining need it.
-        self.tasks.spawn("spawner", async move {
-            let error = Connection::serve(&reader, &tasks).await.err();
-            reader.close();
-            reap(child, error).await;
-        });
-        Ok(connection)
-    }
+/// Starts a spawner, and a task that listens to it.
+async fn open(executable: PathBuf, tasks: Tasks) -> io::Result<Arc<Connection>> {
+    let (socket, child) = tokio::task::spawn_blocking(move || launch(&executable)).await??;
+    let connection = Arc::new(Connection {
+        socket: sys::register(socket, Interest::READABLE | Interest::WRITABLE)?,
+        lives: Mutex::new(Some(HashMap::new())),
+    });
+    let (reader, own) = (Arc::clone(&connection), tasks.clone());
+    // Not ended with the group at once: instances that are draining need it.
+    tasks.spawn("spawner", async move {
+        let error = Connection::serve(&reader, &own).await.err();
+        reader.close();
+        reap(child, error).await;
+    });
+    Ok(connection)
 }
 
 /// Executes the spawner. This is no fork of the daemon: std uses `posix_spawn`, which shares the memory until `exec`.

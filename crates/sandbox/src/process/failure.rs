@@ -42,7 +42,10 @@ impl Autopsy {
             Exit::Killed => "Runtime exited with error: signal: killed".to_owned(),
         };
         if self.out_of_memory() {
-            let message = format!("Memory limit of {} MB exceeded. {ended}", self.memory_mb);
+            let peak =
+                self.peak_bytes.map(|bytes| format!(", peak {} MB", bytes.div_ceil(1 << 20)));
+            let peak = peak.unwrap_or_default();
+            let message = format!("Memory limit of {} MB exceeded{peak}. {ended}", self.memory_mb);
             return Failure::new(FailureKind::MemoryExceeded, "Runtime.OutOfMemory", &message);
         }
         Failure::new(FailureKind::Exited, "Runtime.ExitError", &ended)
@@ -134,6 +137,8 @@ mod tests {
         let kind = |a: Autopsy| a.failure().kind;
         let killed = autopsy(Exit::Signal(9));
         assert_eq!(kind(Autopsy { oom_kills: 1, ..killed }), FailureKind::MemoryExceeded);
+        let out = text(&Autopsy { oom_kills: 1, ..killed }.failure());
+        assert!(out.contains("Memory limit of 128 MB exceeded, peak 100 MB. Runtime"), "{out}");
         let aborted = autopsy(Exit::Signal(libc::SIGABRT));
         assert_eq!(kind(aborted), FailureKind::MemoryExceeded);
         assert_eq!(kind(Autopsy { peak_bytes: Some(30 << 20), ..aborted }), FailureKind::Exited);

@@ -26,6 +26,8 @@ use crate::output::Output;
 
 /// How long a process that has closed its socket may take to end by itself.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
+/// How long a killed instance may take to be gone before it is hurried along. An idle one takes a millisecond.
+const HURRY_AFTER: Duration = Duration::from_millis(2);
 /// How often a control group is tried to be removed: the kernel may hold on to it a moment longer than to its processes.
 const GROUP_REMOVALS: u32 = 12;
 /// How long to wait after the first attempt; twice as long after each further one, so 10 s in all.
@@ -297,17 +299,9 @@ impl Remains {
 
     /// Kills every process, waits until they are gone and takes the last figures.
     async fn destroy(&mut self) -> (Exit, MemoryUse) {
-        let exit = match (&mut self.process, &self.group) {
-            (Some(process), Some(group)) if group.is_throttled() => {
-                // Killed first: whatever it costs to hurry the end along, the end is on its way.
-                process.kill();
-                if let Err(error) = group.unthrottle() {
-                    tracing::debug!(%error, "an instance has to die within its share of processor time");
-                }
-                process.destroy().await
-            }
-            (Some(process), _) => process.destroy().await,
-            (None, _) => Exit::Killed,
+        let exit = match &mut self.process {
+            Some(process) => destroy(process, self.group.as_ref()).await,
+            None => Exit::Killed,
         };
         let mut memory = self.group.as_ref().map(Group::memory).unwrap_or_default();
         let rss = self.process.as_ref().and_then(Process::max_rss_bytes);
@@ -355,6 +349,20 @@ impl Drop for Remains {
         };
         self.shared.tasks.clone().spawn("instance end", remains.clear_up());
     }
+}
+
+/// Kills a process tree and waits until it is gone. One that takes its time is put before everything else.
+async fn destroy(process: &mut Process, group: Option<&Group>) -> Exit {
+    if let Ok(exit) = tokio::time::timeout(HURRY_AFTER, process.destroy()).await {
+        return exit;
+    }
+    let hurry = group.map(Group::hurry).transpose().unwrap_or_else(|error| {
+        tracing::debug!(%error, "an instance has to die in its own share of processor time");
+        None
+    });
+    let exit = process.destroy().await;
+    drop(hurry);
+    exit
 }
 
 /// Removes a control group. No thread is held while it waits.

@@ -126,6 +126,14 @@ impl ProcessSandbox {
         out
     }
 
+    /// Host user ids that instances hold, those that are still ending included; `None` where all run as the daemon's user.
+    pub fn users_held(&self) -> Option<usize> {
+        match &self.shared.users {
+            Users::Strangers(slots) => Some(slots.held()),
+            Users::Daemon { .. } => None,
+        }
+    }
+
     fn runtime(&self, name: &str) -> Result<(&Arc<Runtime>, &Layout)> {
         let runtime = self.runtimes.resolve(name)?;
         let layout = self.layouts.get(&runtime.info.name);

@@ -28,6 +28,12 @@ impl Slots {
         Arc::new(Self { base, state: Mutex::new(State { free: Vec::new(), fresh: 0 }) })
     }
 
+    /// How many are held.
+    pub(super) fn held(&self) -> usize {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        usize::try_from(state.fresh).unwrap_or(usize::MAX).saturating_sub(state.free.len())
+    }
+
     /// An id that no live instance has.
     pub(super) fn take(self: &Arc<Self>) -> Result<Slot> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,8 +83,9 @@ mod tests {
     fn ids_are_unique_while_held_and_used_again_after() {
         let slots = Slots::new(1000);
         let (a, b) = (slots.take().unwrap(), slots.take().unwrap());
-        assert_eq!((a.id(), b.id()), (1000, 1001));
+        assert_eq!((a.id(), b.id(), slots.held()), (1000, 1001, 2));
         drop(a);
+        assert_eq!(slots.held(), 1);
         assert_eq!(slots.take().unwrap().id(), 1000);
         drop(b);
     }

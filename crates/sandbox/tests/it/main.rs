@@ -12,9 +12,12 @@
 #![expect(clippy::print_stdout, reason = "a test harness speaks on standard output")]
 
 mod daemon;
+mod deadline;
 mod hostile;
 mod jail;
 mod kits;
+mod leaks;
+mod limits;
 mod native;
 mod processes;
 mod support;
@@ -51,7 +54,10 @@ fn main() {
         .chain(jail::tests())
         .chain(native::tests())
         .chain(processes::tests())
-        .chain(daemon::tests());
+        .chain(daemon::tests())
+        .chain(deadline::tests())
+        .chain(limits::tests())
+        .chain(leaks::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     if arguments.iter().any(|a| a == "--list") {
         for test in &tests {

@@ -158,10 +158,14 @@ pub(crate) fn children(pid: &str) -> Vec<String> {
         .collect()
 }
 
-fn spawner() -> String {
+/// The spawners of this process's sandboxes.
+pub(crate) fn spawners() -> Vec<String> {
     let name = |pid: &String| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let found = children("self").into_iter().find(|pid| name(pid).trim() == "hanshu-spawner");
-    found.expect("a spawner runs")
+    children("self").into_iter().filter(|pid| name(pid).trim() == "hanshu-spawner").collect()
+}
+
+pub(crate) fn spawner() -> String {
+    spawners().into_iter().next().expect("a spawner runs")
 }
 
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
@@ -261,7 +265,7 @@ pub(crate) fn own_groups() -> Vec<PathBuf> {
     fs::read_to_string("/proc/self/cgroup").unwrap().lines().filter_map(folder).collect()
 }
 
-fn folders(at: &Path) -> usize {
+pub(crate) fn folders(at: &Path) -> usize {
     let inner = fs::read_dir(at).into_iter().flatten().flatten();
     let inner = inner.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
     inner.map(|e| 1 + folders(&e.path())).sum()

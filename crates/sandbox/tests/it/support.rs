@@ -39,13 +39,23 @@ impl World {
 }
 
 /// A sandbox with its cache there, as the daemon makes it.
-#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
 pub(crate) async fn open(cache: &Path, logs: Arc<MemoryLogs>, tasks: Tasks) -> Arc<ProcessSandbox> {
+    open_with(cache, UID_BASE_DEFAULT, logs, tasks).await
+}
+
+/// As [`open`], with its instances under host ids from `uid_base`.
+#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
+pub(crate) async fn open_with(
+    cache: &Path,
+    uid_base: u32,
+    logs: Arc<MemoryLogs>,
+    tasks: Tasks,
+) -> Arc<ProcessSandbox> {
     let config = SandboxConfig {
         cache_dir: cache.to_owned(),
         path: std::env::var("PATH").unwrap(),
         spawner: "/proc/self/exe".into(),
-        uid_base: UID_BASE_DEFAULT,
+        uid_base,
     };
     let blobs = Arc::<MemoryBlobs>::default();
     ProcessSandbox::new(config, blobs, logs, Arc::new(SystemClock), tasks).await.unwrap()

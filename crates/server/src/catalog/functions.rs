@@ -61,6 +61,7 @@ impl Catalog {
     ) -> Result<Put> {
         let PutFunction { config, settings, code, publish } = put;
         config.validate()?;
+        let config = config.stored();
         settings.as_ref().map_or(Ok(()), FunctionSettings::validate)?;
         let runtime = self.sandbox.resolve_runtime(&config.runtime)?;
         let code = match code {
@@ -134,6 +135,7 @@ impl Catalog {
                 let mut function = existing(key, current)?;
                 let config = patched(&function.latest.config, patch);
                 config.validate()?;
+                let config = config.stored();
                 patch_settings(&mut function.settings, patch);
                 function.settings.validate()?;
                 let runtime = self.sandbox.resolve_runtime(&config.runtime)?;
@@ -298,7 +300,17 @@ fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionConfig {
     set(&mut new.runtime, patch.runtime.as_ref());
     set(&mut new.handler, patch.handler.as_ref());
     set(&mut new.timeout_ms, patch.timeout_ms.as_ref());
-    set(&mut new.memory_mb, patch.memory_mb.as_ref());
+    if let Some(memory_mb) = patch.memory_mb {
+        new.memory_mb = memory_mb;
+        new.memory_share = None;
+    }
+    set(&mut new.memory_share, patch.memory_share.as_ref());
+    set(&mut new.cpu_weight, patch.cpu_weight.as_ref());
+    set(&mut new.cpu_cores, patch.cpu_cores.as_ref());
+    set(&mut new.processes, patch.processes.as_ref());
+    set(&mut new.open_files, patch.open_files.as_ref());
+    set(&mut new.tmp_mb, patch.tmp_mb.as_ref());
+    set(&mut new.output_bytes_per_second, patch.output_bytes_per_second.as_ref());
     merge(&mut new.environment, patch.environment.as_ref());
     new
 }
@@ -345,6 +357,27 @@ mod tests {
         let keys: Vec<_> = new.environment.keys().map(String::as_str).collect();
         assert_eq!(keys, ["B", "C"]);
         assert_eq!(patched(&config(), &PatchConfig::default()), config());
+    }
+
+    #[test]
+    fn a_size_ends_a_share_and_null_removes_what_is_optional() {
+        let patched = |config: &FunctionConfig, json: &str| {
+            let patch: PatchConfig = serde_json::from_str(json).unwrap();
+            patched(config, &patch)
+        };
+        let shared = patched(&config(), r#"{"memory_share":"25%","cpu_cores":0.5,"cpu_weight":7}"#);
+        assert_eq!(shared.memory_share.unwrap().to_string(), "25%");
+        assert_eq!((shared.cpu_cores.unwrap().millis(), shared.cpu_weight), (500, Some(7)));
+        assert_eq!(patched(&shared, r#"{"timeout_ms":5}"#).memory_share, shared.memory_share);
+        let sized = patched(&shared, r#"{"memory_mb":256}"#);
+        assert_eq!((sized.memory_mb, sized.memory_share), (256, None));
+        // As it is shown: the size belongs to the share.
+        let both = patched(&shared, r#"{"memory_mb":256,"memory_share":"50%"}"#);
+        assert_eq!(both.memory_share.unwrap().to_string(), "50%");
+        let null = r#"{"memory_share":null,"cpu_cores":null,"cpu_weight":null,"processes":64}"#;
+        let none = patched(&shared, null);
+        assert_eq!((none.memory_share, none.cpu_cores, none.cpu_weight), (None, None, None));
+        assert_eq!(none.processes, 64);
     }
 
     #[test]

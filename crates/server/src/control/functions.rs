@@ -18,7 +18,8 @@ use crate::openapi::{ChangeHeaders, FunctionParams, Refusals};
 
 impl App {
     /// What the API shows of a function.
-    pub(super) fn view(&self, at: FunctionAt) -> FunctionView {
+    pub(super) fn view(&self, mut at: FunctionAt) -> FunctionView {
+        at.version.config.resolve_memory(self.engine.host_memory_mb());
         views::function(at, &self.config.public_url)
     }
 }

@@ -4,12 +4,14 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Layout;
+use super::hurry::{Hurry, Lane};
 use crate::jail::spec::Attach;
 use crate::jail::sys;
 
@@ -69,6 +71,7 @@ pub(crate) struct Group {
     cpu: Option<PathBuf>,
     unified: bool,
     limits: GroupLimits,
+    lane: Option<Arc<Lane>>,
     /// Told by the kernel that memory has run out, where the kernel does not end the whole group itself.
     oom: Option<OwnedFd>,
 }
@@ -77,6 +80,7 @@ impl Group {
     /// Makes the folders and sets the limits. What was made goes again if that fails.
     pub(super) fn make(
         layout: &Layout,
+        lane: Option<&Arc<Lane>>,
         name: &str,
         limits: GroupLimits,
     ) -> io::Result<Option<Self>> {
@@ -91,6 +95,7 @@ impl Group {
                     memory: folder,
                     unified: true,
                     limits,
+                    lane: lane.cloned(),
                     oom: None,
                 }
             }
@@ -100,6 +105,7 @@ impl Group {
                 cpu: cpu.as_ref().map(in_it),
                 unified: false,
                 limits,
+                lane: lane.cloned(),
                 oom: None,
             },
         };
@@ -122,7 +128,7 @@ impl Group {
     /// Sets the limits; `before` are those that it has.
     fn fill(&self, before: Option<GroupLimits>) -> io::Result<()> {
         if before.is_some_and(|before| before.cpu_millis.is_some()) {
-            self.unthrottle()?;
+            self.lift_ceiling()?;
         }
         if self.unified {
             return self.fill_v2(&self.limits);
@@ -211,19 +217,19 @@ impl Group {
         }
     }
 
-    /// Whether [`Group::unthrottle`] has something to do.
-    pub(crate) fn is_throttled(&self) -> bool {
-        self.limits.cpu_millis.is_some()
-    }
-
-    /// Takes the ceiling on processor time away. A killed process needs time to die, and one that has used up its share would get none before the
-    /// next period; with 0.05 of a processor and hundreds of processes that is long after the deadline.
-    pub(crate) fn unthrottle(&self) -> io::Result<()> {
+    fn lift_ceiling(&self) -> io::Result<()> {
         match &self.cpu {
             Some(cpu) if self.unified => fs::write(cpu.join("cpu.max"), "max"),
             Some(cpu) => fs::write(cpu.join("cpu.cfs_quota_us"), "-1"),
             None => Ok(()),
         }
+    }
+
+    /// Puts its killed processes before everything else on the host, without a ceiling, until the answer is dropped; `None` where processor time is
+    /// not shared out by groups.
+    pub(crate) fn hurry(&self) -> io::Result<Option<Hurry>> {
+        let lane = self.cpu.as_ref().zip(self.lane.as_ref());
+        lane.map(|(cpu, lane)| lane.enter(cpu, self.limits.cpu_millis.is_some())).transpose()
     }
 
     /// Removes it. Fails with `ResourceBusy` while the kernel still counts something in it.
@@ -297,7 +303,7 @@ mod tests {
     fn limits_of_version_2_are_written_as_the_kernel_wants_them() {
         let parent = tempfile::tempdir().unwrap();
         let layout = Layout::V2 { parent: parent.path().to_owned(), cpu: true, pids: true };
-        let group = Group::make(&layout, "a", LIMITS).unwrap().unwrap();
+        let group = Group::make(&layout, None, "a", LIMITS).unwrap().unwrap();
         let at = parent.path().join("a");
         for (file, value) in [
             ("memory.max", "134217728"),
@@ -308,8 +314,7 @@ mod tests {
         ] {
             assert_eq!(read(&at, file), value, "{file}");
         }
-        group.unthrottle().unwrap();
-        assert_eq!(read(&at, "cpu.max"), "max");
+        assert!(group.hurry().unwrap().is_none());
         assert_eq!(group.attach().born_in, Some(at.clone()));
         fs::write(at.join("memory.peak"), "4096\n").unwrap();
         fs::write(at.join("memory.events"), "low 0\noom 1\noom_kill 2\n").unwrap();
@@ -322,7 +327,7 @@ mod tests {
         let [memory, cpu] = ["memory", "cpu"].map(|name| parent.path().join(name));
         fs::create_dir(&memory).unwrap();
         let layout = Layout::V1 { memory: memory.clone(), pids: None, cpu: Some(cpu) };
-        Group::make(&layout, "a", LIMITS).unwrap_err();
+        Group::make(&layout, None, "a", LIMITS).unwrap_err();
         assert_eq!(fs::read_dir(&memory).unwrap().count(), 0);
     }
 
