@@ -13,7 +13,7 @@ use model::tasks::Tasks;
 use serde_json::json;
 
 use crate::Test;
-use crate::processes::{children, eventually, spawner};
+use crate::processes::{children, eventually, instances_of, spawner};
 use crate::support::{World, invocation, version, zip};
 
 /// Runs the Python text of the event, then waits for ever.
@@ -214,7 +214,7 @@ async fn ends(world: Arc<World>, way: &Way) {
     let mut instance = image.start().await.unwrap();
     let spawner = spawner();
     // What earlier tests let go ends in the background.
-    eventually("only this instance runs", || children(&spawner).len() == 1).await;
+    eventually("only this instance runs", || instances_of(&spawner).len() == 1).await;
 
     let most = count(&world.tasks, spawner.clone());
     let call = invocation(json!(way.python).to_string(), TIME);

@@ -11,6 +11,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a test harness speaks on standard output")]
 
+mod ahead;
 mod daemon;
 mod deadline;
 mod hostile;
@@ -54,6 +55,7 @@ fn main() {
         .chain(jail::tests())
         .chain(native::tests())
         .chain(processes::tests())
+        .chain(ahead::tests())
         .chain(daemon::tests())
         .chain(deadline::tests())
         .chain(limits::tests())
