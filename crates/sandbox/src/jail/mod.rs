@@ -14,7 +14,8 @@
 //! and the daemon starts another one.
 //!
 //! Start at [`spec::Spec`]: what is asked for. [`client`] is the daemon's side, [`spawner`] the loop in between, [`child`] and [`root`] the
-//! set-up, step by step, which end behind [`landlock`] and [`seccomp`]; [`cgroup`] is used by the daemon directly.
+//! set-up, step by step, which end behind [`landlock`] and [`seccomp`]; [`cgroup`] is used by the daemon directly. What an instance needs and need not be
+//! made with it is made ahead ([`networks`], [`templates`], [`cgroup`]), for one instance each, or to be copied; [`steps`] tells where the time goes.
 
 pub(crate) mod cgroup;
 mod child;

@@ -175,6 +175,15 @@ pub(crate) fn tests() -> Vec<Test> {
     WAYS.iter().map(test).collect()
 }
 
+/// All processes of a spawner's instances that live, or are zombies.
+fn processes_of(spawner: &str) -> Vec<String> {
+    let mut all = instances_of(spawner);
+    for first in instances_of(spawner) {
+        all.extend(descendants(&first));
+    }
+    all
+}
+
 /// All descendants of a process that live, or are zombies.
 fn descendants(pid: &str) -> Vec<String> {
     let mut all = children(pid);
@@ -191,7 +200,7 @@ fn count(tasks: &Tasks, spawner: String) -> impl Future<Output = usize> {
     let counting = tasks.spawn("count", async move {
         let mut most = 0;
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-            most = most.max(descendants(&spawner).len());
+            most = most.max(processes_of(&spawner).len());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         most
@@ -221,7 +230,7 @@ async fn ends(world: Arc<World>, way: &Way) {
     let deadline = call.deadline;
     let outcome = instance.invoke(call).await;
     let late = Instant::now().saturating_duration_since(deadline);
-    let left = descendants(&spawner);
+    let left = processes_of(&spawner);
     let most = most.await;
 
     let failure = outcome.result.unwrap_err();
