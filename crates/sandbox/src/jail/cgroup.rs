@@ -122,6 +122,7 @@ impl Groups {
         ready.limits = Some(limits);
         let group = ready.groups.pop();
         drop(ready);
+        self.taken.notify_one();
         let Some(mut group) = group else { return Ok(None) };
         // One that cannot be changed is dropped, and so removed.
         group.change(limits)?;
@@ -133,14 +134,14 @@ impl Groups {
         Group::make(&self.layout, self.lane.as_ref(), name, limits)
     }
 
-    /// Says that it is time for [`Groups::refill`]: when a start is over, which shall have the processors to itself.
-    pub(crate) fn want_refill(&self) {
-        self.taken.notify_one();
-    }
-
-    /// Told when it is time for [`Groups::refill`].
+    /// Told when one that was ready has been taken, or was looked for, and when the groups are given up.
     pub(crate) fn taken(&self) -> Arc<Notify> {
         Arc::clone(&self.taken)
+    }
+
+    /// Whether so few lie ready that [`Groups::refill`] should not wait for a pause between starts.
+    pub(crate) fn runs_short(&self) -> bool {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).groups.len() < READY / 2
     }
 
     /// Makes groups until [`READY`] of them lie ready, with the limits of the one that was taken last; none before the first was.

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
+use rustix::event::Timespec;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
@@ -23,6 +24,8 @@ use super::wire;
 
 /// How many lie ready: a burst of so many starts finds them, and the maker follows at some 2 000 a second.
 const READY: usize = 8;
+/// What counts as a pause between starts, in nanoseconds: 5 ms, two starts and stops of the fastest there are.
+const QUIET_NANOS: i64 = 5_000_000;
 /// Longest answer of the maker, in bytes: the descriptor is the answer.
 const ANSWER_BYTES: usize = 64;
 /// A byte is a wish for one namespace.
@@ -82,7 +85,15 @@ impl Networks {
         })
     }
 
-    /// Has others made in the place of those that were taken. Called when a start is over, which shall have the processors to itself.
+    /// When others should be made in the place of those that were taken: once the spawner has had nothing to do for so long, as starts shall have the
+    /// processors to themselves; at once if half of them are taken.
+    pub(super) fn refill_after(&self) -> Option<Timespec> {
+        let owed = self.0.as_ref().map_or(0, |maker| maker.owed);
+        let nanos = if owed > READY / 2 { 0 } else { QUIET_NANOS };
+        (owed > 0).then_some(Timespec { tv_sec: 0, tv_nsec: nanos })
+    }
+
+    /// Has others made.
     pub(super) fn refill(&mut self) {
         if let Some(Err(error)) = self.0.as_mut().map(Maker::wish) {
             self.give_up(&error);

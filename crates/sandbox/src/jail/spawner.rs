@@ -136,7 +136,10 @@ impl Loop {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            let pause = self.networks.refill_after();
+            let room = rustix::buffer::spare_capacity(&mut events);
+            match epoll::wait(&self.epoll, room, pause.as_ref()) {
+                Ok(0) => self.networks.refill(),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -283,9 +286,7 @@ impl Loop {
             return Ok(());
         }
         epoll::delete(&self.epoll, &live.status)?;
-        self.reply(reply)?;
-        self.networks.refill();
-        Ok(())
+        self.reply(reply)
     }
 
     /// Pid 1 has ended, so every other process of its namespace has as well: the kernel sees to that first.

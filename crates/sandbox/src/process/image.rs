@@ -174,7 +174,6 @@ impl ProcessImage {
         );
         self.send_init(&instance.socket, &log_stream).await?;
         let started = tokio::time::timeout(SETUP_TIMEOUT, instance.remains.started()).await;
-        self.shared.groups.want_refill();
         let steps = match started {
             Ok(Ok(steps)) => steps,
             Ok(Err(e)) => return Err(not_started(e)),

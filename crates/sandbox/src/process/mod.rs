@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -40,6 +41,9 @@ use slots::{SLOTS, Slots};
 /// First host user id of the range that instances run under, unless configured: above the ranges that distributions give to people
 /// and their subordinate users (shadow's `SUB_UID_MIN` is 100 000, systemd's `DynamicUser` ends at 65 519).
 pub const UID_BASE_DEFAULT: u32 = 2_000_000_000;
+
+/// What counts as a pause between starts.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What the sandbox has to be told.
 #[derive(Clone, Debug)]
@@ -174,6 +178,10 @@ fn keep_ready(shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
     async move {
         loop {
             taken.notified().await;
+            // A start shall have the processors to itself, and so shall the next if it comes at once.
+            while shared.upgrade().is_some_and(|shared| !shared.groups.runs_short())
+                && tokio::time::timeout(PAUSE, taken.notified()).await.is_ok()
+            {}
             let Some(shared) = shared.upgrade() else { return };
             let refilled = tokio::task::spawn_blocking(move || shared.groups.refill());
             if let Ok(Err(error)) = refilled.await {

@@ -137,7 +137,7 @@ impl Remains {
 }
 
 /// Control groups below those that this process made.
-fn groups_of_this_process() -> usize {
+pub(crate) fn groups_of_this_process() -> usize {
     let prefix = format!("hanshu-{}-", std::process::id());
     let entries = own_groups().into_iter().filter_map(|own| fs::read_dir(own).ok());
     let ours = entries

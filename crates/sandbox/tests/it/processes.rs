@@ -14,6 +14,7 @@ use sandbox::ProcessSandbox;
 use serde_json::json;
 
 use crate::Test;
+use crate::leaks::groups_of_this_process;
 use crate::support::{World, invocation, version, zip};
 
 /// Answers what it is sent, sleeps for ever, or ends, as the event says.
@@ -255,7 +256,7 @@ impl Remains {
             processes: children(&spawner()).len(),
             own_children: children("self").len(),
             mounts: fs::read_to_string("/proc/self/mounts").unwrap().lines().count(),
-            groups: own_groups().iter().map(|folder| folders(folder)).sum(),
+            groups: groups_of_this_process(),
         }
     }
 }
