@@ -40,8 +40,8 @@ pub struct FunctionConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "25%")]
     pub memory_share: Option<MemoryShare>,
-    /// Weight of one instance when processors are short, 1 to 10 000; an ordinary process has 100. Absent means in proportion to memory:
-    /// 100 for 1 769 MiB.
+    /// Weight of one instance against the others when processors are short, 1 to 10 000. Absent means in proportion to memory: 100 for
+    /// 1 769 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_weight: Option<u32>,
     /// Most processors that one instance may keep busy, 0.05 to 256; absent means as many as there are.

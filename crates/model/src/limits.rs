@@ -46,9 +46,9 @@ pub const INSTANCES_MAX: u32 = 10_000;
 /// Calls that may wait for an instance, per version.
 pub const WAITERS_PER_VERSION: usize = 1_000;
 
-/// Memory that is worth one processor when weights are made, in MiB (1 769 MB: AWS Lambda, "Configure Lambda function memory").
+/// Memory that is worth one processor when weights are made, in MiB (AWS Lambda gives one processor at 1 769 MB).
 pub const MEMORY_PER_CPU_MB: u32 = 1_769;
-/// Highest CPU weight (cgroups(7), `cpu.weight`; an ordinary process has 100).
+/// Highest CPU weight (cgroups(7), `cpu.weight`).
 pub const CPU_WEIGHT_MAX: u32 = 10_000;
 /// Lowest ceiling of processor time, in thousandths of a processor (0.05, as Alibaba FC).
 pub const CPU_MIN_MILLIS: u32 = 50;

@@ -33,7 +33,7 @@ pub(crate) struct Manifest {
     pub memory_mb: Option<u32>,
     /// Memory limit of one instance as a share of the host's, for instance `25%`; instead of `memory_mb`.
     pub memory_share: Option<MemoryShare>,
-    /// Weight of one instance when processors are short; an ordinary process has 100.
+    /// Weight of one instance against the others when processors are short.
     pub cpu_weight: Option<u32>,
     /// Most processors that one instance may keep busy, for instance 0.5.
     pub cpu_cores: Option<Cores>,

@@ -155,7 +155,7 @@ impl FunctionConfig {
     }
 
     /// The weight of an instance when processors are short: what was asked for, else in proportion to its memory as on AWS Lambda, where
-    /// 1 769 MB are worth one processor. 100 is the weight of an ordinary process of the host (cgroups(7), `cpu.weight`).
+    /// 1 769 MB are worth one processor. In the unit of cgroups(7), `cpu.weight`.
     pub fn effective_cpu_weight(&self) -> u32 {
         let by_memory = u64::from(self.memory_mb) * 100 / u64::from(limits::MEMORY_PER_CPU_MB);
         let by_memory = u32::try_from(by_memory).unwrap_or(limits::CPU_WEIGHT_MAX);

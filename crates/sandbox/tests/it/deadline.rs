@@ -125,7 +125,7 @@ if ctypes.CDLL(None).syscall(number, 0x4000 | 17, 0, 0, 0, 0) == 0: forever()",
     ),
     way(
         "a_hundred_busy_processes",
-        100,
+        50,
         "
 def spin():
     while True: pass

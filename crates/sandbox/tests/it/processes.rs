@@ -1,4 +1,4 @@
-//! What is particular to processes: runtimes, environment, limits, the spawner's death, and that nothing is left behind.
+//! What is particular to processes: runtimes, environment, limits, and the spawner's death.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,6 @@ use sandbox::ProcessSandbox;
 use serde_json::json;
 
 use crate::Test;
-use crate::leaks::groups_of_this_process;
 use crate::support::{World, invocation, version, zip};
 
 /// Answers what it is sent, sleeps for ever, or ends, as the event says.
@@ -56,10 +55,6 @@ pub(crate) fn tests() -> Vec<Test> {
         Test {
             name: "processes::instances_start_at_once_and_are_strangers_to_each_other".into(),
             run: Box::new(|world| Box::pin(many_at_once(world))),
-        },
-        Test {
-            name: "processes::nothing_is_left_behind".into(),
-            run: Box::new(|world| Box::pin(nothing_left(world))),
         },
     ]
 }
@@ -238,29 +233,6 @@ async fn many_at_once(world: Arc<World>) {
     }
 }
 
-/// What an instance could leave behind, counted.
-#[derive(Debug, PartialEq, Eq)]
-struct Remains {
-    descriptors: usize,
-    /// Zombies count.
-    processes: usize,
-    own_children: usize,
-    mounts: usize,
-    groups: usize,
-}
-
-impl Remains {
-    fn count() -> Self {
-        Self {
-            descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
-            processes: children(&spawner()).len(),
-            own_children: children("self").len(),
-            mounts: fs::read_to_string("/proc/self/mounts").unwrap().lines().count(),
-            groups: groups_of_this_process(),
-        }
-    }
-}
-
 /// The folders of the control groups that this process lies in.
 pub(crate) fn own_groups() -> Vec<PathBuf> {
     let folder = |line: &str| {
@@ -278,48 +250,4 @@ pub(crate) fn folders(at: &Path) -> usize {
     let inner = fs::read_dir(at).into_iter().flatten().flatten();
     let inner = inner.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
     inner.map(|e| 1 + folders(&e.path())).sum()
-}
-
-async fn nothing_left(world: Arc<World>) {
-    let image = image(&world).await;
-    // What is made once and stays is made before the first count.
-    image.start().await.unwrap().stop().await;
-    eventually("the first instance is gone", || instances_of(&spawner()).is_empty()).await;
-    let before = settled().await;
-    for round in 0..100 {
-        let mut instance = image.start().await.unwrap();
-        match round % 5 {
-            0 => instance.stop().await,
-            1 => drop(instance),
-            2 => {
-                let outcome = call(&mut *instance, "sleep", Duration::from_millis(20)).await;
-                assert_eq!(outcome.result.unwrap_err().kind, FailureKind::Timeout);
-            }
-            3 => {
-                let outcome = call(&mut *instance, "exit", PATIENCE).await;
-                assert_eq!(outcome.result.unwrap_err().kind, FailureKind::Exited);
-            }
-            _ => {
-                // Dropped in the middle of a call, as when the daemon stops.
-                let half = call(&mut *instance, "sleep", PATIENCE);
-                assert!(tokio::time::timeout(Duration::from_millis(20), half).await.is_err());
-            }
-        }
-    }
-    assert_eq!(settled().await, before);
-}
-
-/// The counts once they have not changed for two seconds: control groups of instances that have ended are removed in the background.
-async fn settled() -> Remains {
-    const PAUSE: Duration = Duration::from_millis(100);
-    let end = Instant::now() + PATIENCE;
-    let (mut last, mut same) = (Remains::count(), 0);
-    while same < 20 {
-        assert!(Instant::now() < end, "still changing: {last:?}");
-        tokio::time::sleep(PAUSE).await;
-        let now = Remains::count();
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
-    }
-    last
 }

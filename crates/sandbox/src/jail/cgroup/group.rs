@@ -29,7 +29,7 @@ pub(crate) struct GroupLimits {
     pub(crate) memory_mb: u32,
     /// Processes and threads.
     pub(crate) processes: u32,
-    /// Weight when processors are short; an ordinary process has 100.
+    /// Weight against the other instances when processors are short, in the unit of version 2.
     pub(crate) cpu_weight: u32,
     /// Most processor time, in thousandths of a processor.
     pub(crate) cpu_millis: Option<u32>,
