@@ -15,9 +15,10 @@ const { allocUnsafeSlow, byteLength } = Buffer;
 const { utf8Slice, utf8Write, latin1Slice } = Buffer.prototype;
 const { apply, get } = Reflect;
 const { now } = Date;
-const { max } = Math;
+const { max, min } = Math;
 const later = setImmediate;
 const proc = process;
+const clock = process.hrtime;
 const exit = process.exit.bind(process);
 const NativeError = Error;
 const text = String;
@@ -25,8 +26,10 @@ const text = String;
 const FD = 3;
 const HEADER_BYTES = 8;
 const ID_BYTES = 36;
-// What one read takes, and what is kept for small answers.
+// What a packet holds at most, what one read takes, and what is kept for small answers.
 const CHUNK_BYTES = 65536;
+// What stands between the id and the body of an answer: time taken, bytes written to standard output and error.
+const TOLD_BYTES = 12;
 // Where the parts of an INVOKE frame stand: id, deadline, length of extra, extra.
 const ID_AT = HEADER_BYTES;
 const DEADLINE_AT = ID_AT + ID_BYTES;
@@ -56,6 +59,11 @@ const fixed = {};
 let handler;
 let current = null;
 let tracing = false;
+// When the call was taken up.
+let begun = clock();
+// The two output streams, once they are used, and how much of each has been told.
+const outputs = { stdout: undefined, stderr: undefined };
+const counted = { stdout: 0, stderr: 0 };
 
 // An error of the runtime's own. `cause` lends it its trace.
 class RuntimeError extends Error {
@@ -82,8 +90,8 @@ function readSome(buffer, at, end) {
   }
 }
 
-// Blocks until a whole frame is here; returns the buffer that holds it. The daemon sends no frame before the last one is answered, so
-// nothing of the next one can be in the buffer.
+// Blocks until a whole frame is here; returns the buffer that holds it. The socket keeps packets apart and no packet holds parts of two
+// frames, so nothing of the next one can be in the buffer: whatever waits in the socket can still be taken back by the daemon.
 function receive() {
   let have = 0;
   while (have < HEADER_BYTES) have += readSome(incoming, have, CHUNK_BYTES);
@@ -105,24 +113,46 @@ function uint32(b, at) {
   return (b[at] | (b[at + 1] << 8) | (b[at + 2] << 16)) + b[at + 3] * 0x1000000;
 }
 
-// Writes a frame, in one system call unless a signal comes between.
+function putUint32(b, at, value) {
+  b[at] = value;
+  b[at + 1] = value >>> 8;
+  b[at + 2] = value >>> 16;
+  b[at + 3] = value >>> 24;
+}
+
+// Bytes that went through a stream of the process since this was asked last.
+function written(name) {
+  const stream = outputs[name];
+  if (stream === undefined) return 0;
+  const before = counted[name];
+  counted[name] = stream.bytesWritten;
+  return counted[name] - before;
+}
+
+// What the daemon is told beside an answer.
+function tell(frame, at) {
+  const [seconds, nanoseconds] = clock(begun);
+  putUint32(frame, at, min(seconds, 1000) * 1000000 + nanoseconds / 1000);
+  putUint32(frame, at + 4, written('stdout'));
+  putUint32(frame, at + 8, written('stderr'));
+}
+
+// Writes a frame, in one system call per packet unless a signal comes between. An answer has an id.
 function send(kind, id, body) {
-  const start = HEADER_BYTES + id.length;
+  const told = HEADER_BYTES + id.length;
+  const start = id === '' ? told : told + TOLD_BYTES;
   let frame = outgoing;
   // A UTF-16 unit takes at most three bytes in UTF-8.
   if (start + body.length * 3 > CHUNK_BYTES) frame = allocUnsafeSlow(start + byteLength(body));
   for (let i = 0; i < id.length; i++) frame[HEADER_BYTES + i] = id.charCodeAt(i);
-  const length = id.length + (body === '' ? 0 : apply(utf8Write, frame, [body, start]));
-  frame[0] = length;
-  frame[1] = length >>> 8;
-  frame[2] = length >>> 16;
-  frame[3] = length >>> 24;
+  if (id !== '') tell(frame, told);
+  const end = start + (body === '' ? 0 : apply(utf8Write, frame, [body, start]));
+  putUint32(frame, 0, end - HEADER_BYTES);
   frame[4] = kind;
   frame[5] = frame[6] = frame[7] = 0;
-  const end = HEADER_BYTES + length;
   for (let at = 0; at < end; ) {
     try {
-      at += writeSync(FD, frame, at, end - at);
+      at += writeSync(FD, frame, at, min(end - at, CHUNK_BYTES));
     } catch (e) {
       if (e.code !== 'EINTR') exit(1);
     }
@@ -212,6 +242,7 @@ class Call {
 // Waits for a call and starts it. Runs as an immediate, so the event loop goes on when it returns.
 function serve() {
   const frame = receive();
+  begun = clock();
   if (frame[4] !== INVOKE) exit(1);
   const id = apply(latin1Slice, frame, [ID_AT, DEADLINE_AT]);
   const deadline = uint32(frame, DEADLINE_AT) + uint32(frame, DEADLINE_AT + 4) * 0x100000000;
@@ -437,6 +468,7 @@ function writeThrough(name) {
   const first = () => {
     stream = apply(open, proc, []);
     stream?._handle?.setBlocking?.(true);
+    outputs[name] = stream;
     return stream;
   };
   Object.defineProperty(proc, name, { ...property, get: () => stream || first() });

@@ -14,7 +14,7 @@ import time
 
 FD = 3
 HEADER_BYTES = 8
-# What one read takes.
+# What a packet holds at most, and what one read takes.
 CHUNK_BYTES = 65536
 # Where the parts of an INVOKE frame stand: id, deadline, length of extra, extra.
 ID_AT = 8
@@ -38,6 +38,8 @@ TRACE_ENTRY_CHARS = 1024
 
 JSON_SPACE = " \t\n\r"
 LARGEST_LENGTH = 0xFFFFFFFF
+# Stands for the bytes written to standard output and error: Python's own streams are the function's to replace, and are left as they are.
+UNCOUNTED = b"\xff" * 8
 
 
 class Fault(Exception):
@@ -112,7 +114,8 @@ class LambdaContext:
 def receive(read=posix.read, readv=posix.readv, leave=posix._exit):
     """Blocks until a whole frame is here.
 
-    The daemon sends no frame before the last one is answered, so nothing of the next one can be in what is read.
+    The socket keeps packets apart and no packet holds parts of two frames, so nothing of the next one can be in what is read: whatever waits in
+    the socket can still be taken back by the daemon.
     """
     try:
         data = read(FD, CHUNK_BYTES)
@@ -140,16 +143,19 @@ def receive(read=posix.read, readv=posix.readv, leave=posix._exit):
         leave(0)
 
 
-def send(kind, request_id, body, writev=posix.writev, leave=posix._exit):
-    """Writes a frame, in one system call unless a signal comes between."""
+def send(kind, prefix, body, writev=posix.writev, leave=posix._exit):
+    """Writes a frame, in one system call per packet unless a signal comes between. Before the body of an answer stand its id and what is told of it."""
     # A length that does not fit is over every limit: the daemon ends this process when it has read the header.
-    length = min(len(request_id) + len(body), LARGEST_LENGTH)
-    head = length.to_bytes(4, "little") + bytes((kind, 0, 0, 0)) + request_id
+    length = min(len(prefix) + len(body), LARGEST_LENGTH)
+    head = length.to_bytes(4, "little") + bytes((kind, 0, 0, 0)) + prefix
     try:
-        sent = writev(FD, (head, body))
+        if len(head) + len(body) <= CHUNK_BYTES:
+            sent = writev(FD, (head, body))
+        else:
+            sent = writev(FD, (head, memoryview(body)[: CHUNK_BYTES - len(head)]))
         while sent < len(head) + len(body):
-            view = memoryview(body)[max(sent - len(head), 0) :]
-            sent += writev(FD, (head[sent:], view))
+            at = max(sent - len(head), 0)
+            sent += writev(FD, (head[sent:], memoryview(body)[at : at + CHUNK_BYTES - len(head)]))
     except OSError:
         leave(1)
 
@@ -444,15 +450,22 @@ def flush(streams):
             pass
 
 
+def tell(begun):
+    """What the daemon is told beside an answer: the time taken in microseconds, and that what was printed is not counted."""
+    taken = min((time.monotonic_ns() - begun) // 1000, LARGEST_LENGTH)
+    return taken.to_bytes(4, "little") + UNCOUNTED
+
+
 def serve(handler, streams):
     """Serves calls until the daemon closes the socket."""
     while True:
         frame = receive()
+        begun = time.monotonic_ns()
         if frame[4] != INVOKE:
             posix._exit(1)
         kind, body = run(handler, frame)
         flush(streams)
-        send(kind, bytes(frame[ID_AT:DEADLINE_AT]), body)
+        send(kind, bytes(frame[ID_AT:DEADLINE_AT]) + tell(begun), body)
         # Nothing of the call stays in memory while the process waits.
         del frame, body
 

@@ -1,4 +1,4 @@
-//! The project's own tools: `cargo x ci | test | tidy | gen | bench`.
+//! The project's own tools: `cargo x ci | test | tidy | gen | bench | fuzz`.
 //!
 //! Start at [`Command`]; each subcommand is one module. [`shell`] starts other programs, [`stage`] runs steps one after the
 //! other without one failure hiding the next, [`say!`] prints. Nothing here is part of the product.
@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod counts;
+mod fuzz;
 mod r#gen;
 mod say;
 mod shell;
@@ -43,6 +44,8 @@ enum Command {
     Gen(r#gen::Options),
     /// Measures what SPECIFICATION.md promises
     Bench(bench::Options),
+    /// Looks for bytes that break what reads strangers' bytes
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Gen(options) => r#gen::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

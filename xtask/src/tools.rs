@@ -2,9 +2,12 @@
 //!
 //! What is missing is installed from Debian's packages by root; anybody else is told what to install. Nothing is skipped.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::say::say;
 use crate::shell;
@@ -35,12 +38,12 @@ const TOOLS: &[Tool] = &[
         package: "python3-venv",
     },
     Tool {
-        purpose: "the static binary of the sandbox's bench",
+        purpose: "programs in C: the attack suite's, and what the sandbox's bench starts",
         probe: &["cc", "--version"],
         package: "gcc",
     },
     Tool {
-        purpose: "the static binary of the sandbox's bench",
+        purpose: "the C library of those programs, static too",
         probe: &["sh", "-c", "test -e \"$(cc -print-file-name=libc.a)\""],
         package: "libc6-dev",
     },
@@ -49,23 +52,44 @@ const TOOLS: &[Tool] = &[
         probe: &["setpriv", "--version"],
         package: "util-linux",
     },
+    Tool { purpose: "networks for tests", probe: &["ip", "-Version"], package: "iproute2" },
+    Tool {
+        purpose: "networks of an ordinary user's functions",
+        probe: &["pasta", "--version"],
+        package: "passt",
+    },
 ];
+
+/// The device that pasta makes interfaces with. udev opens it to everybody; a machine without udev does not.
+const TUN: &str = "/dev/net/tun";
+/// What the fuzzers need beside Rust: libFuzzer is built from its C++ source.
+const FUZZING: &[Tool] =
+    &[Tool { purpose: "libFuzzer", probe: &["c++", "--version"], package: "g++" }];
 
 /// Whether xtask runs as root.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Makes sure that every tool is there.
+/// Makes sure that every tool of the tests is there.
 ///
 /// # Errors
 ///
 /// If one is missing and cannot be installed; the message says what to do.
 pub(crate) fn ensure() -> Result<()> {
-    let missing = missing();
+    ensure_all(TOOLS)
+}
+
+/// Makes sure that what the fuzzers need is there; errors as of [`ensure`].
+pub(crate) fn ensure_fuzzing() -> Result<()> {
+    ensure_all(FUZZING)
+}
+
+fn ensure_all(tools: &'static [Tool]) -> Result<()> {
+    let missing = missing(tools);
     if missing.is_empty() {
-        say!("all {} tools are there", TOOLS.len());
-        return Ok(());
+        say!("all {} tools are there", tools.len());
+        return open_to_all(Path::new(TUN));
     }
     for tool in &missing {
         say!("{} ({}) is missing", tool.probe.join(" "), tool.purpose);
@@ -78,19 +102,31 @@ pub(crate) fn ensure() -> Result<()> {
     // npm alone recommends several hundred packages that no test needs.
     let mut install = apt_get(&["install", "--yes", "--no-install-recommends"]);
     shell::run(install.args(&packages))?;
-    let still: Vec<_> = self::missing().iter().map(|t| t.package).collect();
+    let still: Vec<_> = self::missing(tools).iter().map(|t| t.package).collect();
     if !still.is_empty() {
         bail!("still missing after the installation: {}", still.join(" "));
     }
-    Ok(())
+    open_to_all(Path::new(TUN))
 }
 
-fn missing() -> Vec<&'static Tool> {
+/// Lets ordinary users open a device.
+fn open_to_all(device: &Path) -> Result<()> {
+    let metadata = fs::metadata(device)
+        .with_context(|| format!("{} is missing: load the kernel module tun", device.display()))?;
+    if metadata.permissions().mode() & 0o006 == 0o006 {
+        return Ok(());
+    }
+    say!("opening {} to ordinary users, as udev does", device.display());
+    fs::set_permissions(device, fs::Permissions::from_mode(0o666))
+        .with_context(|| format!("run `sudo chmod 666 {}`", device.display()))
+}
+
+fn missing(tools: &'static [Tool]) -> Vec<&'static Tool> {
     let there = |tool: &Tool| match tool.probe {
         [program, arguments @ ..] => shell::succeeds(shell::command(program).args(arguments)),
         [] => true,
     };
-    TOOLS.iter().filter(|t| !there(t)).collect()
+    tools.iter().filter(|t| !there(t)).collect()
 }
 
 fn apt_get(arguments: &[&str]) -> Command {
@@ -102,7 +138,7 @@ fn apt_get(arguments: &[&str]) -> Command {
 
 fn advice(packages: &[&str]) -> String {
     format!(
-        "the tests need more than is installed: on Debian or Ubuntu run `sudo apt-get install {0}`, elsewhere install the \
+        "more is needed than is installed: on Debian or Ubuntu run `sudo apt-get install {0}`, elsewhere install the \
          equivalents of {0}",
         packages.join(" ")
     )
@@ -118,7 +154,17 @@ mod tests {
     }
 
     #[test]
+    fn devices_are_opened_to_all() {
+        let device = tempfile::NamedTempFile::new().unwrap();
+        let mode = || fs::metadata(device.path()).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        open_to_all(device.path()).unwrap();
+        assert_eq!(mode(), 0o666);
+        open_to_all(Path::new("/dev/no-such-device")).unwrap_err();
+    }
+
+    #[test]
     fn every_tool_has_a_probe() {
-        assert!(TOOLS.iter().all(|t| !t.probe.is_empty() && !t.purpose.is_empty()));
+        assert!(TOOLS.iter().chain(FUZZING).all(|t| !t.probe.is_empty() && !t.purpose.is_empty()));
     }
 }

@@ -21,10 +21,18 @@ pub(crate) async fn attempt(
     accepted: Instant,
 ) -> Result<Completed> {
     let done = Done { shared, pool: &pool, id: call.id, bytes_in: call.payload.len(), accepted };
-    let mut lent = match pool.acquire(accepted + shared.config.queue_wait).await {
+    let invocation = Invocation {
+        id: call.id,
+        attempt: number,
+        payload: call.payload,
+        timeout: Duration::from_millis(u64::from(pool.version.config.timeout_ms)),
+        context: call.context,
+    };
+    let mut lent = match pool.acquire(invocation, accepted + shared.config.queue_wait).await {
         Ok(lent) => lent,
         Err(Refused::Function(failure)) => {
-            let outcome = Outcome { result: Err(failure), run_us: 0, memory_peak_bytes: None };
+            let outcome =
+                Outcome { result: Err(failure), run_us: 0, busy_us: None, memory_peak_bytes: None };
             let timings = Timings { cold: true, ..Timings::default() };
             return Ok(done.with(outcome, timings));
         }
@@ -35,33 +43,25 @@ pub(crate) async fn attempt(
             return Err(error);
         }
     };
-    let timings = waited(shared, &lent, accepted);
-    let timeout = Duration::from_millis(u64::from(pool.version.config.timeout_ms));
-    let invocation = Invocation {
-        id: call.id,
-        attempt: number,
-        payload: call.payload,
-        deadline: shared.clock.instant() + timeout,
-        deadline_unix: shared.clock.now().after(timeout),
-        context: call.context,
-    };
-    let outcome = lent.instance.invoke(invocation).await;
+    let timings = started(&lent);
+    let outcome = pool.outcome(&mut lent).await;
     pool.release(lent);
     Ok(done.with(outcome, timings))
 }
 
-/// Timings up to the moment when an instance is at hand.
-fn waited(shared: &Shared, lent: &Lent, accepted: Instant) -> Timings {
-    let mut timings = Timings { cold: lent.fresh, ..Timings::default() };
-    if lent.fresh {
-        let start = lent.instance.start_timings();
-        timings.sandbox_us = start.sandbox_us;
-        timings.runtime_us = start.runtime_us;
-        timings.code_us = start.code_us;
+/// Timings of the start that the call waited for.
+fn started(lent: &Lent) -> Timings {
+    if !lent.fresh {
+        return Timings::default();
     }
-    let start_us = timings.sandbox_us + timings.runtime_us + timings.code_us;
-    timings.queue_us = micros(shared.clock.instant() - accepted).saturating_sub(start_us);
-    timings
+    let start = lent.instance.start_timings();
+    Timings {
+        cold: true,
+        sandbox_us: start.sandbox_us,
+        runtime_us: start.runtime_us,
+        code_us: start.code_us,
+        ..Timings::default()
+    }
 }
 
 /// What is known of an attempt before its outcome.
@@ -79,6 +79,8 @@ impl Done<'_> {
         let version = &self.pool.version;
         timings.handler_us = outcome.run_us;
         timings.total_us = micros(self.shared.clock.instant() - self.accepted);
+        let spent = timings.sandbox_us + timings.runtime_us + timings.code_us + outcome.run_us;
+        timings.queue_us = timings.total_us.saturating_sub(spent);
         let duration_ms = outcome.run_us.div_ceil(1000);
         let bytes_out = match &outcome.result {
             Ok(body) => body.len(),

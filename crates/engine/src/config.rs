@@ -1,5 +1,6 @@
 //! The engine's section of the configuration.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use model::limits;
@@ -17,6 +18,8 @@ pub struct EngineConfig {
     pub waiters_per_version: usize,
     /// How long a call may wait for an instance before it is throttled.
     pub queue_wait: Duration,
+    /// Processors of the host. So many calls of a function that takes microseconds keep the host busy; more at once would only get in each other's way.
+    pub processors: usize,
     /// How long an instance may be idle before it is stopped.
     pub keep_alive: Duration,
     /// Asynchronous calls that run at once.
@@ -33,6 +36,7 @@ impl Default for EngineConfig {
             instances_per_namespace: 1_000,
             waiters_per_version: limits::WAITERS_PER_VERSION,
             queue_wait: Duration::from_secs(10),
+            processors: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             keep_alive: Duration::from_secs(300),
             async_concurrency: 64,
             async_lease: Duration::from_secs(30),

@@ -21,6 +21,7 @@ mod admit;
 mod attempt;
 mod config;
 mod drain;
+mod line;
 mod meter;
 mod pool;
 mod resolve;
@@ -99,6 +100,7 @@ impl Engine {
             )),
             registry: Registry::default(),
             waiters_max: config.waiters_per_version,
+            processors: config.processors,
         });
         let routes = Routes::new(Arc::clone(&deps.meta), Arc::clone(&pools), &config);
         let shared = Arc::new(Shared {

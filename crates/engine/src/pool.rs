@@ -1,7 +1,9 @@
 //! The instances of one version: idle ones last in, first out; calls that wait for one, first in, first out.
 //!
 //! A call takes an idle instance or waits; for each waiting call that no start is under way for, one instance is started while
-//! the limits allow. Whatever becomes free first, a started instance or a busy one, serves the first that waits.
+//! the limits allow. Whatever becomes free first, a started instance or a busy one, serves the first that waits: whoever has the instance
+//! hands it that call and then lets go of it. Calls of quick functions ([`crate::line`]) wait a little before any of this, and are handed
+//! over behind others.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,13 +12,15 @@ use std::time::{Duration, Instant};
 use model::clock::Clock;
 use model::error::Error;
 use model::function::Version;
-use model::invocation::Failure;
+use model::ids::RequestId;
+use model::invocation::{Failure, Invocation, Outcome};
 use model::limits;
-use model::ports::{Image, Instance, Sandbox, StartFailed};
+use model::ports::{Image, Instance, Patience, Sandbox, StartFailed};
 use model::tasks::Tasks;
 use tokio::sync::{OnceCell, oneshot};
 
 use crate::admit::{Admission, Denied, Permit, Quota};
+use crate::line::{AHEAD_MAX, PATIENCE, Pace, Waiter};
 use crate::meter::Meter;
 
 /// How long the start of an instance may take at most: the limit on loading the code, and a margin for the sandbox.
@@ -31,6 +35,7 @@ pub(crate) struct PoolDeps {
     pub(crate) admission: Arc<Admission>,
     pub(crate) registry: Registry,
     pub(crate) waiters_max: usize,
+    pub(crate) processors: usize,
 }
 
 /// Every pool that has, or may soon have, instances or unreported use. Read by the slow paths only.
@@ -61,10 +66,12 @@ impl Registry {
     }
 }
 
-/// An instance on loan to one call, with the right to exist.
+/// An instance on loan to one call, which has been handed to it, with the right to exist.
 #[derive(Debug)]
 pub(crate) struct Lent {
     pub(crate) instance: Box<dyn Instance>,
+    /// Calls handed to it behind that one.
+    ahead: VecDeque<Waiter>,
     /// Whether it has served no call before.
     pub(crate) fresh: bool,
     permit: Permit,
@@ -79,7 +86,7 @@ pub(crate) enum Refused {
     Error(Error),
 }
 
-type Grant = Result<Lent, Refused>;
+pub(crate) type Grant = Result<Lent, Refused>;
 
 #[derive(Debug)]
 struct Idle {
@@ -90,7 +97,9 @@ struct Idle {
 #[derive(Debug, Default)]
 struct State {
     idle: Vec<Idle>,
-    waiters: VecDeque<oneshot::Sender<Grant>>,
+    waiters: VecDeque<Waiter>,
+    /// Instances on loan.
+    lent: usize,
     starting: usize,
     retired: bool,
 }
@@ -103,6 +112,7 @@ pub(crate) struct Pool {
     function: Arc<Quota>,
     namespace: Arc<Quota>,
     image: OnceCell<Arc<dyn Image>>,
+    pace: Pace,
     state: Mutex<State>,
     deps: Arc<PoolDeps>,
 }
@@ -120,6 +130,7 @@ impl Pool {
             function,
             namespace,
             image: OnceCell::new(),
+            pace: Pace::default(),
             state: Mutex::default(),
             deps,
         });
@@ -127,41 +138,96 @@ impl Pool {
         pool
     }
 
-    /// An instance for one call. Waits until `deadline` at the latest, longer only for a start that is under way: a start has
+    /// Hands a call to an instance. Waits until `deadline` at the latest, longer only for a start that is under way: a start has
     /// its own time limit, and throwing it away would only make the next call wait for another.
-    pub(crate) async fn acquire(self: &Arc<Self>, deadline: Instant) -> Grant {
-        let mut granted = {
-            let mut state = self.lock();
-            if let Some(lent) = state.take_idle() {
-                return Ok(lent);
-            }
-            if self.function.limit() == 0 {
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        invocation: Invocation,
+        deadline: Instant,
+    ) -> Grant {
+        let id = invocation.id;
+        let mut granted = match self.take_or_wait(invocation) {
+            Ok(lent) => return Ok(lent),
+            Err(None) => {
                 return Err(Refused::Error(self.throttled("max_instances of the function is 0")));
             }
-            let (grant, granted) = oneshot::channel();
-            state.waiters.push_back(grant);
-            granted
+            Err(Some(granted)) => granted,
         };
+        if self.pace.is_quick()
+            && let Some(grant) = self.granted(&mut granted, self.now() + PATIENCE).await
+        {
+            return grant;
+        }
+        self.use_idle();
         self.grow();
-        if let Some(waiting) = self.overrun() {
-            if let Some(grant) = withdraw(&mut granted) {
-                return grant;
-            }
+        if let Some(waiting) = self.overrun()
+            && self.withdraw(id)
+        {
             return Err(Refused::Error(self.throttled(&format!("{waiting} calls wait already"))));
         }
         for deadline in [deadline, deadline + START_GRACE] {
-            tokio::select! {
-                biased;
-                grant = &mut granted => return grant.unwrap_or_else(|_| Err(Refused::Error(stopping()))),
-                () = self.deps.clock.sleep_until(deadline) => {}
+            if let Some(grant) = self.granted(&mut granted, deadline).await {
+                return grant;
             }
             if self.lock().starting == 0 {
                 break;
             }
         }
-        withdraw(&mut granted).unwrap_or_else(|| {
-            Err(Refused::Error(self.throttled("none became free while the call waited")))
-        })
+        if self.withdraw(id) {
+            return Err(Refused::Error(self.throttled("none became free while the call waited")));
+        }
+        // Handed over already: its turn comes.
+        granted.await.unwrap_or_else(|_| Err(Refused::Error(stopping())))
+    }
+
+    /// Takes an idle instance, or a place among those that wait; `None` where no instance may ever be.
+    fn take_or_wait(
+        self: &Arc<Self>,
+        invocation: Invocation,
+    ) -> Result<Lent, Option<oneshot::Receiver<Grant>>> {
+        loop {
+            let mut lent = {
+                let mut state = self.lock();
+                // More at once would not make a quick function any faster.
+                let full = self.pace.is_quick() && state.lent >= self.deps.processors;
+                match if full { None } else { state.take_idle() } {
+                    Some(idle) => {
+                        state.lent += 1;
+                        idle.lent
+                    }
+                    None if self.function.limit() == 0 => return Err(None),
+                    None => {
+                        let (grant, granted) = oneshot::channel();
+                        state.waiters.push_back(Waiter { invocation, grant });
+                        return Err(Some(granted));
+                    }
+                }
+            };
+            if lent.instance.hand(&invocation) {
+                return Ok(lent);
+            }
+            self.destroy(lent);
+        }
+    }
+
+    /// What comes of waiting until `deadline`, if anything does.
+    async fn granted(
+        &self,
+        granted: &mut oneshot::Receiver<Grant>,
+        deadline: Instant,
+    ) -> Option<Grant> {
+        tokio::select! {
+            biased;
+            grant = granted => Some(grant.unwrap_or_else(|_| Err(Refused::Error(stopping())))),
+            () = self.deps.clock.sleep_until(deadline) => None,
+        }
+    }
+
+    /// Takes a call out of the line. `false`: it has been handed over.
+    fn withdraw(&self, id: RequestId) -> bool {
+        let mut state = self.lock();
+        let at = state.waiters.iter().position(|waiter| waiter.invocation.id == id);
+        at.and_then(|at| state.waiters.remove(at)).is_some()
     }
 
     /// How many calls wait that no start is under way for, if they are more than may.
@@ -179,40 +245,116 @@ impl Pool {
         .with_hint("try again after Retry-After, or raise max_instances of the function")
     }
 
+    /// Waits for the outcome of the call that has `lent`.
+    pub(crate) async fn outcome(self: &Arc<Self>, lent: &mut Lent) -> Outcome {
+        let Lent { instance, ahead, .. } = lent;
+        let returned = &mut |calls: &[RequestId]| self.return_to_line(ahead, calls);
+        let outcome = instance.outcome(Patience { limit: PATIENCE, returned }).await;
+        if let Some(busy_us) = outcome.busy_us {
+            self.pace.learn(busy_us);
+        }
+        outcome
+    }
+
     /// Takes an instance back after a call, or learns that it died.
     pub(crate) fn release(self: &Arc<Self>, lent: Lent) {
-        if lent.instance.alive() {
-            self.hand_over(Lent { fresh: false, ..lent });
+        let mut lent = Lent { fresh: false, ..lent };
+        let alive = lent.instance.alive();
+        if !alive && !lent.ahead.is_empty() {
+            let calls = lent.instance.take_back();
+            self.return_to_line(&mut lent.ahead, &calls);
+        }
+        match lent.ahead.pop_front() {
+            Some(next) => self.pass_on(lent, next),
+            None if alive => self.hand_over(lent),
+            None => {
+                self.destroy(lent);
+                self.grow();
+            }
+        }
+    }
+
+    /// Calls that were handed ahead and taken back wait again, before all others.
+    fn return_to_line(self: &Arc<Self>, ahead: &mut VecDeque<Waiter>, calls: &[RequestId]) {
+        if calls.is_empty() {
+            return;
+        }
+        let (mut back, stay): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(ahead).into_iter().partition(|w| calls.contains(&w.invocation.id));
+        *ahead = stay;
+        {
+            let mut state = self.lock();
+            back.append(&mut state.waiters);
+            state.waiters = back;
+        }
+        self.use_idle();
+        self.grow();
+    }
+
+    /// Gives an instance to the call whose turn it is.
+    fn pass_on(self: &Arc<Self>, mut lent: Lent, next: Waiter) {
+        if self.pace.is_quick() && lent.instance.alive() {
+            self.hand_ahead(&mut lent);
+        }
+        if let Err(Ok(lent)) = next.grant.send(Ok(lent)) {
+            // Whoever waits does so to the end; only the end of the daemon is no end of a wait.
+            self.destroy(lent);
+        }
+    }
+
+    /// Hands calls over behind the one whose turn it is.
+    fn hand_ahead(&self, lent: &mut Lent) {
+        while lent.ahead.len() < AHEAD_MAX {
+            let Some(waiter) = self.lock().waiters.pop_front() else { return };
+            if !lent.instance.hand(&waiter.invocation) {
+                self.lock().waiters.push_front(waiter);
+                return;
+            }
+            lent.ahead.push_back(waiter);
+        }
+    }
+
+    /// To the first that waits, else to the idle ones.
+    fn hand_over(self: &Arc<Self>, mut lent: Lent) {
+        let next = {
+            let mut state = self.lock();
+            match state.waiters.pop_front() {
+                Some(waiter) => waiter,
+                None if state.retired => {
+                    drop(state);
+                    return self.destroy(lent);
+                }
+                None => {
+                    let since = self.now();
+                    state.lent -= 1;
+                    state.idle.push(Idle { lent, since });
+                    drop(state);
+                    return self.deps.admission.idled();
+                }
+            }
+        };
+        if lent.instance.hand(&next.invocation) {
+            self.pass_on(lent, next);
         } else {
+            self.lock().waiters.push_front(next);
             self.destroy(lent);
             self.grow();
         }
     }
 
-    /// To the first that waits, else to the idle ones.
-    fn hand_over(&self, mut lent: Lent) {
-        let surplus = {
-            let mut state = self.lock();
-            loop {
-                let Some(waiter) = state.waiters.pop_front() else {
-                    if state.retired {
-                        break Some(lent);
-                    }
-                    let since = self.deps.clock.instant();
-                    state.idle.push(Idle { lent, since });
-                    break None;
-                };
-                match waiter.send(Ok(lent)) {
-                    Ok(()) => break None,
-                    // That call gave up waiting; the next one may want it.
-                    Err(Ok(back)) => lent = back,
-                    Err(Err(_)) => break None,
+    /// Gives idle instances to calls that wait.
+    fn use_idle(self: &Arc<Self>) {
+        loop {
+            let lent = {
+                let mut state = self.lock();
+                if state.waiters.is_empty() {
+                    return;
                 }
-            }
-        };
-        match surplus {
-            Some(lent) => self.destroy(lent),
-            None => self.deps.admission.idled(),
+                let Some(idle) = state.take_idle() else { return };
+                state.lent += 1;
+                idle.lent
+            };
+            self.hand_over(lent);
         }
     }
 
@@ -222,7 +364,6 @@ impl Pool {
         loop {
             let permit = {
                 let mut state = self.lock();
-                state.waiters.retain(|w| !w.is_closed());
                 if state.starting >= state.waiters.len() {
                     return;
                 }
@@ -263,9 +404,15 @@ impl Pool {
 
     async fn start(self: Arc<Self>, permit: Permit) {
         let started = self.start_instance().await;
-        self.lock().starting -= 1;
+        {
+            let mut state = self.lock();
+            state.starting -= 1;
+            state.lent += usize::from(started.is_ok());
+        }
         match started {
-            Ok(instance) => self.hand_over(Lent { instance, fresh: true, permit }),
+            Ok(instance) => {
+                self.hand_over(Lent { instance, ahead: VecDeque::new(), fresh: true, permit });
+            }
             Err(refused) => {
                 drop(permit);
                 self.refuse_first(refused);
@@ -284,18 +431,22 @@ impl Pool {
     }
 
     /// A start that failed is the answer to the first call that waits.
-    fn refuse_first(&self, mut refused: Refused) {
-        let mut state = self.lock();
-        while let Some(waiter) = state.waiters.pop_front() {
-            match waiter.send(Err(refused)) {
-                Ok(()) | Err(Ok(_)) => return,
-                Err(Err(back)) => refused = back,
-            }
+    fn refuse_first(&self, refused: Refused) {
+        let first = self.lock().waiters.pop_front();
+        if let Some(waiter) = first {
+            // Whoever waits does so to the end.
+            waiter.grant.send(Err(refused)).unwrap_or_default();
         }
     }
 
-    /// Ends an instance in the background; its permit lives until its processes are gone.
+    /// Ends an instance on loan.
     fn destroy(&self, lent: Lent) {
+        self.lock().lent -= 1;
+        self.end(lent);
+    }
+
+    /// Ends an instance in the background; its permit lives until its processes are gone.
+    fn end(&self, lent: Lent) {
         let Lent { instance, permit, .. } = lent;
         drop(self.deps.tasks.spawn("stop-instance", async move {
             instance.stop().await;
@@ -340,7 +491,7 @@ impl Pool {
         };
         let count = stopped.len();
         for idle in stopped {
-            self.destroy(idle.lent);
+            self.end(idle.lent);
         }
         count
     }
@@ -351,6 +502,10 @@ impl Pool {
         (state.idle.len(), state.waiters.len())
     }
 
+    fn now(&self) -> Instant {
+        self.deps.clock.instant()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under this lock, so a poisoned state is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -359,20 +514,14 @@ impl Pool {
 
 impl State {
     /// The instance used last, if any lives. A dead one is dropped here, which ends it.
-    fn take_idle(&mut self) -> Option<Lent> {
+    fn take_idle(&mut self) -> Option<Idle> {
         while let Some(idle) = self.idle.pop() {
             if idle.lent.instance.alive() {
-                return Some(idle.lent);
+                return Some(idle);
             }
         }
         None
     }
-}
-
-/// Takes a call out of the line; the grant that came at the last moment is its own all the same.
-fn withdraw(granted: &mut oneshot::Receiver<Grant>) -> Option<Grant> {
-    granted.close();
-    granted.try_recv().ok()
 }
 
 /// The answer to calls that come, or still wait, while the daemon stops.

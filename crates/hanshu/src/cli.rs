@@ -1,6 +1,7 @@
 //! The command line: one file a command, each with its arguments and its `run`.
 //!
-//! Exit codes, for every command: 0 done; 1 a function failed; 2 wrong usage, or the command could not do its work.
+//! Exit codes, for every command: 0 done; 1 a function failed; 2 wrong usage, or the command could not do its work; 3 `doctor` found something
+//! missing.
 //! [`screen`] writes, [`failure`] explains, [`progress`] shows long work, [`context`] holds what every command needs.
 
 pub(crate) mod failure;
@@ -12,12 +13,14 @@ mod config;
 mod context;
 mod delete;
 mod deploy;
+mod doctor;
 mod r#gen;
 mod init;
 mod invoke;
 mod list;
 mod logs;
 mod namespaces;
+mod secrets;
 mod serve;
 mod show;
 mod up;
@@ -41,7 +44,7 @@ Start here:
   hanshu invoke hello --payload '{\"a\":1}'   call it
   hanshu logs hello -f                      watch what it writes
 
-Exit codes: 0 done; 1 a function failed; 2 wrong usage, or the command could not do its work.";
+Exit codes: 0 done; 1 a function failed; 2 wrong usage, or the command could not do its work; 3 `doctor` found something missing.";
 
 /// Run functions on your own machine: the daemon and its command line.
 #[derive(Debug, Parser)]
@@ -86,6 +89,8 @@ enum Command {
     Config(config::ConfigArgs),
     Versions(versions::VersionsArgs),
     Namespaces(namespaces::NamespacesArgs),
+    Secrets(secrets::SecretsArgs),
+    Doctor(doctor::DoctorArgs),
     Completion(completion::CompletionArgs),
     #[command(hide = true)]
     Gen(r#gen::GenArgs),
@@ -126,6 +131,8 @@ fn run(command: Command, cx: &Context) -> anyhow::Result<ExitCode> {
         Command::Config(args) => args.run(cx),
         Command::Versions(args) => args.run(cx),
         Command::Namespaces(args) => args.run(cx),
+        Command::Secrets(args) => args.run(cx),
+        Command::Doctor(args) => args.run(cx),
         Command::Completion(args) => args.run(cx),
         Command::Gen(args) => args.run(cx),
     }
@@ -165,6 +172,8 @@ mod tests {
     fn names_that_others_rely_on_parse() {
         for line in [
             "hanshu serve --dev --data d --listen 127.0.0.1:0",
+            "hanshu serve --require-isolation full",
+            "hanshu doctor --local --output json",
             "hanshu deploy p --name n --namespace s --runtime r --handler h --publish",
             "hanshu invoke n --payload {} --async --qualifier live",
             "hanshu logs n -f --limit 3 --request id",

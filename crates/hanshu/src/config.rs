@@ -11,8 +11,12 @@ pub(crate) mod settings;
 pub(crate) mod values;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use model::network::Cidr;
+use sandbox::NetworkConfig;
+use store::vault::KeySource;
 
 use self::host::Host;
 use self::settings as s;
@@ -37,6 +41,8 @@ pub(crate) struct DaemonConfig {
     pub sandbox: SandboxSection,
     /// Section of the crate `store`.
     pub store: StoreSection,
+    /// Where the master key of functions' secrets comes from.
+    pub secrets: KeySource,
 }
 
 /// What the daemon logs about itself.
@@ -85,8 +91,12 @@ pub(crate) struct ServerSection {
 pub(crate) struct SandboxSection {
     /// First of the host's user ids that instances run as.
     pub uid_base: u32,
+    /// Refuse to start where a feature is missing that full isolation needs.
+    pub require_full: bool,
     /// Folders searched for runtimes, separated by colons.
     pub path: String,
+    /// See the settings `network.*`.
+    pub network: NetworkConfig,
 }
 
 /// See the settings `store.*`.
@@ -100,10 +110,12 @@ impl DaemonConfig {
     /// Merges the sources and checks the result as a whole.
     pub(crate) fn load(sources: &Sources<'_>, host: Host) -> Result<Self, ConfigError> {
         let values = Values::merge(sources)?;
+        let data: PathBuf = values.text(&s::DATA)?.unwrap_or_default().into();
+        let secrets = key_source(&values, &data)?;
         let config = Self {
             listen: values.address(&s::LISTEN)?,
             dev: values.flag(&s::DEV)?,
-            data: values.text(&s::DATA)?.unwrap_or_default().into(),
+            data,
             log: LogConfig {
                 level: values.text(&s::LOG_LEVEL)?.unwrap_or_default(),
                 json: values.text(&s::LOG_FORMAT)?.as_deref() == Some("json"),
@@ -112,6 +124,7 @@ impl DaemonConfig {
             server: ServerSection::from_values(&values)?,
             sandbox: SandboxSection::from_values(&values, sources)?,
             store: StoreSection { logs_bytes_max: values.number(&s::LOGS_BYTES_MAX)?.unwrap_or(0) },
+            secrets,
         };
         config.refuse_open_dev()?;
         Ok(config)
@@ -127,6 +140,18 @@ impl DaemonConfig {
             .hint("listen on 127.0.0.1 or [::1], or leave --dev out: a root key is then made at first start"));
         }
         Ok(())
+    }
+}
+
+/// What unlocks the vault: one of two settings, or the key file in the data folder.
+fn key_source(values: &Values, data: &Path) -> Result<KeySource, ConfigError> {
+    match (values.text(&s::KEY_FILE)?, values.text(&s::PASSPHRASE_FILE)?) {
+        (Some(_), Some(_)) => Err(ConfigError::new(
+            "secrets.key_file and secrets.passphrase_file are both set: expected one of them",
+        )),
+        (Some(file), None) => Ok(KeySource::KeyFile(file.into())),
+        (None, Some(file)) => Ok(KeySource::PassphraseFile(file.into())),
+        (None, None) => Ok(KeySource::KeyFile(data.join("secrets.key"))),
     }
 }
 
@@ -160,9 +185,23 @@ impl SandboxSection {
         let path = values.text(&s::RUNTIME_PATH)?;
         Ok(Self {
             uid_base: values.small(&s::UID_BASE)?,
+            require_full: values.text(&s::REQUIRE_ISOLATION)?.as_deref() == Some("full"),
             path: path.unwrap_or_else(|| sources.env.get("PATH").unwrap_or_default().to_owned()),
+            network: network(values)?,
         })
     }
+}
+
+fn network(values: &Values) -> Result<NetworkConfig, ConfigError> {
+    let range = match values.list::<Cidr>(&s::NETWORK_RANGE, "a CIDR of at most 28 bits")?[..] {
+        [range] if range.bits() <= 28 => range,
+        _ => return Err(values.refuse(&s::NETWORK_RANGE, "a CIDR of at most 28 bits")),
+    };
+    Ok(NetworkConfig {
+        range,
+        dns: values.list(&s::NETWORK_DNS, "IPv4 addresses, separated by commas")?,
+        deny: values.list(&s::NETWORK_DENY, "CIDRs, separated by commas")?,
+    })
 }
 
 #[cfg(test)]
@@ -193,6 +232,7 @@ mod tests {
         assert_eq!(c.server.grace, Duration::from_secs(30));
         assert_eq!(c.sandbox.path, "/bin");
         assert_eq!(c.server.public_url, None);
+        assert_eq!(c.secrets, KeySource::KeyFile("hanshu-data/secrets.key".into()));
     }
 
     #[test]
@@ -226,6 +266,30 @@ mod tests {
         assert!(e.contains("HANSHU_ENGINE_KEEPALIVE"), "{e}");
         let e = load(None, &[], &[(&s::LISTEN, "localhost")]).unwrap_err().to_string();
         assert!(e.contains("--listen") && e.contains("ADDR:PORT"), "{e}");
+    }
+
+    #[test]
+    fn networks_are_lists() {
+        let c = load(None, &[], &[]).unwrap();
+        assert_eq!(c.sandbox.network, NetworkConfig::default());
+        let file =
+            "[network]\nrange = '10.99.0.0/16'\ndns = '10.0.0.2, 9.9.9.9'\ndeny = '10.0.0.0/8'\n";
+        let network = load(Some(file), &[], &[]).unwrap().sandbox.network;
+        assert_eq!(network.range.to_string(), "10.99.0.0/16");
+        assert_eq!((network.dns.len(), network.deny.len()), (2, 1));
+        for (key, value) in [
+            ("range", "10.0.0.0/30"),
+            ("range", "10.0.0.0/16,10.1.0.0/16"),
+            ("range", "many"),
+            ("dns", "localhost"),
+            ("dns", "fd00::1"),
+            ("deny", "10.0.0.1/8"),
+        ] {
+            let file = format!("[network]\n{key} = '{value}'");
+            let message = load(Some(&file), &[], &[]).unwrap_err().to_string();
+            assert!(message.contains(&format!("network.{key}")), "{message}");
+            assert!(message.contains("expected"), "{message}");
+        }
     }
 
     #[test]

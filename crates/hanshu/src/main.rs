@@ -4,6 +4,7 @@
 //! - [`config`]: the daemon's settings, merged and checked
 //! - [`cli`]: one file a command; [`client`] is what they talk to a daemon with
 //! - [`package`]: from a folder to an uploadable package
+//! - [`host`]: what the machine gives the daemon; [`privacy`]: what keeps its memory to itself
 //! - [`logging`]: the daemon's own log
 //!
 //! Not here: anything a daemon does once it runs. That is `server`, `engine`, `store` and `sandbox`.
@@ -11,8 +12,10 @@
 mod cli;
 mod client;
 mod config;
+mod host;
 mod logging;
 mod package;
+mod privacy;
 mod serve;
 
 use std::process::ExitCode;

@@ -2,23 +2,28 @@
 //!
 //! Start order: store → sandbox → engine → server; the end is the reverse, so that whatever still runs finds what it stands on.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use engine::{Engine, EngineConfig};
 use model::clock::{Clock, SystemClock};
-use model::ports::Sandbox;
+use model::isolation::{Isolation, Need};
+use model::ports::{Sandbox, Vault};
 use model::tasks::Tasks;
 use sandbox::{ProcessSandbox, SandboxConfig};
 use server::{Server, ServerConfig};
+use store::vault::Keyring;
 use store::{Store, StoreConfig};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::failure::CliError;
 use crate::config::DaemonConfig;
+use crate::{host, privacy};
 
 /// Hold of the daemon on a queued call; a killed daemon's calls run again after it.
 const ASYNC_LEASE: Duration = Duration::from_secs(30);
@@ -33,20 +38,22 @@ pub(crate) struct Running {
     /// The root key, if this start made it: it is shown once and kept only as a hash.
     pub root_key: Option<String>,
     grace: Duration,
+    /// Caught from before anybody is told that it runs.
+    terminate: Signal,
     shutdown: CancellationToken,
     server: JoinHandle<model::Result<()>>,
     engine: Engine,
     tasks: Tasks,
+    sandbox: Arc<ProcessSandbox>,
     store: Store,
 }
 
 impl Running {
     /// Returns after SIGINT or SIGTERM, once calls in flight have ended or the grace period is over.
     pub(crate) async fn wait(mut self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
         tokio::select! {
             interrupt = tokio::signal::ctrl_c() => interrupt.context("waiting for SIGINT")?,
-            _ = terminate.recv() => {}
+            _ = self.terminate.recv() => {}
             ended = &mut self.server => {
                 ended.context("the server broke down")??;
                 anyhow::bail!("the server ended by itself");
@@ -68,6 +75,7 @@ impl Running {
         if left > 0 {
             tracing::warn!(left, "background tasks did not end");
         }
+        self.sandbox.close();
         self.store.close().await.context("closing the store")?;
         Ok(served?)
     }
@@ -75,6 +83,8 @@ impl Running {
 
 /// Opens the store, starts the engine and listens.
 pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
+    privacy::keep_memory_private();
+    host::raise_descriptor_limit();
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -87,9 +97,14 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         ..StoreConfig::at(&config.data)
     };
     let store = store::open(store_config, Arc::clone(&clock), &tasks).await?;
-    let processes = start_sandbox(config, &store, &clock, &tasks).await?;
-    let isolation = processes.isolation();
-    let sandbox: Arc<dyn Sandbox> = processes;
+    let vault: Arc<dyn Vault> = Arc::new(Keyring::open(&store.meta, &config.secrets).await?);
+    let processes = start_sandbox(config, &store, &vault, &clock, &tasks).await?;
+    let isolation = isolation(&processes, config);
+    if let Err(e) = check_isolation(&isolation, config.sandbox.require_full) {
+        store.close().await.context("closing the store")?;
+        return Err(e.into());
+    }
+    let sandbox: Arc<dyn Sandbox> = processes.clone();
     let engine = start_engine(config, &store, &sandbox, &clock).await?;
     let root_key =
         if config.dev { None } else { server::auth::ensure_root_key(&*store.meta).await? };
@@ -110,6 +125,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         sandbox,
         logs: Arc::clone(&store.logs),
         usage: Arc::clone(&store.usage),
+        vault,
         clock,
         tasks: tasks.clone(),
     };
@@ -121,10 +137,12 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         url,
         root_key: root_key.map(|key| key.as_str().to_owned()),
         grace: config.server.grace,
+        terminate: signal(SignalKind::terminate()).context("waiting for SIGTERM")?,
         shutdown,
         server,
         engine,
         tasks,
+        sandbox: processes,
         store,
     })
 }
@@ -132,6 +150,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
 async fn start_sandbox(
     config: &DaemonConfig,
     store: &Store,
+    vault: &Arc<dyn Vault>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
 ) -> anyhow::Result<Arc<ProcessSandbox>> {
@@ -140,17 +159,41 @@ async fn start_sandbox(
         path: config.sandbox.path.clone(),
         spawner: std::env::current_exe().context("finding this program's own file")?,
         uid_base: config.sandbox.uid_base,
+        network: config.sandbox.network.clone(),
     };
-    let (blobs, logs) = (Arc::clone(&store.blobs), Arc::clone(&store.logs));
-    let processes =
-        ProcessSandbox::new(sandbox_config, blobs, logs, Arc::clone(clock), tasks.clone()).await?;
-    if processes.runtimes().is_empty() {
-        tracing::warn!(
-            path = config.sandbox.path,
-            "no runtime is installed: install Node.js or Python"
-        );
-    }
+    let (blobs, logs, vault) =
+        (Arc::clone(&store.blobs), Arc::clone(&store.logs), Arc::clone(vault));
+    let (clock, tasks) = (Arc::clone(clock), tasks.clone());
+    let processes = ProcessSandbox::new(sandbox_config, blobs, logs, vault, clock, tasks).await?;
     Ok(processes)
+}
+
+/// What this host gives, the daemon's part included.
+fn isolation(processes: &ProcessSandbox, config: &DaemonConfig) -> Isolation {
+    let mut features = processes.isolation().features.clone();
+    features.extend(host::features(config));
+    Isolation::of(features)
+}
+
+/// Logs what is missing; refuses to go on without something that full isolation needs, if that is wanted.
+fn check_isolation(isolation: &Isolation, require_full: bool) -> Result<(), CliError> {
+    for feature in isolation.missing() {
+        let (name, found, lost) = (&feature.name, &feature.detail, &feature.lost);
+        match feature.need {
+            Need::Option => tracing::info!(feature = name, found, lost, "not on this host"),
+            _ => tracing::warn!(feature = name, found, lost, "missing on this host"),
+        }
+    }
+    if isolation.full || !require_full {
+        return Ok(());
+    }
+    let needed = isolation.missing().filter(|f| f.need == Need::Isolation);
+    let list: Vec<String> = needed.map(|f| format!("{} ({})", f.name, f.detail)).collect();
+    Err(CliError::new(format!(
+        "full isolation is required and this host does not give it: missing are {}",
+        list.join("; ")
+    ))
+    .hint("`hanshu doctor --local` shows what each stands for; without --require-isolation the daemon starts all the same"))
 }
 
 async fn start_engine(
@@ -160,6 +203,7 @@ async fn start_engine(
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Engine> {
     let engine_config = EngineConfig {
+        processors: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         host_memory_mb: config.engine.host_memory_mb,
         instances_per_function: config.engine.instances_per_function,
         instances_per_namespace: config.engine.instances_per_namespace,

@@ -8,7 +8,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::function::{Cores, FunctionConfig, FunctionSettings, MemoryShare, RuntimeInfo, UrlAuth};
+use crate::isolation::Isolation;
+use crate::network::NetworkPolicy;
 use crate::ports::{LogStream, UsageSums};
+
+mod variable;
+
+pub use variable::VariableView;
+
+/// A configuration as it is sent and shown.
+pub type ConfigView = FunctionConfig<VariableView>;
 
 /// Header of every answer to a call: the request id.
 pub const HEADER_REQUEST_ID: &str = "x-hanshu-request-id";
@@ -61,7 +70,7 @@ pub struct Health {
     /// Whether keys are not asked for.
     pub dev: bool,
     /// How instances are isolated and limited, feature by feature.
-    pub isolation: BTreeMap<String, String>,
+    pub isolation: Isolation,
 }
 
 /// A namespace.
@@ -117,8 +126,8 @@ pub struct PackageView {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutFunction {
-    /// The new configuration, whole.
-    pub config: FunctionConfig,
+    /// The new configuration, whole. A secret given as `{"secret": true}` keeps the value it has.
+    pub config: ConfigView,
     /// The new settings, whole; absent keeps them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<FunctionSettings>,
@@ -173,9 +182,13 @@ pub struct PatchConfig {
     /// See [`FunctionConfig::output_bytes_per_second`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_bytes_per_second: Option<u32>,
-    /// Variables to set; `null` removes one.
+    /// Variables to set; `null` removes one, `{"secret": true}` leaves a secret as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub environment: Option<BTreeMap<String, Option<String>>>,
+    #[schema(schema_with = variable::changes)]
+    pub environment: Option<BTreeMap<String, Option<VariableView>>>,
+    /// See [`FunctionConfig::network`]; replaced whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkPolicy>,
     /// See [`FunctionSettings::max_instances`]; 0 stops all calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,
@@ -209,8 +222,8 @@ pub struct FunctionView {
     pub arn: String,
     /// Where HTTP calls it.
     pub url: String,
-    /// Configuration of this version.
-    pub config: FunctionConfig,
+    /// Configuration of this version; secrets without their values.
+    pub config: ConfigView,
     /// Settings of the function.
     pub settings: FunctionSettings,
     /// What the runtime was resolved to on this host.

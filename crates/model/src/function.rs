@@ -16,13 +16,17 @@ use crate::clock::UnixMillis;
 use crate::error::{Code, Error};
 use crate::ids::{Digest, FunctionKey, NamespaceName, Qualifier, RequestId};
 use crate::limits;
+use crate::network::NetworkPolicy;
+use crate::secret::Sealed;
 
 pub use resources::{Cores, MemoryShare};
 
 /// What the owner of a function decides, versioned with the code.
+// `V` is an environment value: `Variable` as it is stored and run, `api::VariableView` as it is sent and shown. (No doc comment: those of
+// this type are the API's description.)
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct FunctionConfig {
+pub struct FunctionConfig<V = Variable> {
     /// What the function is for; at most 1 000 characters.
     #[serde(default)]
     pub description: String,
@@ -61,9 +65,58 @@ pub struct FunctionConfig {
     /// dropped and counted.
     #[serde(default = "default_output_bytes_per_second")]
     pub output_bytes_per_second: u32,
-    /// Environment variables; at most 32 KiB of keys and values together.
+    /// Environment variables; at most 32 KiB of keys and values together, and at most 256 of them secret.
+    #[serde(default = "BTreeMap::new")]
+    pub environment: BTreeMap<String, V>,
+    /// What instances reach: `none` (loopback only), `egress` or `private`, or a table with `mode`, `allow` and `bandwidth`.
     #[serde(default)]
-    pub environment: BTreeMap<String, String>,
+    pub network: NetworkPolicy,
+}
+
+/// The value of an environment variable, as it is stored: a text, or `{"sealed": {…}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Variable {
+    /// Plain: whoever may see the function may see it.
+    Plain(String),
+    /// Secret: only the function sees it.
+    Sealed {
+        /// What is stored of it.
+        sealed: Sealed,
+    },
+}
+
+impl From<&str> for Variable {
+    fn from(text: &str) -> Self {
+        Self::Plain(text.to_owned())
+    }
+}
+
+/// What [`FunctionConfig::validate`] has to know of an environment value.
+pub trait EnvironmentValue {
+    /// Length of its text in bytes; 0 if it is not known here.
+    fn bytes(&self) -> usize;
+    /// Whether its text holds a NUL character, as far as the text is known here.
+    fn has_nul(&self) -> bool;
+    /// Whether it is secret.
+    fn is_secret(&self) -> bool;
+}
+
+impl EnvironmentValue for Variable {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Plain(text) => text.len(),
+            Self::Sealed { sealed } => sealed.bytes,
+        }
+    }
+
+    fn has_nul(&self) -> bool {
+        matches!(self, Self::Plain(text) if text.contains('\0'))
+    }
+
+    fn is_secret(&self) -> bool {
+        matches!(self, Self::Sealed { .. })
+    }
 }
 
 fn default_timeout_ms() -> u32 {
@@ -108,7 +161,7 @@ pub const RESERVED_ENVIRONMENT: &[&str] = &[
     "LAMBDA_RUNTIME_DIR",
 ];
 
-impl FunctionConfig {
+impl<V> FunctionConfig<V> {
     /// A configuration with every default.
     pub fn new(runtime: impl Into<String>, handler: impl Into<String>) -> Self {
         Self {
@@ -125,9 +178,32 @@ impl FunctionConfig {
             tmp_mb: limits::TMP_DEFAULT_MB,
             output_bytes_per_second: limits::OUTPUT_DEFAULT_BYTES_PER_SECOND,
             environment: BTreeMap::new(),
+            network: NetworkPolicy::default(),
         }
     }
 
+    /// The same configuration with another environment.
+    pub fn with_environment<W>(&self, environment: BTreeMap<String, W>) -> FunctionConfig<W> {
+        FunctionConfig {
+            description: self.description.clone(),
+            runtime: self.runtime.clone(),
+            handler: self.handler.clone(),
+            timeout_ms: self.timeout_ms,
+            memory_mb: self.memory_mb,
+            memory_share: self.memory_share,
+            cpu_weight: self.cpu_weight,
+            cpu_cores: self.cpu_cores,
+            processes: self.processes,
+            open_files: self.open_files,
+            tmp_mb: self.tmp_mb,
+            output_bytes_per_second: self.output_bytes_per_second,
+            environment,
+            network: self.network.clone(),
+        }
+    }
+}
+
+impl<V: EnvironmentValue> FunctionConfig<V> {
     /// Checks every field against its rule; the error names the field and what was expected.
     pub fn validate(&self) -> Result<(), Error> {
         let bad = |message: String| Err(Error::caller(Code::InvalidParameter, message));
@@ -147,6 +223,7 @@ impl FunctionConfig {
         }
         self.validate_resources()?;
         self.validate_handler()?;
+        self.network.validate()?;
         self.validate_environment()
     }
 
@@ -170,9 +247,10 @@ impl FunctionConfig {
 
     fn validate_environment(&self) -> Result<(), Error> {
         let bad = |message: String| Err(Error::caller(Code::InvalidParameter, message));
-        let mut bytes = 0;
+        let (mut bytes, mut secrets) = (0, 0_usize);
         for (key, value) in &self.environment {
-            bytes += key.len() + value.len();
+            bytes += key.len() + value.bytes();
+            secrets += usize::from(value.is_secret());
             let starts = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
             if !starts || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
                 return bad(format!(
@@ -182,7 +260,7 @@ impl FunctionConfig {
             if RESERVED_ENVIRONMENT.contains(&key.as_str()) {
                 return bad(format!("environment key {key:?} is reserved: the platform sets it"));
             }
-            if value.contains('\0') {
+            if value.has_nul() {
                 return bad(format!("environment value of {key:?} holds a NUL character"));
             }
         }
@@ -190,6 +268,12 @@ impl FunctionConfig {
             return bad(format!(
                 "environment is too large: {bytes} bytes of keys and values, expected at most {}",
                 limits::ENVIRONMENT_BYTES
+            ));
+        }
+        if secrets > limits::SECRETS {
+            return bad(format!(
+                "environment holds {secrets} secrets, expected at most {}",
+                limits::SECRETS
             ));
         }
         Ok(())
@@ -295,12 +379,21 @@ impl Version {
         self.number.map_or(Qualifier::Latest, Qualifier::Version)
     }
 
-    /// Digest of code, configuration and resolved runtime: equal fingerprints run alike.
+    /// Digest of code, configuration and resolved runtime: equal fingerprints run alike. Of a secret only its id counts, so that a
+    /// version stays the same when the keys of the vault change.
     pub fn fingerprint(&self) -> Digest {
         let mut hash = Sha256::new();
         hash.update(self.code.digest.as_bytes());
         // Field order is the declaration's and the maps are sorted, so equal values give equal bytes.
-        let body = serde_json::to_vec(&(&self.config, &self.runtime)).unwrap_or_default();
+        let environment = self.config.environment.iter().map(|(key, value)| {
+            let value = match value {
+                Variable::Plain(text) => Content::Plain(text),
+                Variable::Sealed { sealed } => Content::Secret { secret: &sealed.id },
+            };
+            (key.clone(), value)
+        });
+        let config = self.config.with_environment(environment.collect());
+        let body = serde_json::to_vec(&(&config, &self.runtime)).unwrap_or_default();
         hash.update(&body);
         Digest::from_bytes(hash.finalize().into())
     }
@@ -309,6 +402,14 @@ impl Version {
     pub fn arn(&self) -> String {
         arn(&self.key, self.number.map(Qualifier::Version).as_ref())
     }
+}
+
+/// An environment value in a fingerprint.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Plain(&'a str),
+    Secret { secret: &'a RequestId },
 }
 
 /// `arn:aws:lambda:local:ACCOUNT:function:NAME[:QUALIFIER]`; the account stands for the namespace.
@@ -391,6 +492,8 @@ pub mod keys {
     pub const FUNCTIONS: &str = "function/";
     /// All namespaces.
     pub const NAMESPACES: &str = "namespace/";
+    /// All published versions of all functions.
+    pub const VERSIONS: &str = "version/";
 
     /// One [`super::Function`].
     pub fn function(key: &FunctionKey) -> String {
@@ -404,7 +507,7 @@ pub mod keys {
 
     /// One published [`super::Version`]; `id` is [`super::Function::id`].
     pub fn version(id: &RequestId, number: u64) -> String {
-        format!("version/{id}/{number}")
+        format!("{VERSIONS}{id}/{number}")
     }
 
     /// One [`super::Namespace`].
@@ -430,8 +533,8 @@ pub(crate) mod tests {
             ("memory_mb", |c| c.memory_mb = 1),
             ("handler", |c| c.handler = "a b".into()),
             ("description", |c| c.description = "x".repeat(1001)),
-            ("environment key", |c| drop(c.environment.insert("A=B".into(), String::new()))),
-            ("reserved", |c| drop(c.environment.insert("_HANDLER".into(), String::new()))),
+            ("environment key", |c| drop(c.environment.insert("A=B".into(), "".into()))),
+            ("reserved", |c| drop(c.environment.insert("_HANDLER".into(), "".into()))),
         ];
         config().validate().unwrap();
         for (field, spoil) in cases {
@@ -441,8 +544,54 @@ pub(crate) mod tests {
             assert!(e.message().contains(field), "{field}: {}", e.message());
         }
         let mut c = config();
-        c.environment.insert("BIG".into(), "x".repeat(limits::ENVIRONMENT_BYTES));
+        c.environment.insert("BIG".into(), "x".repeat(limits::ENVIRONMENT_BYTES).as_str().into());
         assert!(c.validate().unwrap_err().message().contains("too large"));
+    }
+
+    fn version() -> Version {
+        Version {
+            key: crate::ids::FunctionRef::parse("default", "f").unwrap().key,
+            number: None,
+            config: config(),
+            code: CodeRef { digest: Digest::of(b"zip"), size_bytes: 3, unpacked_bytes: 3 },
+            runtime: RuntimeInfo { name: "nodejs20".into(), version: "20.0.0".into() },
+            modified_at: UnixMillis(1),
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_without_secrets_is_that_of_the_document() {
+        let mut version = version();
+        version.config.environment.insert("A".into(), "b".into());
+        let mut hash = Sha256::new();
+        hash.update(version.code.digest.as_bytes());
+        hash.update(serde_json::to_vec(&(&version.config, &version.runtime)).unwrap());
+        assert_eq!(version.fingerprint().as_bytes()[..], hash.finalize()[..]);
+    }
+
+    #[test]
+    fn a_fingerprint_knows_a_secret_by_its_id() {
+        let with = |id: u8, envelope: &str| {
+            let id = RequestId::from_bytes([id; 16]);
+            let sealed = Sealed { id, bytes: 1, envelope: envelope.into() };
+            let mut version = version();
+            version.config.environment.insert("T".into(), Variable::Sealed { sealed });
+            version.fingerprint()
+        };
+        assert_eq!(with(1, "under a key"), with(1, "under another"));
+        assert_ne!(with(1, "under a key"), with(2, "under a key"));
+    }
+
+    #[test]
+    fn secrets_are_counted() {
+        let mut config = config();
+        for n in 0..=limits::SECRETS {
+            config.validate().unwrap();
+            let id = RequestId::from_bytes([0; 16]);
+            let sealed = Sealed { id, bytes: 1, envelope: String::new() };
+            config.environment.insert(format!("T{n}"), Variable::Sealed { sealed });
+        }
+        assert!(config.validate().unwrap_err().message().contains("257 secrets"));
     }
 
     #[test]

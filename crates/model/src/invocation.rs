@@ -1,12 +1,11 @@
 //! One call: what is asked ([`Call`]), what an instance is given ([`Invocation`]), what came of it ([`Outcome`]).
 
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::clock::UnixMillis;
 use crate::ids::{FunctionRef, Qualifier, RequestId};
 
 /// How a call is made.
@@ -58,10 +57,8 @@ pub struct Invocation {
     pub attempt: u32,
     /// The event.
     pub payload: Bytes,
-    /// When the instance is destroyed if it has not answered.
-    pub deadline: Instant,
-    /// The same instant on the wall clock, for `getRemainingTimeInMillis`.
-    pub deadline_unix: UnixMillis,
+    /// How long it may run, from the moment when it is the instance's turn; then the instance is destroyed.
+    pub timeout: Duration,
     /// What else the function sees.
     pub context: CallContext,
 }
@@ -71,8 +68,11 @@ pub struct Invocation {
 pub struct Outcome {
     /// The function's answer, or how it failed.
     pub result: Result<Bytes, Failure>,
-    /// Time spent in the instance, from the frame sent to the answer received, in microseconds.
+    /// Time spent in the instance, from its turn to the answer received, in microseconds.
     pub run_us: u64,
+    /// Time between the function's side taking the call up and its answer, in microseconds, as the runtime says: without any wait for a processor or
+    /// for the daemon, and a stranger's word, so good for scheduling and nothing else. `None` if it says nothing.
+    pub busy_us: Option<u32>,
     /// Most memory the instance ever used, in bytes, where the sandbox knows it without asking.
     pub memory_peak_bytes: Option<u64>,
 }

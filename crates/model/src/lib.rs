@@ -10,8 +10,11 @@ pub mod error;
 pub mod function;
 pub mod ids;
 pub mod invocation;
+pub mod isolation;
 pub mod limits;
+pub mod network;
 pub mod ports;
+pub mod secret;
 #[cfg(feature = "suites")]
 pub mod suites;
 pub mod tasks;

@@ -67,6 +67,10 @@ pub const PROCESSES_DEFAULT: u32 = 1_024;
 pub const PROCESSES_MIN: u32 = 16;
 /// Highest limit of processes and threads: all ids of a host whose kernel.pid_max is the default (proc(5)).
 pub const PROCESSES_MAX: u32 = 32_768;
+/// Largest core dump of the daemon and of every process of an instance, in bytes. One and not none: a kernel whose core pattern is a
+/// program does not ask for this limit, but takes the value 1 as "no dump" (`do_coredump` in fs/coredump.c); for a core file it is too
+/// little as well.
+pub const CORE_DUMP_BYTES: u64 = 1;
 /// Default limit of open files of one process of an instance (1 024, as AWS Lambda).
 pub const OPEN_FILES_DEFAULT: u32 = 1_024;
 /// Lowest limit of open files: a runtime that loads needs some dozens.
@@ -74,8 +78,20 @@ pub const OPEN_FILES_MIN: u32 = 64;
 /// Highest limit of open files: the kernel's default for fs.nr_open (proc(5)).
 pub const OPEN_FILES_MAX: u32 = 1_048_576;
 
+/// Entries of the allow-list of a function's network policy.
+pub const NETWORK_ALLOW: usize = 64;
+/// Least network bandwidth that can be set, in bytes per second: below it a single packet takes longer than a connection waits.
+pub const BANDWIDTH_MIN: u64 = 1_000;
+/// Most network bandwidth that can be set, in bytes per second.
+pub const BANDWIDTH_MAX: u64 = 1_000_000_000;
+/// Connections, and what counts as one for UDP, that an instance has open at once or had within the kernel's memory of them (up to two
+/// minutes): each takes a place in a table that the host's own connections need as well.
+pub const CONNECTIONS_PER_INSTANCE: u32 = 4_096;
+
 /// All environment variables of a function together, in bytes of keys and values.
 pub const ENVIRONMENT_BYTES: usize = 32 * 1024;
+/// Most secret environment variables of a function: sealed, each takes about 250 bytes of its record besides its text.
+pub const SECRETS: usize = 256;
 /// Longest description, in characters.
 pub const DESCRIPTION_CHARS: usize = 1_000;
 /// Longest handler, in characters (AWS Lambda API reference, `Handler`).

@@ -1,17 +1,19 @@
 //! The frame protocol between daemon and bootstrap, the daemon's side: `runtimes/PROTOCOL.md`.
 //!
-//! [`write_init`] and [`write_invoke`] send, [`FrameReader::next`] receives. [`parse`] is the core of the receiving side, without
-//! I/O. Whatever comes from the function's side is a stranger's: it is checked before it is believed, and no announcement
+//! [`init`] and [`invoke`] make frames, [`Outgoing`] sends them, [`FrameReader::next`] receives. [`parse`] is the core of the receiving side,
+//! without I/O. Whatever comes from the function's side is a stranger's: it is checked before it is believed, and no announcement
 //! makes the daemon hold more memory than bytes that have arrived. The order of frames is not checked here but by whoever drives the
 //! instance.
 //!
-//! A warm call with a small event and a small answer costs one `writev` and one `read`.
+//! The socket keeps packets apart: what a frame of up to [`PACKET_BYTES`] is sent in is read whole or not at all, so that a call which the function
+//! has not begun can be taken back. A warm call with a small event and a small answer costs one `writev` and one `read`.
 
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
+use model::clock::UnixMillis;
 use model::ids::RequestId;
 use model::invocation::{CallContext, Invocation};
 use model::limits;
@@ -21,15 +23,20 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 /// Bytes of a frame's header.
-const HEADER_BYTES: usize = 8;
+pub(crate) const HEADER_BYTES: usize = 8;
 /// Bytes of a request id as it stands in a frame: a UUID with hyphens.
 const ID_BYTES: usize = 36;
 /// Bytes of an INVOKE frame's payload before its extra: id, deadline, length of extra.
 const INVOKE_FIXED_BYTES: usize = ID_BYTES + 8 + 4;
 /// Largest payload of a frame, in bytes: an event or answer, and 64 KiB for what stands around it.
-const PAYLOAD_BYTES: usize = limits::SYNC_PAYLOAD_BYTES + 64 * 1024;
-/// What one `read` takes at most while no large frame is under way, in bytes; it lies on the stack for the time of the call.
-const CHUNK_BYTES: usize = 64 * 1024;
+pub(crate) const PAYLOAD_BYTES: usize = limits::SYNC_PAYLOAD_BYTES + 64 * 1024;
+/// Bytes of a packet at most, in both directions; a larger frame takes several. What one `read` takes; it lies on the stack for the time of the call.
+pub(crate) const PACKET_BYTES: usize = 64 * 1024;
+/// Bytes of an answer's payload before its body: request id, [`Told`].
+const ANSWER_FIXED_BYTES: usize = ID_BYTES + 3 * 4;
+/// What a bootstrap says that does not count its output.
+const UNCOUNTED: u32 = u32::MAX;
+const SHORT_ANSWER: &str = "an answer without a request id and counts";
 
 const KIND_INIT: u8 = 1;
 const KIND_INVOKE: u8 = 2;
@@ -53,6 +60,8 @@ pub(crate) enum Incoming {
     Response {
         /// The call it claims to answer.
         id: RequestId,
+        /// What the bootstrap says of the call.
+        told: Told,
         /// JSON, not checked; at most `limits::RESPONSE_BYTES`.
         body: Bytes,
     },
@@ -60,11 +69,32 @@ pub(crate) enum Incoming {
     Error {
         /// The call it claims to answer.
         id: RequestId,
+        /// What the bootstrap says of the call.
+        told: Told,
         /// Error JSON, not checked.
         body: Bytes,
         /// The process ends with this answer.
         last: bool,
     },
+}
+
+impl Incoming {
+    /// What it says beside the answer, if it is one.
+    pub(crate) fn told(&self) -> Option<Told> {
+        match self {
+            Self::Response { told, .. } | Self::Error { told, .. } => Some(*told),
+            _ => None,
+        }
+    }
+}
+
+/// What a bootstrap says of a call beside its answer. A stranger's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// From taking the call up to this answer, in microseconds.
+    pub(crate) busy_us: u32,
+    /// Bytes written to standard output and to standard error since the answer before; `None` from a bootstrap that does not count them.
+    pub(crate) written: Option<[u32; 2]>,
 }
 
 /// Why no frame could be read or written. After any of these the socket is of no more use.
@@ -164,11 +194,11 @@ impl Header {
             KIND_HELLO | KIND_READY if payload_bytes != 0 => {
                 return Err(FrameError::Invalid("a payload where none belongs"));
             }
-            KIND_RESPONSE | KIND_ERROR | KIND_LAST_ERROR if payload_bytes < ID_BYTES => {
-                return Err(FrameError::Invalid("an answer without a request id"));
+            KIND_RESPONSE | KIND_ERROR | KIND_LAST_ERROR if payload_bytes < ANSWER_FIXED_BYTES => {
+                return Err(FrameError::Invalid(SHORT_ANSWER));
             }
-            KIND_RESPONSE if payload_bytes - ID_BYTES > limits::RESPONSE_BYTES => {
-                let bytes = payload_bytes - ID_BYTES;
+            KIND_RESPONSE if payload_bytes - ANSWER_FIXED_BYTES > limits::RESPONSE_BYTES => {
+                let bytes = payload_bytes - ANSWER_FIXED_BYTES;
                 return Err(FrameError::TooLarge { bytes, limit: limits::RESPONSE_BYTES });
             }
             KIND_HELLO | KIND_READY | KIND_INIT_ERROR | KIND_RESPONSE | KIND_ERROR
@@ -193,22 +223,29 @@ impl Header {
             KIND_READY => Ok(Incoming::Ready),
             KIND_INIT_ERROR => Ok(Incoming::InitError(payload)),
             kind => {
-                let (id, body) = split_id(payload)?;
+                let (id, told, body) = split_answer(payload)?;
                 Ok(if kind == KIND_RESPONSE {
-                    Incoming::Response { id, body }
+                    Incoming::Response { id, told, body }
                 } else {
-                    Incoming::Error { id, body, last: kind == KIND_LAST_ERROR }
+                    Incoming::Error { id, told, body, last: kind == KIND_LAST_ERROR }
                 })
             }
         }
     }
 }
 
-fn split_id(mut payload: Bytes) -> Result<(RequestId, Bytes), FrameError> {
+fn split_answer(mut payload: Bytes) -> Result<(RequestId, Told, Bytes), FrameError> {
+    const SHORT: FrameError = FrameError::Invalid(SHORT_ANSWER);
     const BAD: FrameError = FrameError::Invalid("the request id is no UUID");
-    let id = payload.get(..ID_BYTES).ok_or(BAD)?;
+    let (id, rest) = payload.split_first_chunk::<ID_BYTES>().ok_or(SHORT)?;
     let id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()).ok_or(BAD)?;
-    Ok((id, payload.split_off(ID_BYTES)))
+    let (words, []) = rest.get(..ANSWER_FIXED_BYTES - ID_BYTES).ok_or(SHORT)?.as_chunks() else {
+        return Err(SHORT);
+    };
+    let &[busy_us, out, err] = words else { return Err(SHORT) };
+    let [busy_us, out, err] = [busy_us, out, err].map(u32::from_le_bytes);
+    let written = (out != UNCOUNTED && err != UNCOUNTED).then_some([out, err]);
+    Ok((id, Told { busy_us, written }, payload.split_off(ANSWER_FIXED_BYTES)))
 }
 
 /// Where the receiving side stands with the bytes it has.
@@ -247,25 +284,66 @@ impl FrameReader {
     }
 
     /// The next frame. Cancel-safe: dropped half-way, the next call goes on where this one was.
-    pub(crate) async fn next(&mut self, socket: &UnixStream) -> Result<Incoming, FrameError> {
+    ///
+    /// `last`: nothing is expected behind it. Telling tokio so makes the next wait a real one; with the readiness left standing it would
+    /// cost an empty read. A function that sends more than it owes only makes its own next answer be seen late.
+    pub(crate) async fn next(
+        &mut self,
+        socket: &UnixStream,
+        last: bool,
+    ) -> Result<Incoming, FrameError> {
         loop {
-            let wanted = match self.take_pending()? {
-                Parsed::Frame(frame, _) => return Ok(frame),
-                Parsed::Partial(wanted) => wanted,
-            };
+            if let Parsed::Frame(frame, _) = self.take_pending()? {
+                return Ok(frame);
+            }
             socket.readable().await?;
-            let large = wanted.filter(|total| *total > CHUNK_BYTES);
-            let done = match large {
-                Some(total) => self.fill_large(socket, total).map(|()| None),
-                None => self.fill_small(socket),
-            };
-            match done {
+            let read = socket.try_io(Interest::READABLE, || match self.read(socket) {
+                Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => Err(e),
+                done => Ok(done),
+            });
+            match read {
+                Ok(Ok(Some(frame))) => {
+                    if last {
+                        let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                        socket.try_io(Interest::READABLE, empty).unwrap_or_default();
+                    }
+                    return Ok(frame);
+                }
+                Ok(Ok(None)) => {}
+                Ok(Err(FrameError::Io(e))) | Err(e) if passes(&e) => {}
+                Ok(Err(e)) => return Err(e),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// The next frame, if it is here whole: what a process that has ended left behind.
+    pub(crate) fn next_now(&mut self, socket: &UnixStream) -> Result<Incoming, FrameError> {
+        loop {
+            match self.read(socket) {
                 Ok(Some(frame)) => return Ok(frame),
                 Ok(None) => {}
-                Err(FrameError::Io(e)) if passes(&e) => {}
+                Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(FrameError::Io(_)) => return Err(FrameError::Closed),
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// One read; the frame that it completes.
+    fn read(&mut self, socket: &UnixStream) -> Result<Option<Incoming>, FrameError> {
+        let wanted = match self.take_pending()? {
+            Parsed::Frame(frame, _) => return Ok(Some(frame)),
+            Parsed::Partial(wanted) => wanted,
+        };
+        match wanted.filter(|total| *total > PACKET_BYTES) {
+            Some(total) => self.fill_large(socket, total)?,
+            None => return self.fill_small(socket),
+        }
+        Ok(match self.take_pending()? {
+            Parsed::Frame(frame, _) => Some(frame),
+            Parsed::Partial(_) => None,
+        })
     }
 
     /// Takes a frame out of what is pending, if it is there whole.
@@ -286,13 +364,11 @@ impl FrameReader {
 
     /// One read by way of the stack. A frame that arrives whole, the usual case, never passes through `pending`.
     fn fill_small(&mut self, socket: &UnixStream) -> Result<Option<Incoming>, FrameError> {
-        let mut chunk = [MaybeUninit::<u8>::uninit(); CHUNK_BYTES];
-        let mut got: &[u8] = &[];
-        read_once(socket, CHUNK_BYTES, || {
-            let (bytes, _) = rustix::io::read(socket, &mut chunk[..])?;
-            got = bytes;
-            Ok(bytes.len())
-        })?;
+        let mut chunk = [MaybeUninit::<u8>::uninit(); PACKET_BYTES];
+        let (got, _) = rustix::io::read(socket, &mut chunk[..]).map_err(io::Error::from)?;
+        if got.is_empty() {
+            return Err(FrameError::Closed);
+        }
         if self.pending.is_empty()
             && let Parsed::Frame(frame, total) = parse(got)?
         {
@@ -300,43 +376,24 @@ impl FrameReader {
             return Ok(Some(frame));
         }
         self.pending.extend_from_slice(got);
-        Ok(None)
+        match self.take_pending()? {
+            Parsed::Frame(frame, _) => Ok(Some(frame)),
+            Parsed::Partial(_) => Ok(None),
+        }
     }
 
     /// One read into `pending`, which grows with what has come, not with what was announced.
     fn fill_large(&mut self, socket: &UnixStream, total: usize) -> Result<(), FrameError> {
-        if self.pending.len() == self.pending.capacity() {
-            let missing = total - self.pending.len();
-            self.pending.reserve_exact(missing.min(self.pending.len().max(CHUNK_BYTES)));
+        // Room for a whole packet: what a read has no room for is lost.
+        if self.pending.capacity() - self.pending.len() < PACKET_BYTES {
+            let missing = (total - self.pending.len()).max(PACKET_BYTES);
+            self.pending.reserve_exact(missing.min(self.pending.len().max(PACKET_BYTES)));
         }
-        let room = self.pending.capacity() - self.pending.len();
-        read_once(socket, room, || {
-            Ok(rustix::io::read(socket, spare_capacity(&mut self.pending))?)
-        })?;
+        let read = rustix::io::read(socket, spare_capacity(&mut self.pending));
+        if read.map_err(io::Error::from)? == 0 {
+            return Err(FrameError::Closed);
+        }
         Ok(())
-    }
-}
-
-/// Runs one `read` that can take `room` bytes; an empty one is the end of the stream.
-///
-/// A short read means that the socket is empty. Telling tokio so (`WouldBlock`) makes the next wait a real one; with the
-/// readiness left standing every frame would cost a second, empty read. The kernel reads short as well where descriptors were
-/// sent along; a function that does so only makes its own call wait until the deadline.
-fn read_once(
-    socket: &UnixStream,
-    room: usize,
-    read: impl FnOnce() -> io::Result<usize>,
-) -> Result<(), FrameError> {
-    let mut read_bytes = None;
-    let result = socket.try_io(Interest::READABLE, || {
-        let n = read()?;
-        read_bytes = Some(n);
-        if n > 0 && n < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-    });
-    match (read_bytes, result) {
-        (Some(0), _) => Err(FrameError::Closed),
-        (Some(_), _) | (None, Ok(())) => Ok(()),
-        (None, Err(e)) => Err(e.into()),
     }
 }
 
@@ -345,18 +402,18 @@ fn passes(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// Sends the INIT frame.
-pub(crate) async fn write_init(socket: &UnixStream, init: &Init<'_>) -> Result<(), FrameError> {
+/// The INIT frame.
+pub(crate) fn init(init: &Init<'_>) -> Result<Outgoing, FrameError> {
     let payload = serde_json::to_vec(init).map_err(io::Error::from)?;
-    let head = header(KIND_INIT, payload.len())?;
-    write_all(socket, &head, &payload).await
+    let head = header(KIND_INIT, payload.len())?.to_vec();
+    Ok(Outgoing { head, body: payload.into(), sent_bytes: 0 })
 }
 
-/// Sends a call. The event is not copied; an empty one is left for the bootstrap to read as `{}`.
-pub(crate) async fn write_invoke(
-    socket: &UnixStream,
+/// A call. The event is not copied; an empty one is left for the bootstrap to read as `{}`.
+pub(crate) fn invoke(
     invocation: &Invocation,
-) -> Result<(), FrameError> {
+    deadline: UnixMillis,
+) -> Result<Outgoing, FrameError> {
     let extra = if invocation.context == CallContext::default() {
         Vec::new()
     } else {
@@ -367,11 +424,20 @@ pub(crate) async fn write_invoke(
     head.extend_from_slice(&header(KIND_INVOKE, payload_bytes)?);
     // Writing to a Vec cannot fail.
     io::Write::write_fmt(&mut head, format_args!("{}", invocation.id))?;
-    head.extend_from_slice(&invocation.deadline_unix.0.to_le_bytes());
+    head.extend_from_slice(&deadline.0.to_le_bytes());
     // The header's check above bounds this far below 4 GiB.
     head.extend_from_slice(&u32::try_from(extra.len()).unwrap_or(u32::MAX).to_le_bytes());
     head.extend_from_slice(&extra);
-    write_all(socket, &head, &invocation.payload).await
+    Ok(Outgoing { head, body: invocation.payload.clone(), sent_bytes: 0 })
+}
+
+/// Where the request id of an INVOKE frame ends.
+pub(crate) const INVOKE_ID_END: usize = HEADER_BYTES + ID_BYTES;
+
+/// The call that a packet begins with, if it is one that [`invoke`] made.
+pub(crate) fn invoked(packet: &[u8; INVOKE_ID_END]) -> Option<RequestId> {
+    let (_, id) = packet.split_first_chunk::<HEADER_BYTES>()?;
+    std::str::from_utf8(id).ok()?.parse().ok()
 }
 
 fn header(kind: u8, payload_bytes: usize) -> Result<[u8; HEADER_BYTES], FrameError> {
@@ -383,30 +449,66 @@ fn header(kind: u8, payload_bytes: usize) -> Result<[u8; HEADER_BYTES], FrameErr
     Ok([a, b, c, d, kind, 0, 0, 0])
 }
 
-/// Writes both parts, in one system call if the socket takes them at once.
-async fn write_all(socket: &UnixStream, head: &[u8], body: &[u8]) -> Result<(), FrameError> {
-    let mut parts = [IoSlice::new(head), IoSlice::new(body)];
-    let mut left = &mut parts[..];
-    // Drops empty parts, so that an empty body ends the loop.
-    IoSlice::advance_slices(&mut left, 0);
-    while !left.is_empty() {
+/// A frame on its way out.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    head: Vec<u8>,
+    body: Bytes,
+    sent_bytes: usize,
+}
+
+impl Outgoing {
+    /// Whether it fits one packet.
+    pub(crate) fn is_one_packet(&self) -> bool {
+        self.head.len() + self.body.len() <= PACKET_BYTES
+    }
+
+    /// Sends what the socket takes at once; whether that was the rest.
+    pub(crate) fn send_now(&mut self, socket: &UnixStream) -> Result<bool, FrameError> {
         // Tried before it is waited for: a socket between two calls has room.
-        match socket.try_write_vectored(left) {
-            Ok(0) => return Err(FrameError::Closed),
-            Ok(n) => IoSlice::advance_slices(&mut left, n),
-            Err(e) if passes(&e) => socket.writable().await?,
-            Err(e) => return Err(e.into()),
+        self.send_with(|packet| socket.try_write_vectored(packet))
+    }
+
+    /// Sends it whole. Cancel-safe: dropped half-way, the next call goes on where this one was.
+    pub(crate) async fn send(&mut self, socket: &UnixStream) -> Result<(), FrameError> {
+        while !self.send_now(socket)? {
+            socket.writable().await?;
+        }
+        Ok(())
+    }
+
+    fn send_with(
+        &mut self,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Result<bool, FrameError> {
+        loop {
+            let head = self.head.get(self.sent_bytes..).unwrap_or_default();
+            let head = head.get(..PACKET_BYTES).unwrap_or(head);
+            let body = self.body.get(self.sent_bytes.saturating_sub(self.head.len())..);
+            let body = body.unwrap_or_default();
+            let body = body.get(..PACKET_BYTES - head.len()).unwrap_or(body);
+            if head.is_empty() && body.is_empty() {
+                return Ok(true);
+            }
+            match write(&[IoSlice::new(head), IoSlice::new(body)]) {
+                Ok(0) => return Err(FrameError::Closed),
+                Ok(n) => self.sent_bytes += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.into()),
+            }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
-    use model::clock::UnixMillis;
+    use std::os::fd::OwnedFd;
+
     use proptest::prelude::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -418,8 +520,11 @@ mod tests {
         out
     }
 
+    const TOLD: Told = Told { busy_us: 7, written: Some([258, 0]) };
+
     fn answer(kind: u8, id: RequestId, body: &[u8]) -> Vec<u8> {
-        frame(kind, &[id.to_string().as_bytes(), body].concat())
+        let told = [7, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0];
+        frame(kind, &[id.to_string().as_bytes(), &told, body].concat())
     }
 
     /// One of each kind, and what they should read as.
@@ -436,10 +541,10 @@ mod tests {
         let incoming = vec![
             Incoming::Hello,
             Incoming::Ready,
-            Incoming::Response { id, body: body_bytes.clone() },
-            Incoming::Error { id, body: body_bytes.clone(), last: false },
+            Incoming::Response { id, told: TOLD, body: body_bytes.clone() },
+            Incoming::Error { id, told: TOLD, body: body_bytes.clone(), last: false },
             Incoming::InitError(body_bytes),
-            Incoming::Response { id, body: Bytes::new() },
+            Incoming::Response { id, told: TOLD, body: Bytes::new() },
         ];
         (bytes.concat(), incoming)
     }
@@ -449,10 +554,13 @@ mod tests {
             id: RequestId::generate(),
             attempt: 1,
             payload,
-            deadline: Instant::now() + Duration::from_secs(3),
-            deadline_unix: UnixMillis(1_767_225_600_042),
+            timeout: Duration::from_secs(3),
             context,
         }
+    }
+
+    async fn sent(socket: &UnixStream, call: &Invocation) -> Result<(), FrameError> {
+        invoke(call, UnixMillis(1_767_225_600_042))?.send(socket).await
     }
 
     fn invalid(bytes: &[u8]) -> &'static str {
@@ -469,8 +577,8 @@ mod tests {
         assert_eq!(invalid(&frame(KIND_INIT, b"{}")), "unknown kind");
         assert_eq!(invalid(&frame(0, b"")), "unknown kind");
         assert_eq!(invalid(&frame(255, b"")), "unknown kind");
-        assert_eq!(invalid(&frame(KIND_RESPONSE, &[b'0'; 35])), "an answer without a request id");
-        for id in [[b'x'; 36], [0xff; 36], [b'-'; 36]] {
+        assert_eq!(invalid(&frame(KIND_RESPONSE, &[b'0'; 47])), SHORT_ANSWER);
+        for id in [[b'x'; 48], [0xff; 48], [b'-'; 48]] {
             assert_eq!(invalid(&frame(KIND_ERROR, &id)), "the request id is no UUID");
         }
         for reserved in 5..8 {
@@ -486,7 +594,7 @@ mod tests {
             let [a, b, c, d] = length.to_le_bytes();
             parse(&[a, b, c, d, kind, 0, 0, 0])
         };
-        let most = u32::try_from(limits::RESPONSE_BYTES + ID_BYTES).unwrap();
+        let most = u32::try_from(limits::RESPONSE_BYTES + ANSWER_FIXED_BYTES).unwrap();
         assert!(matches!(announce(KIND_RESPONSE, most), Ok(Parsed::Partial(Some(_)))));
         for (kind, length, limit) in [
             (KIND_RESPONSE, most + 1, limits::RESPONSE_BYTES),
@@ -516,7 +624,7 @@ mod tests {
             };
             let read = async {
                 for frame in &expected {
-                    assert_eq!(&reader.next(&ours).await.unwrap(), frame, "split at {at}");
+                    assert_eq!(&reader.next(&ours, false).await.unwrap(), frame, "split at {at}");
                 }
             };
             tokio::join!(feed, read);
@@ -533,7 +641,7 @@ mod tests {
         let mut reader = FrameReader::new();
         let read = async {
             for frame in &expected {
-                assert!(&reader.next(&ours).await.unwrap() == frame);
+                assert!(&reader.next(&ours, false).await.unwrap() == frame);
             }
         };
         let (sent, ()) = tokio::join!(theirs.write_all(&bytes), read);
@@ -547,21 +655,21 @@ mod tests {
         let whole = answer(KIND_RESPONSE, RequestId::generate(), &vec![0; limits::RESPONSE_BYTES]);
         theirs.write_all(&whole[..100]).await.unwrap();
         let mut reader = FrameReader::new();
-        let waiting = tokio::time::timeout(Duration::from_millis(20), reader.next(&ours));
+        let waiting = tokio::time::timeout(Duration::from_millis(20), reader.next(&ours, true));
         waiting.await.unwrap_err();
-        assert!(reader.pending.capacity() <= 2 * CHUNK_BYTES, "{}", reader.pending.capacity());
+        assert!(reader.pending.capacity() <= 2 * PACKET_BYTES, "{}", reader.pending.capacity());
         // Cut off half-way.
         drop(theirs);
-        assert!(matches!(reader.next(&ours).await, Err(FrameError::Closed)));
+        assert!(matches!(reader.next(&ours, true).await, Err(FrameError::Closed)));
     }
 
     #[tokio::test]
     async fn a_closed_socket_is_said() {
         let (theirs, ours) = UnixStream::pair().unwrap();
         drop(theirs);
-        assert!(matches!(FrameReader::new().next(&ours).await, Err(FrameError::Closed)));
+        assert!(matches!(FrameReader::new().next(&ours, true).await, Err(FrameError::Closed)));
         let call = invocation(Bytes::new(), CallContext::default());
-        assert!(matches!(write_invoke(&ours, &call).await, Err(FrameError::Closed)));
+        assert!(matches!(sent(&ours, &call).await, Err(FrameError::Closed)));
     }
 
     #[tokio::test]
@@ -570,7 +678,7 @@ mod tests {
         let mut reader = FrameReader::new();
         for _ in 0..3 {
             theirs.write_all(&frame(KIND_HELLO, b"")).await.unwrap();
-            assert_eq!(reader.next(&ours).await.unwrap(), Incoming::Hello);
+            assert_eq!(reader.next(&ours, true).await.unwrap(), Incoming::Hello);
             let mut asked = false;
             let stale = ours.try_io(Interest::READABLE, || {
                 asked = true;
@@ -578,6 +686,61 @@ mod tests {
             });
             assert!(stale.is_err() && !asked, "the next wait would cost an empty read");
         }
+    }
+
+    /// Two ends that keep packets apart.
+    fn packets() -> (UnixStream, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        (UnixStream::from_std(ours.into()).unwrap(), theirs)
+    }
+
+    #[tokio::test]
+    async fn frames_in_packets_are_seen_one_by_one_and_none_is_lost() {
+        let (ours, theirs) = packets();
+        let id = RequestId::generate();
+        let body = vec![b'x'; 5 * PACKET_BYTES];
+        let (_, expected) = conversation(id, &body);
+        let (mut reader, mut seen) = (FrameReader::new(), 0);
+        for bytes in [
+            frame(KIND_HELLO, b""),
+            frame(KIND_READY, b""),
+            answer(KIND_RESPONSE, id, &body),
+            answer(KIND_ERROR, id, &body),
+        ] {
+            for packet in bytes.chunks(PACKET_BYTES) {
+                // The socket holds three packets or so: room is made by reading on.
+                while rustix::io::write(&theirs, packet).is_err() {
+                    let next = reader.next(&ours, false);
+                    if let Ok(frame) = tokio::time::timeout(Duration::from_millis(1), next).await {
+                        assert!(frame.unwrap() == expected[seen]);
+                        seen += 1;
+                    }
+                }
+            }
+        }
+        while seen < 4 {
+            assert!(reader.next(&ours, seen == 3).await.unwrap() == expected[seen]);
+            seen += 1;
+        }
+        assert!(matches!(reader.next_now(&ours), Err(FrameError::Closed)), "nothing is left");
+    }
+
+    #[tokio::test]
+    async fn a_small_call_is_one_packet_and_says_whose() {
+        let (ours, theirs) = packets();
+        let call = invocation(Bytes::from_static(b"{}"), CallContext::default());
+        let mut frame = invoke(&call, UnixMillis(0)).unwrap();
+        ours.writable().await.unwrap();
+        assert!(frame.is_one_packet() && frame.send_now(&ours).unwrap());
+        let mut packet = [0; INVOKE_ID_END];
+        rustix::io::read(&theirs, &mut packet).unwrap();
+        assert_eq!(invoked(&packet), Some(call.id));
+        packet[HEADER_BYTES] = b'x';
+        assert_eq!(invoked(&packet), None);
+        let large = invocation(vec![b' '; PACKET_BYTES].into(), CallContext::default());
+        assert!(!invoke(&large, UnixMillis(0)).unwrap().is_one_packet());
     }
 
     #[tokio::test]
@@ -601,7 +764,7 @@ mod tests {
                     theirs.read_exact(&mut rest).await.unwrap();
                     rest
                 };
-                let (sent, rest) = tokio::join!(write_invoke(&ours, &call), read);
+                let (sent, rest) = tokio::join!(sent(&ours, &call), read);
                 sent.unwrap();
                 assert_eq!(header[4..], [KIND_INVOKE, 0, 0, 0]);
                 assert_eq!(rest[..36], *call.id.to_string().as_bytes());
@@ -629,7 +792,7 @@ mod tests {
             log_stream: "s",
         };
         let init = Init { handler: "index.handler", task_root: "/var/task", function };
-        write_init(&ours, &init).await.unwrap();
+        super::init(&init).unwrap().send(&ours).await.unwrap();
         drop(ours);
         let mut bytes = Vec::new();
         theirs.read_to_end(&mut bytes).await.unwrap();
@@ -650,7 +813,7 @@ mod tests {
     async fn an_event_over_the_limit_is_not_sent() {
         let (_theirs, ours) = UnixStream::pair().unwrap();
         let call = invocation(vec![0; PAYLOAD_BYTES].into(), CallContext::default());
-        let refused = write_invoke(&ours, &call).await;
+        let refused = sent(&ours, &call).await;
         assert!(matches!(refused, Err(FrameError::TooLarge { .. })), "{refused:?}");
     }
 
@@ -683,7 +846,7 @@ mod tests {
             match parse(&bytes).unwrap() {
                 Parsed::Frame(got, used) => {
                     prop_assert_eq!(used, bytes.len());
-                    prop_assert_eq!(got, Incoming::Error { id, body: body.into(), last: false });
+                    prop_assert_eq!(got, Incoming::Error { id, told: TOLD, body: body.into(), last: false });
                 }
                 other => prop_assert!(false, "{:?}", other),
             }

@@ -11,9 +11,11 @@
 //! A program that uses this crate calls [`jail::main_if_spawner`] first in its `main`.
 
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod jail;
 mod output;
 mod package;
 mod process;
 
-pub use process::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+pub use process::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, examine};

@@ -4,7 +4,8 @@
 //! write. The pipes are always read: output over the budget is dropped, counted and said, and never blocks the function for ever. The daemon
 //! holds at most one line per pipe and the lines of one read.
 //!
-//! A call without output costs one empty `read` per pipe, in [`Output::drain`].
+//! A call without output costs one empty `read` per pipe, in [`Output::drain`]. While calls wait behind the one that is run, their output may follow its own at once: it is
+//! then held back until the answer says how much of it belongs to the call ([`Output::split`]).
 
 mod budget;
 mod lines;
@@ -51,6 +52,10 @@ struct Pipe {
     end: Option<Receiver>,
     stream: LogStream,
     lines: Lines,
+    /// Read, and of a call that is not settled.
+    held: Vec<u8>,
+    /// Bytes that became lines of the call under way.
+    fed_bytes: u64,
 }
 
 /// Where lines go, in whose name, and what has been dropped of them.
@@ -109,17 +114,36 @@ impl Output {
     /// that what was written before it belongs to the call; and once more after the last process is gone.
     pub(crate) fn drain(&mut self) {
         for pipe in [&mut self.stdout, &mut self.stderr] {
-            for _ in 0..DRAIN_READS {
-                if !pipe.read_now(&mut self.book) {
-                    break;
-                }
-            }
+            pipe.read_out(&mut self.book, false);
         }
         self.end_lines();
     }
 
+    /// Bytes written to the two pipes by the call under way, as far as they have been read; counts the next call's from zero.
+    pub(crate) fn take_counts(&mut self) -> [u64; 2] {
+        [&mut self.stdout, &mut self.stderr].map(|pipe| std::mem::take(&mut pipe.fed_bytes))
+    }
+
+    /// As [`Output::drain`], where the next call's output may follow: `written` bytes of each pipe belong to the call under way, the rest is held
+    /// back. Whether that many were there.
+    pub(crate) fn split(&mut self, written: [u32; 2]) -> bool {
+        let mut exact = true;
+        for (pipe, written) in [&mut self.stdout, &mut self.stderr].into_iter().zip(written) {
+            // Nothing written is nothing to read; whatever else is in the pipe is found when calls pause.
+            if written > 0 {
+                pipe.read_out(&mut self.book, true);
+            }
+            exact &= pipe.feed_held(&mut self.book, u64::from(written));
+        }
+        self.end_lines();
+        exact
+    }
+
     /// Reads whatever comes, for ever. Cancel-safe: to be polled beside whatever else is waited for.
     pub(crate) async fn run(&mut self) -> Infallible {
+        for pipe in [&mut self.stdout, &mut self.stderr] {
+            pipe.feed_held(&mut self.book, u64::MAX);
+        }
         loop {
             tokio::select! {
                 () = self.stdout.readable() => self.stdout.read_ready(&mut self.book),
@@ -148,7 +172,36 @@ impl Output {
 
 impl Pipe {
     fn new(fd: OwnedFd, stream: LogStream) -> io::Result<Self> {
-        Ok(Self { end: Some(Receiver::from_owned_fd(fd)?), stream, lines: Lines::default() })
+        let end = Some(Receiver::from_owned_fd(fd)?);
+        Ok(Self { end, stream, lines: Lines::default(), held: Vec::new(), fed_bytes: 0 })
+    }
+
+    /// Reads what is there without waiting, and holds it or makes lines of it.
+    fn read_out(&mut self, book: &mut Book, hold: bool) {
+        if !hold {
+            self.feed_held(book, u64::MAX);
+        }
+        for _ in 0..DRAIN_READS {
+            if !self.read_now(book, hold) {
+                break;
+            }
+        }
+    }
+
+    /// Makes lines of what is held, until the call under way has `most` bytes. Whether it has exactly that many.
+    fn feed_held(&mut self, book: &mut Book, most: u64) -> bool {
+        let missing = usize::try_from(most.saturating_sub(self.fed_bytes)).unwrap_or(usize::MAX);
+        if missing > 0 && !self.held.is_empty() {
+            let rest = self.held.split_off(missing.min(self.held.len()));
+            let bytes = std::mem::replace(&mut self.held, rest);
+            self.feed(book, &bytes);
+        }
+        self.fed_bytes == most
+    }
+
+    fn feed(&mut self, book: &mut Book, bytes: &[u8]) {
+        self.fed_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        book.read(&mut self.lines, self.stream, bytes);
     }
 
     /// Returns when a read is worth while; never once the pipe has ended.
@@ -167,7 +220,11 @@ impl Pipe {
         let mut chunk = [MaybeUninit::<u8>::uninit(); CHUNK_BYTES];
         match end.try_io(|| Ok(rustix::io::read(end, &mut chunk[..])?)) {
             Ok(([], _)) => self.end = None,
-            Ok((bytes, _)) => book.read(&mut self.lines, self.stream, bytes),
+            Ok((bytes, _)) => {
+                let bytes = &*bytes;
+                self.fed_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                book.read(&mut self.lines, self.stream, bytes);
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => self.end = None,
@@ -176,12 +233,17 @@ impl Pipe {
 
     /// One read without waiting; whether another one is worth while. Asks the pipe itself rather than what tokio last heard of it: the answer on
     /// the socket may be seen before the news that the pipe was written to.
-    fn read_now(&mut self, book: &mut Book) -> bool {
+    fn read_now(&mut self, book: &mut Book, hold: bool) -> bool {
         let Some(end) = &self.end else { return false };
         let mut chunk = [MaybeUninit::<u8>::uninit(); CHUNK_BYTES];
         match rustix::io::read(end, &mut chunk[..]) {
             Ok((bytes, _)) if !bytes.is_empty() => {
-                book.read(&mut self.lines, self.stream, bytes);
+                let bytes = &*bytes;
+                if hold {
+                    self.held.extend_from_slice(bytes);
+                } else {
+                    self.feed(book, bytes);
+                }
                 // A pipe that gives less than it was asked for is empty.
                 bytes.len() == CHUNK_BYTES
             }

@@ -39,9 +39,9 @@ pub(crate) fn unpack(zip: &[u8], into: &Path) -> Result<PackageInfo> {
 }
 
 /// What all files of a package together may use up.
-struct Bounds {
-    entries: usize,
-    unpacked_bytes: u64,
+pub(crate) struct Bounds {
+    pub(crate) entries: usize,
+    pub(crate) unpacked_bytes: u64,
 }
 
 impl Bounds {
@@ -49,7 +49,7 @@ impl Bounds {
         Self { entries: limits::PACKAGE_ENTRIES, unpacked_bytes: limits::UNPACKED_BYTES };
 }
 
-fn unpack_within(bounds: &Bounds, zip: &[u8], into: &Path) -> Result<PackageInfo> {
+pub(crate) fn unpack_within(bounds: &Bounds, zip: &[u8], into: &Path) -> Result<PackageInfo> {
     if zip.len() > limits::PACKAGE_BYTES {
         return Err(Error::caller(
             Code::PackageTooLarge,

@@ -134,7 +134,19 @@ fn cause(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
-/// Reads JSON; the error names the field at fault.
+/// A message of serde without the value that it quotes: the value may be a secret in the wrong place.
+fn without_value(message: &str) -> String {
+    let quoting = ["invalid type: ", "invalid value: "].iter().any(|p| message.starts_with(p));
+    let kind = message.split(['"', '`']).next().unwrap_or_default().trim_end();
+    match message.rfind(", expected ") {
+        Some(end) if quoting && kind.len() < end => {
+            format!("{kind}{}", message.get(end..).unwrap_or_default())
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// Reads JSON; the error names the field at fault, and repeats no value.
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let bad = |what: String| {
         let message = format!("the body is not the JSON that was expected: {what}");
@@ -142,8 +154,8 @@ fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     };
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| match e.path() {
-        path if path.iter().len() == 0 => bad(e.inner().to_string()),
-        path => bad(format!("{path}: {}", e.inner())),
+        path if path.iter().len() == 0 => bad(without_value(&e.inner().to_string())),
+        path => bad(format!("{path}: {}", without_value(&e.inner().to_string()))),
     })?;
     // Something may follow the value.
     reader.end().map_err(|e| bad(e.to_string()))?;
@@ -271,6 +283,22 @@ mod tests {
         assert_eq!(time("since", None).unwrap(), None);
         for bad in ["", "yesterday", "-1", "1969-01-01T00:00:00Z"] {
             assert!(parse(bad).unwrap_err().message().starts_with("since "), "{bad}");
+        }
+    }
+
+    #[test]
+    fn refused_bodies_are_not_repeated() {
+        for body in [
+            r#"{"config":{"runtime":"nodejs20","handler":"a.b","environment":"A=hunter2"}}"#,
+            r#"{"config":{"runtime":"nodejs20","handler":"a.b","environment":{"A":{"secret":["hunter2"]}}}}"#,
+            r#"{"config":{"runtime":"nodejs20","handler":"a.b","environment":{"A":{"hunter2":1}}}}"#,
+            r#"{"config":{"runtime":"nodejs20","handler":"a.b","timeout_ms":"x, expected hunter2"}}"#,
+            r#"{"config":"hunter2"}"#,
+            r#""hunter2""#,
+        ] {
+            let e = read_json::<model::api::PutFunction>(body.as_bytes()).unwrap_err();
+            assert!(!e.message().contains("hunter2"), "{}", e.message());
+            assert!(e.message().contains("expected"), "{}", e.message());
         }
     }
 

@@ -13,25 +13,29 @@ mod connection;
 mod control;
 mod error;
 mod extract;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod gateway;
 mod openapi;
+mod reseal;
 mod routes;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Engine;
 use model::Result;
 use model::clock::Clock;
+use model::isolation::Isolation;
 use model::limits;
-use model::ports::{Blobs, Logs, Meta, Sandbox, Usage};
+use model::ports::{Blobs, Logs, Meta, Sandbox, Usage, Vault};
 use model::tasks::Tasks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use error::status_of;
 pub use openapi::openapi_json;
+pub use reseal::{Resealed, reseal};
 
 /// What the server is told. The defaults suit a machine that faces its network alone.
 #[derive(Clone, Debug)]
@@ -49,7 +53,7 @@ pub struct ServerConfig {
     /// Under which URL clients reach this server, for instance `http://127.0.0.1:9000`.
     pub public_url: String,
     /// How instances are isolated and limited, feature by feature, as `GET /v1/health` reports it.
-    pub isolation: BTreeMap<String, String>,
+    pub isolation: Isolation,
 }
 
 impl Default for ServerConfig {
@@ -61,7 +65,7 @@ impl Default for ServerConfig {
             head_timeout: Duration::from_secs(60),
             drain_grace: Duration::from_secs(20),
             public_url: "http://127.0.0.1:9000".into(),
-            isolation: BTreeMap::new(),
+            isolation: Isolation::default(),
         }
     }
 }
@@ -81,6 +85,8 @@ pub struct Deps {
     pub logs: Arc<dyn Logs>,
     /// What ran.
     pub usage: Arc<dyn Usage>,
+    /// Seals the secrets of functions.
+    pub vault: Arc<dyn Vault>,
     /// Time for records.
     pub clock: Arc<dyn Clock>,
     /// The daemon's background work.

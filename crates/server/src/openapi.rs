@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use model::api::ErrorBody;
+use model::api::{ErrorBody, VariableView};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::Response;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -35,7 +35,11 @@ pub(crate) fn head() -> OpenApi {
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("a key of the daemon; not asked for in dev mode"))
         .build();
-    let mut schemas = vec![(ErrorBody::name().into_owned(), ErrorBody::schema())];
+    // Of a generic type, and so not found by itself: `VariableView`.
+    let mut schemas = vec![
+        (ErrorBody::name().into_owned(), ErrorBody::schema()),
+        (VariableView::name().into_owned(), VariableView::schema()),
+    ];
     ErrorBody::schemas(&mut schemas);
     let components = ComponentsBuilder::new()
         .security_scheme(SCHEME, SecurityScheme::Http(key))

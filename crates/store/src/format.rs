@@ -1,11 +1,12 @@
 //! The data folder: layout, version, lock, migrations.
 //!
 //! ```text
-//! format         "hanshu data format 1": the version of everything below
+//! format         "hanshu data format 2": the version of everything below
 //! lock           held with flock(2) by the daemon that uses the folder
 //! catalog.db     SQLite: metadata, queue, usage, leases        embedded::db
 //! blobs/ab/cd…   packages under their SHA-256                  embedded::blobs
 //! logs/          segments, journal, index                      embedded::logs
+//! secrets.key    the master key, unless it is kept elsewhere   vault
 //! ```
 //!
 //! A change of anything stored raises [`FORMAT_VERSION`] and adds a step to [`MIGRATIONS`]; a folder of an older version is brought up
@@ -23,7 +24,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::fault;
 
 /// The version of the data folder that this build writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const FORMAT_FILE: &str = "format";
 const FORMAT_TEMP: &str = "format.new";
@@ -31,7 +32,15 @@ const FORMAT_PREFIX: &str = "hanshu data format ";
 const LOCK_FILE: &str = "lock";
 
 /// Step `i` turns a folder of version `i + 1` into one of version `i + 2`. A step may be cut off at any point and run again.
-const MIGRATIONS: [fn(&Path) -> Result<()>; FORMAT_VERSION as usize - 1] = [];
+const MIGRATIONS: [fn(&Path) -> Result<()>; FORMAT_VERSION as usize - 1] =
+    [environments_may_hold_secrets];
+
+/// 1 → 2: in the documents of functions and versions an environment value is a text, as before, or a sealed secret, which older daemons
+/// cannot read; and there is the document `vault/keys`. What is stored already stays as it is.
+#[expect(clippy::unnecessary_wraps, reason = "every step of the table may fail")]
+fn environments_may_hold_secrets(_: &Path) -> Result<()> {
+    Ok(())
+}
 
 /// A data folder that is ours alone until the last clone is dropped.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@
 //! | `embedded::blobs` | packages as files under their SHA-256 |
 //! | `embedded::logs` | log lines in compressed blocks, found through an index that can be rebuilt |
 //! | `embedded::bus` | messages within this process |
+//! | [`vault`] | the keys that secrets are sealed with; on any `Meta` |
 //!
 //! The store knows no function semantics: it keeps bytes, and every promise it makes stands at the port.
 
@@ -19,6 +20,7 @@ mod embedded;
 mod fault;
 mod format;
 mod open;
+pub mod vault;
 
 pub use format::FORMAT_VERSION;
 pub use open::{Store, StoreConfig, open};

@@ -202,3 +202,21 @@ test('the end of the socket ends the process at once', () =>
     assert.equal(code, 0);
     instance.stop = async () => {};
   }));
+
+test('time and output of each call are told', () =>
+  withCode(
+    `exports.handler = async (event) => {
+       if (event.out) process.stdout.write('x'.repeat(event.out));
+       if (event.err) console.error('y'.repeat(event.err));
+       if (event.ms) await new Promise((r) => setTimeout(r, event.ms));
+     }`,
+    async (instance) => {
+      for (const [event, out, err] of [['{}', 0, 0], ['{"out":70000}', 70000, 0], ['{"out":3,"err":4}', 3, 5], ['{"err":1}', 0, 2]]) {
+        await instance.call(event);
+        assert.deepEqual(instance.told.slice(1), [out, err], event);
+        assert.ok(instance.told[0] < 3e6, `${instance.told[0]} µs`);
+      }
+      await instance.call('{"ms":50}');
+      assert.ok(instance.told[0] >= 49000, `${instance.told[0]} µs`);
+    },
+  ));

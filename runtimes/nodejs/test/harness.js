@@ -74,7 +74,7 @@ class Instance {
     for (const wake of this.waiting.splice(0)) wake();
   }
 
-  // The next frame as `{kind, id, body}`, or `null` at the end of the stream.
+  // The next frame as `{kind, id, told, body}`, or `null` at the end of the stream.
   async next() {
     const timer = setTimeout(() => this.child.kill('SIGKILL'), PATIENCE_MS);
     try {
@@ -86,7 +86,8 @@ class Instance {
           const kind = have[4];
           const answer = kind === KIND.RESPONSE || kind === KIND.ERROR || kind === KIND.LAST_ERROR;
           const id = answer ? have.toString('latin1', 8, 44) : '';
-          return { kind, id, body: have.toString('utf8', answer ? 44 : 8, total) };
+          const told = answer ? [44, 48, 52].map((at) => have.readUInt32LE(at)) : [];
+          return { kind, id, told, body: have.toString('utf8', answer ? 56 : 8, total) };
         }
         if (this.ended) return null;
         await new Promise((resolve) => this.waiting.push(resolve));
@@ -122,6 +123,7 @@ class Instance {
     if (answer.id !== id) throw new Error(`expected an answer to ${id}, got ${answer.id}`);
     const body = JSON.parse(answer.body);
     if (answer.kind === KIND.LAST_ERROR) return { error: body, last: true };
+    this.told = answer.told;
     return answer.kind === KIND.ERROR ? { error: body } : { value: body, text: answer.body };
   }
 

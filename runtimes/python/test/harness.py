@@ -123,7 +123,8 @@ class Instance:
         request_id = self.send(event, **options)
         kind, payload = self.next()
         assert payload[:36].decode() == request_id
-        return kind, payload[36:]
+        self.told = struct.unpack("<3I", payload[36:48])
+        return kind, payload[48:]
 
     def value(self, event=b"{}", **options):
         """The answer of a call that must succeed."""

@@ -334,7 +334,18 @@ class Exits(unittest.TestCase):
             for at in range(0, len(frame), 3):
                 instance.socket.sendall(frame[at : at + 3])
                 time.sleep(0.002)
-            self.assertEqual(instance.next(), (harness.RESPONSE, b"0" * 36 + b'"in pieces"'))
+            kind, payload = instance.next()
+            self.assertEqual((kind, payload[:36], payload[48:]), (harness.RESPONSE, b"0" * 36, b'"in pieces"'))
+
+    def test_time_is_told_and_output_is_not(self):
+        code = "import time\ndef handler(event, context):\n    time.sleep(event)\n    print('x')"
+        with started(code) as instance:
+            instance.value(b"0.05")
+            taken, out, err = instance.told
+            self.assertTrue(50_000 <= taken < 3_000_000, taken)
+            self.assertEqual((out, err), (0xFFFFFFFF, 0xFFFFFFFF))
+            instance.value(b"0")
+            self.assertLess(instance.told[0], 50_000)
 
     def test_a_frame_of_another_kind_ends_the_process(self):
         with started("def handler(event, context): pass") as instance:

@@ -7,6 +7,9 @@ use anyhow::{Context as _, Result, bail};
 /// Largest payload of a frame, in bytes (`runtimes/PROTOCOL.md`).
 const PAYLOAD_BYTES: usize = 6 * 1024 * 1024 + 64 * 1024;
 const HEADER_BYTES: usize = 8;
+const ID_BYTES: usize = 36;
+/// What stands between an answer's id and its body.
+const TOLD_BYTES: usize = 12;
 
 const INIT: u8 = 1;
 const INVOKE: u8 = 2;
@@ -15,7 +18,7 @@ const READY: u8 = 17;
 const RESPONSE: u8 = 19;
 
 /// The id that every call of a bench has.
-const REQUEST_ID: &[u8; 36] = b"00000000-0000-7000-8000-000000000000";
+const REQUEST_ID: &[u8; ID_BYTES] = b"00000000-0000-7000-8000-000000000000";
 /// 2100-01-01, in Unix milliseconds: calls of a bench have all the time they want.
 const DEADLINE_MS: u64 = 4_102_444_800_000;
 
@@ -83,10 +86,10 @@ impl<S: Read + Write> Wire<S> {
     pub(crate) fn call(&mut self, invoke: &[u8]) -> Result<Vec<u8>> {
         self.send(invoke)?;
         let mut payload = self.expect(RESPONSE, "RESPONSE")?;
-        if !payload.starts_with(REQUEST_ID) {
+        if !payload.starts_with(REQUEST_ID) || payload.len() < ID_BYTES + TOLD_BYTES {
             bail!("the answer has another call's id");
         }
-        Ok(payload.split_off(REQUEST_ID.len()))
+        Ok(payload.split_off(ID_BYTES + TOLD_BYTES))
     }
 
     fn send(&mut self, frame: &[u8]) -> Result<()> {
@@ -137,7 +140,7 @@ mod tests {
         for (kind, payload) in [(HELLO, &b""[..]), (READY, b"")] {
             theirs.write_all(&encode(kind, payload).unwrap()).unwrap();
         }
-        let answer = [&REQUEST_ID[..], b"\"hi\""].concat();
+        let answer = [&REQUEST_ID[..], &[0; TOLD_BYTES], b"\"hi\""].concat();
         theirs.write_all(&encode(RESPONSE, &answer).unwrap()).unwrap();
         wire.send_init("index.handler", "/code").unwrap();
         wire.expect_hello().unwrap();

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic as its tests do")]
 
+mod lines;
 mod queued;
 mod scripted;
 mod sync;

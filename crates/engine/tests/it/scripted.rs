@@ -1,5 +1,6 @@
 //! A sandbox whose instances do what the version's handler says, in the test's own time.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +17,10 @@ use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
 use model::invocation::{
     Call, CallContext, Failure, FailureKind, Invocation, Outcome, StartTimings,
 };
-use model::ports::{Expect, Image, Instance, Meta, PackageInfo, Queue, Sandbox, StartFailed};
+use model::network::NetworkPolicy;
+use model::ports::{
+    Expect, Image, Instance, Meta, PackageInfo, Patience, Queue, Sandbox, StartFailed,
+};
 use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage, TestClock};
 
 /// What happened in the sandbox.
@@ -27,7 +31,8 @@ pub(crate) struct Counts {
     pub(crate) finished: AtomicUsize,
 }
 
-/// Handlers: `echo`, `who` (the instance's number), `sleep:MS`, `fail`, `die`, `init-fail`, `no-sandbox`.
+/// Handlers: `echo`, `who` (the instance's number), `sleep:MS`, `fail`, `die`, `init-fail`, `no-sandbox`; `quick`, which says that it takes microseconds, lets
+/// calls wait behind each other, and takes the payload's milliseconds if that is a number, or dies at `die`.
 #[derive(Debug, Default)]
 pub(crate) struct ScriptedSandbox {
     pub(crate) counts: Arc<Counts>,
@@ -42,6 +47,10 @@ impl Sandbox for ScriptedSandbox {
 
     fn resolve_runtime(&self, name: &str) -> model::Result<RuntimeInfo> {
         Ok(RuntimeInfo { name: name.into(), version: "1".into() })
+    }
+
+    fn check_network(&self, _: &NetworkPolicy) -> model::Result<()> {
+        Ok(())
     }
 
     async fn check_package(&self, package: Bytes) -> model::Result<PackageInfo> {
@@ -83,7 +92,8 @@ impl Image for ScriptedImage {
         }
         let number = self.counts.started.fetch_add(1, Ordering::SeqCst);
         let (handler, counts) = (self.handler.clone(), Arc::clone(&self.counts));
-        Ok(Box::new(ScriptedInstance { handler, counts, number, alive: true }))
+        let calls = VecDeque::new();
+        Ok(Box::new(ScriptedInstance { handler, counts, number, calls, alive: true }))
     }
 }
 
@@ -92,12 +102,27 @@ struct ScriptedInstance {
     handler: String,
     counts: Arc<Counts>,
     number: usize,
+    calls: VecDeque<Invocation>,
     alive: bool,
 }
 
 #[async_trait]
 impl Instance for ScriptedInstance {
-    async fn invoke(&mut self, invocation: Invocation) -> Outcome {
+    fn hand(&mut self, invocation: &Invocation) -> bool {
+        let room = self.calls.is_empty() || (self.handler == "quick" && self.calls.len() < 3);
+        if room {
+            self.calls.push_back(invocation.clone());
+        }
+        room && self.alive
+    }
+
+    fn take_back(&mut self) -> Vec<RequestId> {
+        let stay = usize::from(self.alive).min(self.calls.len());
+        self.calls.drain(stay..).map(|call| call.id).collect()
+    }
+
+    async fn outcome(&mut self, patience: Patience<'_>) -> Outcome {
+        let invocation = self.calls.front().cloned().unwrap();
         let result = match self.handler.split_once(':').unwrap_or((&self.handler, "")) {
             ("echo", _) => Ok(invocation.payload),
             ("who", _) => Ok(Bytes::from(self.number.to_string())),
@@ -105,6 +130,7 @@ impl Instance for ScriptedInstance {
                 tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;
                 Ok(Bytes::from(self.number.to_string()))
             }
+            ("quick", _) => self.quick(&invocation.payload, patience).await,
             ("die", _) => {
                 self.alive = false;
                 Err(Failure::new(FailureKind::Exited, "Runtime.ExitError", "exit status 1"))
@@ -112,8 +138,10 @@ impl Instance for ScriptedInstance {
             ("fail", _) => Err(Failure::new(FailureKind::Handler, "Error", "no")),
             other => panic!("no such script: {other:?}"),
         };
+        self.calls.pop_front();
         self.counts.finished.fetch_add(1, Ordering::SeqCst);
-        Outcome { result, run_us: 1_500, memory_peak_bytes: None }
+        let busy_us = (self.handler == "quick").then_some(5);
+        Outcome { result, run_us: 1_500, busy_us, memory_peak_bytes: None }
     }
 
     fn alive(&self) -> bool {
@@ -125,6 +153,25 @@ impl Instance for ScriptedInstance {
     }
 
     async fn stop(self: Box<Self>) {}
+}
+
+impl ScriptedInstance {
+    async fn quick(&mut self, payload: &[u8], patience: Patience<'_>) -> Result<Bytes, Failure> {
+        let text = std::str::from_utf8(payload).unwrap();
+        if text == "die" {
+            self.alive = false;
+            return Err(Failure::new(FailureKind::Exited, "Runtime.ExitError", "exit status 1"));
+        }
+        let takes = text.parse().map_or(Duration::ZERO, Duration::from_millis);
+        if takes > patience.limit {
+            tokio::time::sleep(patience.limit).await;
+            (patience.returned)(&self.take_back());
+            tokio::time::sleep(takes - patience.limit).await;
+        } else {
+            tokio::time::sleep(takes).await;
+        }
+        Ok(Bytes::from(self.number.to_string()))
+    }
 }
 
 impl Drop for ScriptedInstance {

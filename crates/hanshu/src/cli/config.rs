@@ -4,24 +4,34 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use model::api::{FunctionView, PatchConfig};
+use model::api::{FunctionView, PatchConfig, VariableView};
 use model::function::UrlAuth;
+use model::network::NetworkPolicy;
 use serde_json::json;
 
 use super::context::Context;
 use super::failure::CliError;
 use super::screen::Format;
-use super::values;
+use super::{secrets, values};
 
 const SET_HELP: &str = "\
 Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb or memory_share (25%), cpu_weight, cpu_cores,
-processes, open_files, tmp_mb, output_bytes_per_second, max_instances, url_auth (key or none), env.NAME and tag.NAME.
-What is not mentioned stays. All changes are made in one step.
+processes, open_files, tmp_mb, output_bytes_per_second, max_instances, url_auth (key or none), network (none, egress or private),
+env.NAME, secret.NAME and tag.NAME. What is not mentioned stays. All changes are made in one step.
+
+network replaces the whole network policy: network.allow (CIDR[:PORT[-PORT]][/tcp|/udp], separated by commas) and
+network.bandwidth (bytes per second, for instance 10MB) go with it.
+
+A secret is an environment variable that is stored encrypted and never shown again. Its value is read from @FILE or, as -, from standard
+input, so that it stays out of the shell's history and the list of processes; a line break at its end does not count.
 
 Examples:
   hanshu config set hello timeout=20s memory_mb=256
   hanshu config set hello env.LEVEL=debug tag.team=web --unset env.OLD
   hanshu config set hello memory_share=25% cpu_cores=0.5
+  hanshu config set hello secret.TOKEN=@token.txt
+  pass show api | hanshu config set hello secret.TOKEN=-
+  hanshu config set hello network=private network.allow=10.1.2.0/24:5432,10.1.2.9 network.bandwidth=10MB
   hanshu config set hello max_instances=0       stop all calls";
 
 /// Show and change a function's configuration.
@@ -39,13 +49,13 @@ enum Operation {
         /// The function
         name: String,
         /// What to set
-        #[arg(value_name = "KEY=VALUE", value_parser = values::pair)]
-        fields: Vec<(String, String)>,
-        /// Remove env.NAME, tag.NAME, memory_share, cpu_weight or cpu_cores; may be repeated
+        #[arg(value_name = "KEY=VALUE")]
+        fields: Vec<String>,
+        /// Remove env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight or cpu_cores; may be repeated
         #[arg(long, value_name = "KEY")]
         unset: Vec<String>,
     },
-    /// Show a function's configuration in the form that `config set` takes, values of variables included
+    /// Show a function's configuration in the form that `config set` takes, values of variables included, but for secrets
     Show {
         /// The function
         name: String,
@@ -76,15 +86,22 @@ impl ConfigArgs {
     }
 }
 
-fn patch(fields: &[(String, String)], unset: &[String]) -> Result<PatchConfig, CliError> {
+fn patch(fields: &[String], unset: &[String]) -> Result<PatchConfig, CliError> {
     if fields.is_empty() && unset.is_empty() {
         return Err(CliError::new("nothing to change: expected KEY=VALUE or --unset KEY")
             .hint("see `hanshu config set --help` for the keys"));
     }
     let mut patch = PatchConfig::default();
-    for (key, value) in fields {
+    for field in fields {
+        // The field is not repeated: it may be half of a secret.
+        let (key, value) =
+            field.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+                CliError::new("what to set is not valid: expected KEY=VALUE")
+                    .hint("see `hanshu config set --help` for the keys")
+            })?;
         set(&mut patch, key, value)?;
     }
+    patch.network = network(fields)?;
     for key in unset {
         match key.as_str() {
             "memory_share" => patch.memory_share = Some(None),
@@ -92,7 +109,7 @@ fn patch(fields: &[(String, String)], unset: &[String]) -> Result<PatchConfig, C
             "cpu_cores" => patch.cpu_cores = Some(None),
             _ => entry(&mut patch, key, None).ok_or_else(|| {
                 CliError::new(format!(
-                    "'{key}' cannot be removed: expected env.NAME, tag.NAME, memory_share, cpu_weight or cpu_cores"
+                    "'{key}' cannot be removed: expected env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight or cpu_cores"
                 ))
             })?,
         }
@@ -127,6 +144,8 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
         "open_files" => patch.open_files = Some(number()?),
         "tmp_mb" => patch.tmp_mb = Some(number()?),
         "output_bytes_per_second" => patch.output_bytes_per_second = Some(number()?),
+        // Read together: network().
+        "network" | "network.allow" | "network.bandwidth" => {}
         "max_instances" => patch.max_instances = Some(number()?),
         "url_auth" => {
             patch.url_auth = Some(match value {
@@ -138,6 +157,12 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
                     )));
                 }
             });
+        }
+        _ if key.starts_with("secret.") => {
+            let name = key.trim_start_matches("secret.");
+            let text = secrets::read(name, value)?;
+            let environment = patch.environment.get_or_insert_default();
+            environment.insert(name.to_owned(), Some(VariableView::Secret(text)));
         }
         _ => entry(patch, key, Some(value.to_owned())).ok_or_else(|| {
             CliError::new(format!("'{key}' is not a field of a function's configuration"))
@@ -152,15 +177,44 @@ fn parsed<T: FromStr<Err = String>>(key: &str, value: &str) -> Result<T, CliErro
     value.parse().map_err(|e| CliError::new(format!("{key} {e}")))
 }
 
-/// Sets or removes `env.NAME` or `tag.NAME`; `None` if the key is neither.
+/// The network policy that the fields make together, if they speak of it.
+fn network(fields: &[String]) -> Result<Option<NetworkPolicy>, CliError> {
+    let pairs = || fields.iter().rev().filter_map(|field| field.split_once('='));
+    let field = |key: &str| pairs().find(|(k, _)| *k == key).map(|(_, value)| value);
+    let (allow, bandwidth) = (field("network.allow"), field("network.bandwidth"));
+    let Some(mode) = field("network") else {
+        return match allow.or(bandwidth) {
+            None => Ok(None),
+            Some(_) => Err(CliError::new(
+                "network.allow and network.bandwidth go with a mode: expected network=egress or network=private beside them",
+            )),
+        };
+    };
+    let mode = mode.parse().map_err(|e| CliError::new(format!("network {e}")))?;
+    let entries = allow.into_iter().flat_map(|list| list.split(','));
+    let policy = NetworkPolicy {
+        mode,
+        allow: entries
+            .map(|entry| entry.trim().parse())
+            .collect::<Result<_, _>>()
+            .map_err(CliError::new)?,
+        bandwidth: bandwidth.map(|text| text.parse()).transpose().map_err(CliError::new)?,
+    };
+    policy.validate()?;
+    Ok(Some(policy))
+}
+
+/// Sets or removes `env.NAME` or `tag.NAME`, or removes `secret.NAME`; `None` if the key is neither.
 fn entry(patch: &mut PatchConfig, key: &str, value: Option<String>) -> Option<()> {
     let (kind, name) = key.split_once('.').filter(|(_, name)| !name.is_empty())?;
-    let map = match kind {
-        "env" | "environment" => &mut patch.environment,
-        "tag" | "tags" => &mut patch.tags,
+    match kind {
+        "env" | "environment" | "secret" => {
+            let value = value.map(VariableView::Plain);
+            drop(patch.environment.get_or_insert_default().insert(name.to_owned(), value));
+        }
+        "tag" | "tags" => drop(patch.tags.get_or_insert_default().insert(name.to_owned(), value)),
         _ => return None,
-    };
-    map.get_or_insert_default().insert(name.to_owned(), value);
+    }
     Some(())
 }
 
@@ -189,8 +243,16 @@ fn lines(view: &FunctionView) -> Vec<String> {
         format!("output_bytes_per_second={}", config.output_bytes_per_second),
         format!("url_auth={auth}"),
     ]);
+    lines.push(format!("network={}", config.network.mode.as_str()));
+    let allow: Vec<String> = config.network.allow.iter().map(ToString::to_string).collect();
+    lines.extend((!allow.is_empty()).then(|| format!("network.allow={}", allow.join(","))));
+    let bandwidth = config.network.bandwidth.map(|b| b.bytes_per_second());
+    lines.extend(bandwidth.map(|bytes| format!("network.bandwidth={bytes}")));
     lines.extend(settings.max_instances.map(|n| format!("max_instances={n}")));
-    lines.extend(config.environment.iter().map(|(k, v)| format!("env.{k}={v}")));
+    lines.extend(config.environment.iter().map(|(k, v)| match v {
+        VariableView::Plain(v) => format!("env.{k}={v}"),
+        VariableView::Secret(_) | VariableView::Kept => format!("secret.{k} (not shown)"),
+    }));
     lines.extend(settings.tags.iter().map(|(k, v)| format!("tag.{k}={v}")));
     lines
 }
@@ -199,8 +261,8 @@ fn lines(view: &FunctionView) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn fields(pairs: &[&str]) -> Vec<(String, String)> {
-        pairs.iter().map(|p| values::pair(p).unwrap()).collect()
+    fn fields(pairs: &[&str]) -> Vec<String> {
+        pairs.iter().map(|p| (*p).to_owned()).collect()
     }
 
     #[test]
@@ -212,15 +274,21 @@ mod tests {
                 "env.A=b=c",
                 "tag.team=web",
                 "url_auth=none",
+                "network=private",
+                "network.allow=10.1.2.0/24:5432, 10.1.2.9/udp",
+                "network.bandwidth=10MB",
             ]),
-            &["env.OLD".to_owned()],
+            &["env.OLD".to_owned(), "secret.GONE".to_owned()],
         )
         .unwrap();
         assert_eq!(
             serde_json::to_value(&patch).unwrap(),
             json!({
                 "timeout_ms": 20_000, "memory_mb": 256, "url_auth": "none",
-                "environment": { "A": "b=c", "OLD": null }, "tags": { "team": "web" }
+                "network": {
+                    "mode": "private", "allow": ["10.1.2.0/24:5432", "10.1.2.9/32/udp"], "bandwidth": 10_000_000
+                },
+                "environment": { "A": "b=c", "OLD": null, "GONE": null }, "tags": { "team": "web" }
             })
         );
     }
@@ -236,9 +304,16 @@ mod tests {
             ("timeout=20", "20"),
             ("url_auth=open", "url_auth"),
             ("env.=x", "env."),
+            ("secret.=@x", "secret."),
+            ("secret.A=hunter2", "secret.A"),
+            ("hunter2", "KEY=VALUE"),
+            ("network=open", "none, egress or private"),
+            ("network=private", "network.allow"),
+            ("network.allow=10.0.0.0/8", "network=egress"),
         ] {
             let e = patch(&fields(&[field]), &[]).unwrap_err();
             assert!(e.to_string().contains(part), "{e}");
+            assert!(!e.to_string().contains("hunter2"), "{e}");
         }
         patch(&[], &[]).unwrap_err();
         patch(&[], &["handler".to_owned()]).unwrap_err();

@@ -27,9 +27,14 @@ impl Context {
         flag.map(String::as_str).or_else(|| self.env.get(variable))
     }
 
+    /// The daemon's address, if the person gave one.
+    pub(crate) fn given_url(&self) -> Option<&str> {
+        self.global(self.global.url.as_ref(), "HANSHU_URL")
+    }
+
     /// A client of the daemon that the person means.
     pub(crate) fn client(&self) -> Result<Client, CliError> {
-        let url = self.global(self.global.url.as_ref(), "HANSHU_URL").unwrap_or(DEFAULT_URL);
+        let url = self.given_url().unwrap_or(DEFAULT_URL);
         Client::new(url, self.global(self.global.key.as_ref(), "HANSHU_KEY"))
     }
 

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use model::api::FunctionView;
+use model::api::{FunctionView, VariableView};
 use model::ids::{FunctionName, NamespaceName};
 
 use super::context::Context;
 use super::failure::CliError;
 use super::progress::Progress;
 use super::screen::{self, Format};
-use super::values;
+use super::{secrets, values};
 use crate::client::Client;
 use crate::package::plan::{self, Memory, Wishes};
 use crate::package::{self, Source};
@@ -32,6 +32,7 @@ PATH is a folder, one source file, or a .zip made elsewhere. A folder may hold `
   event = \"event.json\"        # what `hanshu up` calls it with
   [environment]
   LEVEL = \"debug\"
+  TOKEN = { secret = true }    # its value comes by --secret or `hanshu config set`, and stays
 
 `package-lock.json` makes it run `npm ci`, `package.json` alone `npm install`, `requirements.txt` `pip install --target`, always in a
 temporary copy. `.hanshuignore`, or else `.gitignore`, says what stays out. What neither the file nor an option
@@ -70,12 +71,21 @@ pub(crate) struct DeployArgs {
     /// Set an environment variable; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     env: Vec<(String, String)>,
+    /// Set a secret environment variable to what @FILE or standard input (-) holds; may be repeated
+    #[arg(long, value_name = "KEY=@FILE")]
+    secret: Vec<String>,
 }
 
 impl DeployArgs {
     pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
         let namespace = cx.namespace()?;
         let client = cx.client()?;
+        let mut environment: BTreeMap<String, VariableView> =
+            self.env.into_iter().map(|(key, text)| (key, VariableView::Plain(text))).collect();
+        for secret in &self.secret {
+            let (key, text) = secrets::pair(secret)?;
+            environment.insert(key, VariableView::Secret(text));
+        }
         let order = Order {
             path: &self.path,
             name: self.name.as_deref(),
@@ -84,7 +94,7 @@ impl DeployArgs {
                 handler: self.handler,
                 timeout_ms: self.timeout,
                 memory: self.memory,
-                environment: self.env.into_iter().collect::<BTreeMap<_, _>>(),
+                environment,
                 publish: self.publish,
             },
         };

@@ -13,6 +13,8 @@ use crate::config::values::ConfigError;
 pub(crate) const EXIT_FUNCTION_FAILED: u8 = 1;
 /// Exit code of wrong usage and of everything that kept a command from doing its work.
 pub(crate) const EXIT_FAILED: u8 = 2;
+/// Exit code of `doctor` when something is missing that full isolation, or serving at all, needs.
+pub(crate) const EXIT_INCOMPLETE: u8 = 3;
 
 /// What the person at the terminal is told.
 #[derive(Debug)]

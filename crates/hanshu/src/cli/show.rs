@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use model::api::FunctionView;
-use model::function::FunctionConfig;
+use model::api::{ConfigView, FunctionView, VariableView};
+use model::network::NetworkPolicy;
 
 use super::context::Context;
 use super::screen::{self, Format};
@@ -14,7 +14,7 @@ use super::screen::{self, Format};
 pub(crate) struct ShowArgs {
     /// The function, or NAME:QUALIFIER for a version of it
     name: String,
-    /// Show the values of environment variables as well
+    /// Show the values of environment variables as well, but for those of secrets, which nobody is told
     #[arg(long)]
     values: bool,
 }
@@ -35,14 +35,14 @@ impl ShowArgs {
 }
 
 /// As it was given, and what that is here.
-fn memory(config: &FunctionConfig) -> String {
+fn memory(config: &ConfigView) -> String {
     match config.memory_share {
         Some(share) => format!("{share} of the host's for functions: {} MiB", config.memory_mb),
         None => format!("{} MiB", config.memory_mb),
     }
 }
 
-fn cpu(config: &FunctionConfig) -> String {
+fn cpu(config: &ConfigView) -> String {
     let origin = if config.cpu_weight.is_some() { "" } else { " by memory" };
     let weight = format!("weight {}{origin}", config.effective_cpu_weight());
     match config.cpu_cores {
@@ -74,6 +74,7 @@ fn text(view: &FunctionView, with_values: bool) -> String {
         ("open files", config.open_files.to_string()),
         ("/tmp", format!("{} MiB", config.tmp_mb)),
         ("output", format!("{}/s", screen::bytes(config.output_bytes_per_second.into()))),
+        ("network", network(&config.network)),
         (
             "instances",
             settings
@@ -95,10 +96,24 @@ fn text(view: &FunctionView, with_values: bool) -> String {
     fields.retain(|(_, value)| !value.is_empty());
     let mut lines: Vec<String> = fields.iter().map(|(k, v)| format!("{k:<12} {v}")).collect();
     for (key, value) in &config.environment {
-        // A screen is easily shown to others: values only when asked for.
-        let value = if with_values { value.as_str() } else { "…" };
-        lines.push(format!("{:<12} {key}={value}", "environment"));
+        // A screen is easily shown to others: values only when asked for. The daemon does not tell those of secrets.
+        lines.push(match value {
+            VariableView::Plain(value) if with_values => {
+                format!("{:<12} {key}={value}", "environment")
+            }
+            VariableView::Plain(_) => format!("{:<12} {key}=…", "environment"),
+            VariableView::Secret(_) | VariableView::Kept => format!("{:<12} {key}", "secret"),
+        });
     }
     lines.extend(settings.tags.iter().map(|(k, v)| format!("{:<12} {k}={v}", "tag")));
     lines.join("\n")
+}
+
+/// A policy in a line.
+fn network(policy: &NetworkPolicy) -> String {
+    let mut parts = vec![policy.mode.as_str().to_owned()];
+    parts.extend(policy.allow.iter().map(|reach| format!("+ {reach}")));
+    let limit = policy.bandwidth.map(|b| screen::bytes(b.bytes_per_second()));
+    parts.extend(limit.map(|bytes| format!("at most {bytes} a second")));
+    parts.join(", ")
 }

@@ -70,7 +70,8 @@ struct Row {
 impl UpArgs {
     pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
         let folders = function_folders(&self.dir)?;
-        let serve = ServeArgs { dev: true, data: self.data, listen: self.listen, config: None };
+        let serve =
+            ServeArgs { dev: true, data: self.data, listen: self.listen, ..ServeArgs::default() };
         let config = serve.load(cx)?;
         logging::start(&config.log, &cx.env)?;
         let namespace = cx.namespace()?;

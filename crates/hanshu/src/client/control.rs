@@ -4,8 +4,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use model::api::{
-    CreateNamespace, FunctionView, NamespaceView, PackageView, Page, PatchConfig, PutFunction,
-    VersionView,
+    CreateNamespace, FunctionView, Health, NamespaceView, PackageView, Page, PatchConfig,
+    PutFunction, VersionView,
 };
 use model::ids::{FunctionName, NamespaceName};
 use ureq::SendBody;
@@ -17,6 +17,9 @@ use crate::cli::failure::CliError;
 /// How long the daemon may take over a package: unpacking and checking 250 MiB on a slow disk.
 const PACKAGE_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// How long the daemon may take to say how it is: it looks at nothing but its memory.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
 const NO_BODY: Option<&()> = None;
 
 fn function_path(namespace: &NamespaceName, name: &FunctionName) -> String {
@@ -24,6 +27,13 @@ fn function_path(namespace: &NamespaceName, name: &FunctionName) -> String {
 }
 
 impl Client {
+    /// State of the daemon.
+    pub(crate) fn health(&self) -> Result<Health, CliError> {
+        let ask =
+            Ask { patience: Some(HEALTH_TIMEOUT), ..Ask::control(&Method::GET, "/v1/health") };
+        self.ask(ask, b"")?.json()
+    }
+
     /// All namespaces.
     pub(crate) fn namespaces(&self) -> Result<Vec<NamespaceView>, CliError> {
         self.pages("/v1/namespaces")

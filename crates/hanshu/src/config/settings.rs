@@ -231,12 +231,46 @@ pub(crate) static UID_BASE: Setting = number(
     "First of 65 536 user and group ids of the host that nobody else uses: instances run as them. Of no account when the \
      daemon is not root.",
 );
+/// `sandbox.require_isolation`
+pub(crate) static REQUIRE_ISOLATION: Setting = Setting {
+    key: "sandbox.require_isolation",
+    flag: Some("--require-isolation"),
+    kind: Kind::Choice { options: &["any", "full"], default: "any" },
+    doc: "How much of the isolation the host has to give for the daemon to start: `any` takes what there is and logs what is missing, \
+          `full` refuses to start unless every feature is there that a promise of SECURITY.md stands on. `hanshu doctor` shows \
+          them.",
+};
 /// `sandbox.path`
 pub(crate) static RUNTIME_PATH: Setting = Setting {
     key: "sandbox.path",
     flag: None,
     kind: Kind::Text { default: Default::Computed("the daemon's `PATH`") },
     doc: "Folders searched for runtimes (`node`, `python3.11`, …), separated by colons.",
+};
+
+/// `network.range`
+pub(crate) static NETWORK_RANGE: Setting = Setting {
+    key: "network.range",
+    flag: None,
+    kind: Kind::Text { default: Default::Fixed("198.18.0.0/15") },
+    doc: "Addresses for instances that have a network, as a CIDR of at most 28 bits. A daemon takes a block of 4 096 of them that no \
+          route of the host touches. Of account when the daemon is root.",
+};
+/// `network.dns`
+pub(crate) static NETWORK_DNS: Setting = Setting {
+    key: "network.dns",
+    flag: None,
+    kind: Kind::Text { default: Default::Computed("those of the host that are not on loopback") },
+    doc: "Name servers of functions with `egress`: IPv4 addresses, separated by commas. Port 53 of them is allowed also if they are \
+          private addresses, but not if they are addresses of the host.",
+};
+/// `network.deny`
+pub(crate) static NETWORK_DENY: Setting = Setting {
+    key: "network.deny",
+    flag: None,
+    kind: Kind::Text { default: Default::Computed("none") },
+    doc: "Addresses that no function reaches, whatever its policy allows: CIDRs, separated by commas. Addresses of the host are \
+          always denied.",
 };
 
 /// `store.logs_bytes_max`
@@ -247,6 +281,23 @@ pub(crate) static LOGS_BYTES_MAX: Setting = number(
     4 * GIB,
     "Log lines that are kept, in bytes on disk. The oldest are removed first.",
 );
+
+/// `secrets.key_file`
+pub(crate) static KEY_FILE: Setting = Setting {
+    key: "secrets.key_file",
+    flag: None,
+    kind: Kind::Text { default: Default::Computed("`secrets.key` in the data folder") },
+    doc: "The file that holds the master key of functions' secrets. It is made, with mode 0600, at the first start; later a missing one \
+          is an error. Kept outside the data folder, it makes a copy of that folder useless to a thief.",
+};
+/// `secrets.passphrase_file`
+pub(crate) static PASSPHRASE_FILE: Setting = Setting {
+    key: "secrets.passphrase_file",
+    flag: None,
+    kind: Kind::Text { default: Default::Computed("none: the key file is used") },
+    doc: "A file with a passphrase of 12 to 1024 bytes that takes the place of the key file; `/dev/fd/N` reads it from an inherited \
+          descriptor.",
+};
 
 /// Every setting, in the order of the reference.
 pub(crate) static ALL: &[&Setting] = &[
@@ -267,8 +318,14 @@ pub(crate) static ALL: &[&Setting] = &[
     &GRACE_SECONDS,
     &PUBLIC_URL,
     &UID_BASE,
+    &REQUIRE_ISOLATION,
     &RUNTIME_PATH,
+    &NETWORK_RANGE,
+    &NETWORK_DNS,
+    &NETWORK_DENY,
     &LOGS_BYTES_MAX,
+    &KEY_FILE,
+    &PASSPHRASE_FILE,
 ];
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::environment::Environment;
@@ -182,6 +183,25 @@ impl Values {
             }
             (_, None) => Ok(None),
         }
+    }
+
+    /// The parts of a text, separated by commas; nothing if it has no default.
+    pub(crate) fn list<T: FromStr>(
+        &self,
+        setting: &Setting,
+        expected: &str,
+    ) -> Result<Vec<T>, ConfigError> {
+        let text = self.text(setting)?.unwrap_or_default();
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let parsed: Result<Vec<T>, _> = parts.map(str::parse).collect();
+        parsed.map_err(|_| self.refuse(setting, expected))
+    }
+
+    /// What to say of a value that is not as expected.
+    pub(crate) fn refuse(&self, setting: &Setting, expected: &str) -> ConfigError {
+        let given = self.given(setting);
+        let (place, text) = given.map_or((setting.key, ""), |g| (&g.place, &g.text));
+        ConfigError::new(format!("{place}: '{text}' is not valid: expected {expected}"))
     }
 
     /// The value of a number; `None` if it is computed by default.

@@ -5,7 +5,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use model::api::VariableView;
 use model::function::{Cores, MemoryShare, UrlAuth};
+use model::network::NetworkPolicy;
 use serde::Deserialize;
 
 use crate::cli::failure::CliError;
@@ -16,7 +18,7 @@ pub(crate) const FILE_NAME: &str = "hanshu.toml";
 pub(crate) const DEFAULT_EVENT: &str = "event.json";
 
 /// Everything the file may hold. Fields have the names and units of the REST API.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
     /// The function's name; absent means the folder's name.
@@ -45,8 +47,10 @@ pub(crate) struct Manifest {
     pub tmp_mb: Option<u32>,
     /// What one instance may write to its log, in bytes per second.
     pub output_bytes_per_second: Option<u32>,
-    /// Environment variables, whole: those of the deployed function that are not here go away.
-    pub environment: Option<BTreeMap<String, String>>,
+    /// Environment variables, whole: plain ones of the deployed function that are not here go away, secrets stay.
+    pub environment: Option<BTreeMap<String, VariableView>>,
+    /// What instances reach: `none`, `egress` or `private`, or a table with `mode`, `allow` and `bandwidth`.
+    pub network: Option<NetworkPolicy>,
     /// Most live instances at once.
     pub max_instances: Option<u32>,
     /// Who may call the function's URL.
@@ -72,11 +76,26 @@ impl Manifest {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, CliError> {
-        toml::from_str(text).map_err(|e: toml::de::Error| {
+        let manifest: Self = toml::from_str(text).map_err(|e: toml::de::Error| {
             let before = e.span().and_then(|s| text.get(..s.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             CliError::new(format!("{}, line {line}: {}", path.display(), e.message()))
-        })
+        })?;
+        manifest.refuse_written_secrets(path)?;
+        Ok(manifest)
+    }
+
+    /// What lies beside the code is shared with the code.
+    fn refuse_written_secrets(&self, path: &Path) -> Result<(), CliError> {
+        let mut all = self.environment.iter().flatten();
+        match all.find(|(_, value)| matches!(value, VariableView::Secret(_))) {
+            None => Ok(()),
+            Some((name, _)) => Err(CliError::new(format!(
+                "{} holds the value of the secret {name}: expected {name} = {{ secret = true }}",
+                path.display()
+            ))
+            .hint(format!("set it by `hanshu deploy --secret {name}=@FILE`, from a file that is kept elsewhere"))),
+        }
     }
 }
 
@@ -88,7 +107,7 @@ mod tests {
     fn the_whole_file_is_read() {
         let m = Manifest::parse(
             "name = 'a'\nruntime = 'nodejs20'\ntimeout_ms = 5000\nurl_auth = 'none'\nmemory_share = '25%'\n\
-             cpu_cores = 0.5\nprocesses = 64\n[environment]\nA = 'b'\n",
+             cpu_cores = 0.5\nprocesses = 64\n[environment]\nA = 'b'\nT = { secret = true }\n",
             Path::new("hanshu.toml"),
         )
         .unwrap();
@@ -96,7 +115,41 @@ mod tests {
         assert_eq!(m.url_auth, Some(UrlAuth::None));
         assert_eq!(m.memory_share.unwrap().to_string(), "25%");
         assert_eq!((m.cpu_cores.unwrap().millis(), m.processes), (500, Some(64)));
-        assert_eq!(m.environment.unwrap()["A"], "b");
+        let environment = m.environment.unwrap();
+        assert!(matches!(&environment["A"], VariableView::Plain(text) if text == "b"));
+        assert!(matches!(&environment["T"], VariableView::Kept));
+    }
+
+    #[test]
+    fn a_secret_is_not_written_into_the_file() {
+        for value in ["{ secret = 'hunter2' }", "{ secret = ['hunter2'] }", "{ hunter2 = true }"] {
+            let text = format!("[environment]\nT = {value}\n");
+            let e = Manifest::parse(&text, Path::new("x/hanshu.toml")).unwrap_err();
+            assert!(!e.to_string().contains("hunter2"), "{e}");
+            assert!(e.to_string().contains("x/hanshu.toml"), "{e}");
+        }
+    }
+
+    #[test]
+    fn the_network_is_a_word_or_a_table() {
+        let read = |text| Manifest::parse(text, Path::new("hanshu.toml"));
+        let network = read("network = 'egress'").unwrap().network.unwrap();
+        assert_eq!(network.mode.as_str(), "egress");
+        let text =
+            "[network]\nmode = 'private'\nallow = ['10.1.2.0/24:5432']\nbandwidth = '10MB'\n";
+        let network = read(text).unwrap().network.unwrap();
+        assert_eq!(network.allow.len(), 1);
+        assert_eq!(network.bandwidth.unwrap().bytes_per_second(), 10_000_000);
+        for (text, parts) in [
+            ("name = 'a'\nnetwork = 'open'", ["line 2", "network", "none, egress or private"]),
+            ("[network]\nmode = 'egress'\nallow = ['db']", ["network.allow", "'db'", "a CIDR"]),
+            ("[network]\nmode = 'egress'\nbandwidth = -1", ["network.bandwidth", "1000", "line"]),
+        ] {
+            let message = read(text).unwrap_err().to_string();
+            for part in parts {
+                assert!(message.contains(part), "{message}");
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::api::{FunctionView, PutFunction};
+use model::api::{ConfigView, FunctionView, PutFunction, VariableView};
 use model::function::{FunctionConfig, FunctionSettings, MemoryShare};
 use model::limits;
 
@@ -22,7 +22,7 @@ pub(crate) struct Wishes {
     /// Overrides the memory limit.
     pub memory: Option<Memory>,
     /// Variables added to the environment.
-    pub environment: BTreeMap<String, String>,
+    pub environment: BTreeMap<String, VariableView>,
     /// Publish the result as a version.
     pub publish: bool,
 }
@@ -47,12 +47,7 @@ pub(crate) fn put(
     let old = deployed.map(|d| &d.config);
     let runtime = runtime(wishes, manifest, old, contents)?;
     let handler = handler(wishes, manifest, old, contents, &runtime)?;
-    let mut environment = match (&manifest.environment, old) {
-        (Some(environment), _) => environment.clone(),
-        (None, Some(old)) => old.environment.clone(),
-        (None, None) => BTreeMap::new(),
-    };
-    environment.extend(wishes.environment.clone());
+    let environment = environment(wishes, manifest, old)?;
     let mut config = FunctionConfig {
         description: manifest
             .description
@@ -65,6 +60,11 @@ pub(crate) fn put(
             .or(old.map(|o| o.timeout_ms))
             .unwrap_or(limits::TIMEOUT_DEFAULT_MS),
         environment,
+        network: manifest
+            .network
+            .clone()
+            .or_else(|| old.map(|o| o.network.clone()))
+            .unwrap_or_default(),
         ..resources(manifest, old, FunctionConfig::new(runtime, handler))
     };
     match wishes.memory.or(memory(manifest)?) {
@@ -89,11 +89,7 @@ fn memory(manifest: &Manifest) -> Result<Option<Memory>, CliError> {
 }
 
 /// `new` with what one instance may use: the file's, else that of the deployed function, else the defaults.
-fn resources(
-    manifest: &Manifest,
-    old: Option<&FunctionConfig>,
-    new: FunctionConfig,
-) -> FunctionConfig {
+fn resources(manifest: &Manifest, old: Option<&ConfigView>, new: ConfigView) -> ConfigView {
     let base = old.unwrap_or(&new);
     FunctionConfig {
         memory_mb: base.memory_mb,
@@ -110,10 +106,35 @@ fn resources(
     }
 }
 
+/// Options over the file, whose plain variables are the whole; secrets of the deployed function stay.
+fn environment(
+    wishes: &Wishes,
+    manifest: &Manifest,
+    old: Option<&ConfigView>,
+) -> Result<BTreeMap<String, VariableView>, CliError> {
+    let deployed = old.map(|o| o.environment.clone()).unwrap_or_default();
+    let mut environment = deployed.clone();
+    if let Some(named) = &manifest.environment {
+        environment.retain(|_, value| matches!(value, VariableView::Kept));
+        environment.extend(named.clone());
+    }
+    environment.extend(wishes.environment.clone());
+    let has_value = |name: &str, value: &VariableView| {
+        !matches!(value, VariableView::Kept)
+            || matches!(deployed.get(name), Some(VariableView::Kept))
+    };
+    match environment.iter().find(|(name, value)| !has_value(name, value)) {
+        None => Ok(environment),
+        Some((name, _)) => Err(CliError::new(format!("the secret {name} has no value yet")).hint(
+            format!("pass --secret {name}=@FILE, or --secret {name}=- to read standard input"),
+        )),
+    }
+}
+
 fn runtime(
     wishes: &Wishes,
     manifest: &Manifest,
-    old: Option<&FunctionConfig>,
+    old: Option<&ConfigView>,
     contents: &Contents,
 ) -> Result<String, CliError> {
     if let Some(runtime) = wishes.runtime.as_ref().or(manifest.runtime.as_ref()) {
@@ -135,7 +156,7 @@ fn runtime(
 fn handler(
     wishes: &Wishes,
     manifest: &Manifest,
-    old: Option<&FunctionConfig>,
+    old: Option<&ConfigView>,
     contents: &Contents,
     runtime: &str,
 ) -> Result<String, CliError> {
@@ -169,6 +190,7 @@ fn settings(manifest: &Manifest, deployed: Option<&FunctionView>) -> Option<Func
 mod tests {
     use model::api::PackageView;
     use model::function::{RuntimeInfo, UrlAuth};
+    use model::network::NetworkMode;
 
     use super::*;
 
@@ -191,7 +213,11 @@ mod tests {
                 timeout_ms: 9_000,
                 memory_mb: 512,
                 tmp_mb: 64,
-                environment: BTreeMap::from([("A".into(), "old".into())]),
+                environment: BTreeMap::from([
+                    ("A".into(), VariableView::Plain("old".into())),
+                    ("T".into(), VariableView::Kept),
+                ]),
+                network: NetworkMode::Egress.into(),
                 ..FunctionConfig::new("nodejs22", "index.other")
             },
             settings: FunctionSettings::default(),
@@ -218,7 +244,7 @@ mod tests {
     fn what_is_not_mentioned_stays() {
         let wishes = Wishes {
             memory: Some(Memory::Size(256)),
-            environment: BTreeMap::from([("B".into(), "new".into())]),
+            environment: BTreeMap::from([("B".into(), VariableView::Plain("new".into()))]),
             ..Wishes::default()
         };
         let manifest = Manifest { url_auth: Some(UrlAuth::None), ..Manifest::default() };
@@ -227,7 +253,8 @@ mod tests {
         assert_eq!(put.config.handler, "index.other");
         assert_eq!((put.config.timeout_ms, put.config.memory_mb), (9_000, 256));
         assert_eq!(put.config.tmp_mb, 64);
-        assert_eq!(put.config.environment.len(), 2);
+        assert_eq!(put.config.environment.len(), 3);
+        assert_eq!(put.config.network, NetworkMode::Egress.into());
         assert_eq!(put.settings.unwrap().url_auth, UrlAuth::None);
     }
 
@@ -250,6 +277,32 @@ mod tests {
         let both = Manifest { memory_mb: Some(64), ..shared };
         let e = plan(&Wishes::default(), &both, &old).unwrap_err();
         assert!(e.to_string().contains("memory_share"), "{e}");
+    }
+
+    #[test]
+    fn the_files_environment_is_whole_but_for_secrets() {
+        let manifest = |text: &str| Manifest {
+            environment: Some(serde_json::from_str(text).unwrap()),
+            ..Manifest::default()
+        };
+        let plan = |wishes: &Wishes, manifest: &Manifest, deployed: Option<&FunctionView>| {
+            put(wishes, manifest, deployed, &contents("index.js"), "d")
+        };
+        let none = Wishes::default();
+        let new = plan(&none, &manifest(r#"{"B":"1"}"#), Some(&deployed())).unwrap();
+        let names: Vec<_> = new.config.environment.keys().map(String::as_str).collect();
+        assert_eq!(names, ["B", "T"]);
+        plan(&none, &manifest(r#"{"T":{"secret":true}}"#), Some(&deployed())).unwrap();
+        for deployed in [None, Some(deployed())] {
+            // A was plain until now: a secret needs a value of its own.
+            let secret = manifest(r#"{"A":{"secret":true}}"#);
+            let e = plan(&none, &secret, deployed.as_ref()).unwrap_err();
+            assert!(e.to_string().contains("secret A"), "{e}");
+            let value = VariableView::Secret(model::secret::SecretText::new("x"));
+            let wishes =
+                Wishes { environment: BTreeMap::from([("A".into(), value)]), ..Wishes::default() };
+            plan(&wishes, &secret, deployed.as_ref()).unwrap();
+        }
     }
 
     #[test]

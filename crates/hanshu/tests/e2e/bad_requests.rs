@@ -65,6 +65,8 @@ fn configurations_outside_the_rules() {
         (json!({ "environment": { "_HANDLER": "x" } }), "invalid-parameter", "_HANDLER"),
         (json!({ "environment": { "A": "x".repeat(33_000) } }), "invalid-parameter", "environment"),
         (json!({ "memory": 128 }), "invalid-body", "memory"),
+        (json!({ "network": "open" }), "invalid-body", "none, egress or private"),
+        (json!({ "network": { "mode": "private" } }), "invalid-parameter", "network.allow"),
         (json!({ "timeout_ms": "3s" }), "invalid-body", "timeout_ms"),
         (json!({ "runtime": "cobol85" }), "unknown-runtime", "cobol85"),
     ];

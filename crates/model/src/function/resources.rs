@@ -137,7 +137,7 @@ fn decimal(text: &str, places: usize) -> Option<u32> {
     format!("{whole}{fraction:0<places$}").parse().ok()
 }
 
-impl FunctionConfig {
+impl<V> FunctionConfig<V> {
     /// Works the memory limit out where it is given as a share, for a host that gives `host_mb` MiB to functions. To be called with whatever
     /// comes from the store, before it is used or shown.
     pub fn resolve_memory(&mut self, host_mb: u64) {

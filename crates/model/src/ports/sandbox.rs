@@ -1,6 +1,7 @@
 //! Port: where strangers' code runs. Three nouns: sandbox → image → instance.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,8 +9,9 @@ use bytes::Bytes;
 use crate::Result;
 use crate::error::Error;
 use crate::function::{RuntimeInfo, Version};
-use crate::ids::Digest;
+use crate::ids::{Digest, RequestId};
 use crate::invocation::{Failure, Invocation, Outcome, StartTimings};
+use crate::network::NetworkPolicy;
 
 /// What a package turned out to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,9 @@ pub trait Sandbox: Send + Sync + std::fmt::Debug {
     /// The installed runtime that a name or alias stands for; `unknown-runtime` names those there are.
     fn resolve_runtime(&self, name: &str) -> Result<RuntimeInfo>;
 
+    /// Whether instances can have this network here; `unsupported` says what the host lacks.
+    fn check_network(&self, policy: &NetworkPolicy) -> Result<()>;
+
     /// Reads a package whole, within its limits, and keeps it unpacked for the instances to come; `invalid-package`,
     /// `package-too-large` or `storage-full` if it cannot be used, and then nothing of it stays behind.
     async fn check_package(&self, package: Bytes) -> Result<PackageInfo>;
@@ -49,6 +54,20 @@ pub trait Image: Send + Sync + std::fmt::Debug {
     async fn start(&self) -> Result<Box<dyn Instance>, StartFailed>;
 }
 
+/// What becomes of calls that wait behind one that takes long.
+pub struct Patience<'a> {
+    /// How long a call takes before those behind it are taken back.
+    pub limit: Duration,
+    /// Told which were taken back ([`Instance::take_back`]).
+    pub returned: &'a mut (dyn FnMut(&[RequestId]) + Send),
+}
+
+impl std::fmt::Debug for Patience<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patience").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
 /// Why no instance came up.
 #[derive(Debug)]
 pub enum StartFailed {
@@ -58,12 +77,23 @@ pub enum StartFailed {
     Platform(Error),
 }
 
-/// One live, isolated execution environment. Serves one call at a time. Dropping it destroys it, with every process in it.
+/// One live, isolated execution environment. Runs one call at a time, in the order in which they were handed over. Dropping it destroys it, with
+/// every process in it.
 #[async_trait]
 pub trait Instance: Send + std::fmt::Debug {
-    /// Runs one call. Enforces the deadline: when it passes, every process of the instance is gone and the outcome is a timeout.
+    /// Hands a call over, without waiting. Behind another one it waits at the function's side, which goes on with it without asking anybody.
+    /// `false`: it was not taken, and nothing of it was seen by the function. Whether more than one call is ever taken is up to the sandbox.
+    fn hand(&mut self, invocation: &Invocation) -> bool;
+
+    /// Takes calls back that the function has not begun, and answers which: they will never run here. While the instance lives the call
+    /// whose turn it is stays.
+    fn take_back(&mut self) -> Vec<RequestId>;
+
+    /// What came of the first call that was handed over and has no outcome yet. Enforces its deadline: when it passes, every process of the instance is gone and
+    /// the outcome is a timeout. Once an instance has died, the calls that are not taken back fail without a wait.
+    ///
     /// Not cancel-safe: dropped half-way, the instance must be dropped as well.
-    async fn invoke(&mut self, invocation: Invocation) -> Outcome;
+    async fn outcome(&mut self, patience: Patience<'_>) -> Outcome;
 
     /// Whether it can serve another call. `false` after a timeout, an exit, a broken protocol; also if it died while idle.
     fn alive(&self) -> bool;

@@ -13,8 +13,9 @@ use crate::error::{Code, Error};
 use crate::ids::{Digest, FunctionKey, Qualifier, RequestId};
 use crate::ports::{
     Blobs, Change, DeadMessage, Enqueued, Entry, Expect, Leased, Meta, NewMessage, Queue, Revision,
-    Token, Usage, UsageDelta, UsageQuery, UsageRow, UsageSums, Watch,
+    Token, Usage, UsageDelta, UsageQuery, UsageRow, UsageSums, Vault, Watch,
 };
+use crate::secret::{Sealed, SecretPlace, SecretText};
 use crate::{Result, limits};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -397,5 +398,52 @@ impl Usage for MemoryUsage {
             UsageRow { version: version.clone(), minute: *minute, sums: *sums }
         });
         Ok(rows.collect())
+    }
+}
+
+/// [`Vault`] that keeps the texts to itself and hands out numbers.
+#[derive(Default)]
+pub struct MemoryVault(Mutex<HashMap<RequestId, Kept>>);
+
+/// One text of a [`MemoryVault`]: where it belongs, what was handed out for it, and the text.
+type Kept = (FunctionKey, String, Sealed, SecretText);
+
+impl std::fmt::Debug for MemoryVault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MemoryVault({} secrets)", lock(&self.0).len())
+    }
+}
+
+impl Vault for MemoryVault {
+    fn seal(&self, place: SecretPlace<'_>, text: &SecretText) -> Result<Sealed> {
+        let id = RequestId::generate();
+        let envelope = format!("memory:{}", RequestId::generate());
+        let sealed = Sealed { id, bytes: text.expose().len(), envelope };
+        let kept =
+            (place.function.clone(), place.variable.to_owned(), sealed.clone(), text.clone());
+        lock(&self.0).insert(id, kept);
+        Ok(sealed)
+    }
+
+    fn open(&self, place: SecretPlace<'_>, sealed: &Sealed) -> Result<SecretText> {
+        let kept = lock(&self.0);
+        let found = kept.get(&sealed.id).filter(|(function, variable, known, _)| {
+            function == place.function && variable == place.variable && known == sealed
+        });
+        found.map(|(.., text)| text.clone()).ok_or_else(|| {
+            Error::platform(Code::StorageUnusable, "the secret is not one of this vault's")
+        })
+    }
+
+    fn reseal(&self, place: SecretPlace<'_>, sealed: &Sealed) -> Result<Option<Sealed>> {
+        self.open(place, sealed).map(|_| None)
+    }
+}
+
+#[cfg(test)]
+mod vault_tests {
+    #[test]
+    fn the_vault_in_memory_keeps_the_contract() {
+        crate::suites::vault::run(&super::MemoryVault::default());
     }
 }

@@ -5,6 +5,7 @@
 pub mod blobs;
 pub mod bus;
 pub mod clock;
+pub mod corpus;
 pub mod lease;
 pub mod logs;
 pub mod memory;
@@ -12,6 +13,7 @@ pub mod meta;
 pub mod queue;
 pub mod sandbox;
 pub mod usage;
+pub mod vault;
 
 use std::sync::Arc;
 

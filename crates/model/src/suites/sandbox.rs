@@ -27,6 +27,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a suite panics at a broken promise")]
 
+mod ahead;
 mod calls;
 mod isolation;
 mod limits;
@@ -43,7 +44,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::function::{CodeRef, FunctionConfig, Version};
 use crate::ids::{FunctionKey, NamespaceName, RequestId};
 use crate::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
-use crate::ports::{Image, Instance, LogLine, LogQuery, Logs, Sandbox, StartFailed};
+use crate::ports::{Image, Instance, LogLine, LogQuery, Logs, Patience, Sandbox, StartFailed};
 
 /// Time for a call that is expected to answer.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -74,6 +75,8 @@ pub struct Kit {
     /// Whether the memory limit holds for an instance as a whole and an excess always ends it. Where it only makes single allocations fail, a function that
     /// asks for too much may also fail by itself.
     pub exact_memory: bool,
+    /// Whether instances take calls behind the one that they are at.
+    pub calls_ahead: bool,
 }
 
 /// One promise of the contract.
@@ -110,6 +113,11 @@ scenarios! {
     calls::lines_belong_to_their_call,
     calls::packages_are_checked_and_forgotten,
     calls::unknown_runtimes_are_refused,
+    ahead::calls_run_in_the_order_in_which_they_are_handed_over,
+    ahead::lines_belong_to_their_call_also_when_calls_follow_at_once,
+    ahead::calls_come_back_from_behind_one_that_takes_long,
+    ahead::calls_come_back_from_behind_one_that_ends_the_process,
+    ahead::large_calls_wait_for_their_turn,
     calls::stop_ends_everything,
     calls::drop_ends_everything,
     limits::a_busy_loop_ends_at_the_deadline,
@@ -133,7 +141,7 @@ impl Kit {
     fn version(&self, package: &crate::ports::PackageInfo, size: usize) -> Version {
         let config = FunctionConfig {
             timeout_ms: 30_000,
-            environment: [("COLOUR".to_owned(), "blue".to_owned())].into(),
+            environment: [("COLOUR".to_owned(), "blue".into())].into(),
             ..FunctionConfig::new(self.runtime, self.handler)
         };
         Version {
@@ -206,14 +214,26 @@ fn invocation(event: &Value, within: Duration) -> Invocation {
         id: RequestId::generate(),
         attempt: 1,
         payload: event.to_string().into(),
-        deadline: Instant::now() + within,
-        deadline_unix: SystemClock.now().after(within),
+        timeout: within,
         context: CallContext::default(),
     }
 }
 
 async fn call_within(instance: &mut Box<dyn Instance>, event: Value, within: Duration) -> Outcome {
-    instance.invoke(invocation(&event, within)).await
+    run(instance, &invocation(&event, within)).await
+}
+
+async fn run(instance: &mut Box<dyn Instance>, invocation: &Invocation) -> Outcome {
+    assert!(instance.hand(invocation), "an instance that has no call takes one");
+    outcome(instance, AMPLE).await.0
+}
+
+/// The next outcome, and which calls behind it came back.
+async fn outcome(instance: &mut Box<dyn Instance>, limit: Duration) -> (Outcome, Vec<RequestId>) {
+    let mut back = Vec::new();
+    let returned = &mut |calls: &[RequestId]| back.extend_from_slice(calls);
+    let outcome = instance.outcome(Patience { limit, returned }).await;
+    (outcome, back)
 }
 
 async fn call(instance: &mut Box<dyn Instance>, event: Value) -> Result<Value, Failure> {

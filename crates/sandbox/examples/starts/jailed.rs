@@ -12,9 +12,9 @@ use model::Result;
 use model::clock::SystemClock;
 use model::ids::FunctionKey;
 use model::ports::{Image, LogLine, LogQuery, LogTail, Logs, Sandbox as _};
-use model::suites::memory::MemoryBlobs;
+use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
-use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use serde_json::json;
 
 use crate::Fallible;
@@ -53,12 +53,14 @@ impl Jailed {
             path: path.to_string_lossy().into_owned(),
             spawner: "/proc/self/exe".into(),
             uid_base: UID_BASE_DEFAULT,
+            network: NetworkConfig::default(),
         };
         let (blobs, tasks) = (Arc::<MemoryBlobs>::default(), Tasks::new());
         let sandbox = ProcessSandbox::new(
             config,
             blobs,
             Arc::new(NoLogs),
+            Arc::<MemoryVault>::default(),
             Arc::new(SystemClock),
             tasks.clone(),
         );

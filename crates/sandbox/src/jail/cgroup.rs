@@ -2,7 +2,7 @@
 //!
 //! [`Groups::open`] finds out what there is, once; [`Groups::create`] makes a [`Group`] per instance. Version 2 is used where the memory controller
 //! is delegated to the daemon's own group, else version 1 hierarchies that the daemon may write to, else nothing: then an instance is
-//! limited by `setrlimit` alone and what is lost stands in [`Groups::summary`].
+//! limited by `setrlimit` alone and what is lost stands in [`Groups::features`].
 //! An ordinary user gets version 2 where the daemon's group is delegated to it, as systemd does for the services of a user.
 //!
 //! Groups are made ahead ([`Groups::refill`], [`Groups::take`]).
@@ -11,10 +11,10 @@
 //! threads; [`Group::memory`] reads counters, which waits for nothing.
 
 mod detect;
+mod features;
 mod group;
 mod hurry;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -81,40 +81,6 @@ impl Groups {
         !matches!(self.layout, Layout::None { .. })
     }
 
-    /// Feature → what enforces it, or what is lost.
-    pub(crate) fn summary(&self) -> BTreeMap<String, String> {
-        let no = |what: &str| format!("not limited: {what}");
-        let (memory, processes, cpu) = match &self.layout {
-            Layout::V2 { cpu, pids, .. } => (
-                "control group v2: all of an instance, /tmp and kernel memory included, no swap"
-                    .to_owned(),
-                if *pids { "control group v2 and rlimit" } else { "rlimit" }.to_owned(),
-                if *cpu {
-                    "weight, and a ceiling where one is set, control group v2".into()
-                } else {
-                    no("no controller")
-                },
-            ),
-            Layout::V1 { pids, cpu, .. } => (
-                "control group v1: all of an instance, /tmp and kernel memory included, no swap"
-                    .to_owned(),
-                if pids.is_some() { "control group v1 and rlimit" } else { "rlimit" }.to_owned(),
-                match cpu {
-                    Some(_) => "weight, and a ceiling where one is set, control group v1".into(),
-                    None => no("no writable controller"),
-                },
-            ),
-            Layout::None { reason } => (
-                format!("rlimit for each process alone, not for an instance as a whole: {reason}"),
-                "rlimit".to_owned(),
-                no(reason),
-            ),
-        };
-        [("memory", memory), ("processes", processes), ("cpu", cpu)]
-            .map(|(k, v)| (k.to_owned(), v))
-            .into()
-    }
-
     /// A group that nobody had before, if one is ready. Fast enough for an async thread: it writes to files of an empty group, and to none if the
     /// last one had the same limits.
     pub(crate) fn take(&self, limits: GroupLimits) -> io::Result<Option<Group>> {
@@ -175,18 +141,5 @@ impl Drop for Groups {
             // Instances that are ending still lie in it: then the next daemon removes it.
             fs::remove_dir(parent).unwrap_or_default();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_groups_the_summary_says_what_is_lost() {
-        let groups = Groups::new(Layout::None { reason: "nothing is delegated".into() });
-        assert!(!groups.limits_memory());
-        assert!(groups.summary()["memory"].contains("nothing is delegated"));
-        assert!(groups.summary()["memory"].contains("rlimit"));
     }
 }

@@ -25,6 +25,7 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 
+use super::network::{self, HostSide};
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Spec};
@@ -41,6 +42,12 @@ const TEMPLATE_FD: RawFd = 5;
 const SPARE_FD: RawFd = 10;
 /// What the function's files may not be at first: the usual, whatever the daemon was started with.
 const UMASK: u32 = 0o022;
+/// inotify instances of all processes of an instance where all instances are one user; a user has 128 (`fs.inotify.max_user_instances`).
+const INOTIFY_INSTANCES: &str = "16";
+/// Watches of those together.
+const INOTIFY_WATCHES: &str = "4096";
+/// Signals that wait to be taken and timers of an instance together. The kernel holds memory for each, and a user has some ten thousand.
+const PENDING_SIGNALS: u64 = 1024;
 /// Capabilities stay away for good: neither user id 0, nor a change of user ids, nor the ambient set brings any. All are locked.
 const NO_CAPABILITIES: CapabilitiesSecureBits = CapabilitiesSecureBits::NO_ROOT
     .union(CapabilitiesSecureBits::NO_ROOT_LOCKED)
@@ -118,8 +125,10 @@ fn lock_in(
     }
     if let Owner::Daemon { .. } = spec.owner {
         await_maps(status)?;
+        limit_namespace();
         steps.mark(Step::User);
     }
+    let host = spec.leaves_the_hosts_network().then(HostSide::leave).transpose()?;
     // Only now, so that the group just joined is the namespace's root.
     sys::unshare(UnshareFlags::NEWCGROUP).at(|| "new cgroup namespace".into())?;
     steps.mark(Step::Join);
@@ -136,6 +145,9 @@ fn lock_in(
     if ahead.network.is_none() {
         networks::loopback_up().at(|| "loopback up".into())?;
     }
+    if let Some(network) = &spec.network {
+        network::connect(network, host.as_ref(), status)?;
+    }
     steps.mark(Step::Network);
     if let Owner::Stranger { uid, gid } = spec.owner {
         // A pipe belongs to whoever made it, and `/dev/stdout` opens it anew.
@@ -143,6 +155,7 @@ fn lock_in(
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             fchown(sys::installed(pipe), Some(uid), Some(gid)).at(|| "give output away".into())?;
         }
+        become_stranger(uid).at(|| "become the instance's user".into())?;
         sys::unshare(UnshareFlags::NEWUSER).at(|| "new user namespace".into())?;
         await_maps(status)?;
         // An ordinary user may not: a group could be a way to deny access.
@@ -155,6 +168,26 @@ fn lock_in(
     tie_to_spawner(status).at(|| "tie to the spawner".into())?;
     steps.mark(Step::Rights);
     Ok(())
+}
+
+/// Becomes the instance's user on the host, keeping all capabilities until the new user namespace takes them.
+///
+/// What the kernel counts by user (inotify instances, pending signals and timers, processes) it counts in the user namespace *and* for
+/// whoever made that namespace. Made by root, every instance's would count for root, and one function could take the share of all.
+fn become_stranger(uid: u32) -> io::Result<()> {
+    set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)?;
+    let uid = Uid::from_raw(uid);
+    set_thread_res_uid(Some(uid), Some(uid), Some(uid)).map_err(Into::into)
+}
+
+/// Bounds what instances of one user take from each other: [`become_stranger`] is not to be had without root.
+fn limit_namespace() {
+    // Where the daemon's own `/proc/sys` is read-only, instances share the user's whole share: that ends none of them.
+    for (count, most) in
+        [("inotify_instances", INOTIFY_INSTANCES), ("inotify_watches", INOTIFY_WATCHES)]
+    {
+        fs::write(format!("/proc/sys/user/max_{count}"), most).unwrap_or_default();
+    }
 }
 
 /// 0 `/dev/null`, 1 and 2 the pipes, 3 the frames, 4 the status socket, 5 the root's template if there is one; everything else closed. A network made ahead
@@ -198,7 +231,11 @@ fn limit(limits: &Limits) -> io::Result<()> {
     let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     setrlimit(Resource::Nofile, exactly(limits.open_files.min(most)))?;
     setrlimit(Resource::Nproc, exactly(limits.processes))?;
-    setrlimit(Resource::Core, exactly(0))?;
+    // A daemon that was started with none at all cannot give more.
+    let core = getrlimit(Resource::Core).maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Core, exactly(core.min(model::limits::CORE_DUMP_BYTES)))?;
+    let most = getrlimit(Resource::Sigpending).maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Sigpending, exactly(PENDING_SIGNALS.min(most)))?;
     if let Some(bytes) = limits.data_bytes {
         setrlimit(Resource::Data, exactly(bytes))?;
     }
@@ -252,7 +289,7 @@ fn start(
         list.map_err(io::Error::from).at(|| "read the program".into())
     };
     let argv = strings(&program.argv)?;
-    let environment = strings(&program.environment)?;
+    let environment = strings(program.environment.as_slice())?;
     rustix::process::chdir(&program.directory).at(|| format!("enter {}", program.directory))?;
     // With CLONE_VFORK this process sleeps until the other has executed or ended, so what is reported after it is true.
     let runtime = match sys::clone3(sys::VFORK, None).at(|| "clone the runtime".into())? {

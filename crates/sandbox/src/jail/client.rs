@@ -234,7 +234,7 @@ impl Spawner {
         steps.mark(Step::Ask);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let request = Request::Start { id, spec: Box::new(spec), steps };
-        let request = serde_json::to_vec(&request).map_err(|e| StartError::Spawner(e.into()))?;
+        let request = wire::encode(&request).map_err(StartError::Spawner)?;
         if request.len() > wire::MESSAGE_BYTES {
             // The spawner would take it for the end of all sense, and end.
             return Err(StartError::Spawner(io::ErrorKind::ArgumentListTooLong.into()));

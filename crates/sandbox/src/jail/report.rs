@@ -19,6 +19,8 @@ const GO: &[u8] = b"go";
 pub(super) enum Report {
     /// It is in a user namespace now and waits for its id maps: only the parent may write them.
     MapIds,
+    /// It waits for an interface that pasta makes: [`super::network`].
+    NeedLink,
     /// It gives up.
     Failed(StepError),
     /// The runtime has been executed, or has reported why not.

@@ -20,7 +20,9 @@ use rustix::process::{
 use rustix::thread::set_name;
 
 use super::child::{self, Ahead, RuntimeFds};
+use super::network::{Network, Pasta, Way, start_pasta};
 use super::networks::Networks;
+use super::probe::{self, PROBER_ARGUMENT};
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{Owner, Spec};
@@ -34,19 +36,21 @@ pub(super) const SPAWNER_ARGUMENT: &str = "__sandbox-spawner";
 /// Events taken from the kernel at once.
 const EVENTS: usize = 64;
 
-/// Becomes the spawner, and never returns, if this process was started as one. To be called first in `main`, while there is one thread.
+/// Becomes the spawner or the prober, and never returns, if this process was started as one. To be called first in `main`, while there is one thread.
 pub fn main_if_spawner() {
-    if std::env::args_os().nth(1).as_deref() != Some(OsStr::new(SPAWNER_ARGUMENT)) {
+    let mut arguments = std::env::args_os().skip(1);
+    let first = arguments.next();
+    let code = if first.as_deref() == Some(OsStr::new(PROBER_ARGUMENT)) {
+        probe::run(arguments)
+    } else if first.as_deref() != Some(OsStr::new(SPAWNER_ARGUMENT)) {
         return;
-    }
-    let code = match Loop::open().and_then(|mut spawner| spawner.run()) {
-        Ok(()) => 0,
-        Err(e) => {
-            tracing::error!(error = %e, "the sandbox's spawner failed");
-            1
-        }
+    } else if let Err(e) = Loop::open().and_then(|mut spawner| spawner.run()) {
+        tracing::error!(error = %e, "the sandbox's spawner failed");
+        1
+    } else {
+        0
     };
-    #[expect(clippy::exit, reason = "this process is a spawner and nothing else")]
+    #[expect(clippy::exit, reason = "this process is a spawner or prober and nothing else")]
     std::process::exit(code);
 }
 
@@ -57,6 +61,10 @@ struct Live {
     pid: Pid,
     status: OwnedFd,
     owner: Owner,
+    /// The network that it may ask pasta for, until it has.
+    wanted: Option<Network>,
+    /// What carries its network, if that is a process.
+    pasta: Option<Pasta>,
     /// Whether the daemon has been told that it started, or that it failed to.
     settled: bool,
     /// How the runtime ended (as `wait` gives it) and its most resident memory in KiB, once pid 1 has said so.
@@ -81,6 +89,7 @@ enum Source {
     Daemon,
     Status(InstanceId),
     Process(InstanceId),
+    Pasta(InstanceId),
 }
 
 impl Source {
@@ -89,6 +98,7 @@ impl Source {
             Self::Daemon => 0,
             Self::Status(id) => id << 2 | 1,
             Self::Process(id) => id << 2 | 2,
+            Self::Pasta(id) => id << 2 | 3,
         })
     }
 
@@ -97,6 +107,7 @@ impl Source {
         match data & 3 {
             1 => Self::Status(data >> 2),
             2 => Self::Process(data >> 2),
+            3 => Self::Pasta(data >> 2),
             _ => Self::Daemon,
         }
     }
@@ -152,6 +163,7 @@ impl Loop {
                     }
                     Source::Status(id) => self.on_reports(id)?,
                     Source::Process(id) => self.on_exit(id)?,
+                    Source::Pasta(id) => self.on_pasta_exit(id)?,
                 }
             }
         }
@@ -207,11 +219,13 @@ impl Loop {
         };
         let (ahead, namespaces) = match spec.owner {
             Owner::Stranger { .. } => {
-                let network = self.networks.take();
-                let template = Some(self.templates.get(&spec.root)?);
+                // One that has a hold of the host's network makes its own when it has taken that.
+                let leaves = spec.leaves_the_hosts_network();
+                let network = if leaves { None } else { self.networks.take() };
                 let made = sys::NAMESPACES & !sys::MOUNT_NAMESPACE;
-                let made = if network.is_some() { made & !sys::NETWORK_NAMESPACE } else { made };
-                (Ahead { network, template }, made)
+                let made =
+                    if leaves || network.is_some() { made & !sys::NETWORK_NAMESPACE } else { made };
+                (Ahead { network, template: Some(self.templates.get(&spec.root)?) }, made)
             }
             Owner::Daemon { .. } => {
                 (Ahead { network: None, template: None }, sys::NAMESPACES | sys::USER_NAMESPACE)
@@ -225,8 +239,16 @@ impl Loop {
                 child::run(spec, &self.filter, &fds, &ahead, &theirs, steps)
             }
             Cloned::Parent { pid, pidfd } => {
-                let live =
-                    Live { pidfd, pid, status: ours, owner: spec.owner, settled: false, end: None };
+                let live = Live {
+                    pidfd,
+                    pid,
+                    status: ours,
+                    owner: spec.owner,
+                    wanted: spec.network.clone(),
+                    pasta: None,
+                    settled: false,
+                    end: None,
+                };
                 let watched = self.watch(id, &live);
                 if watched.is_ok() {
                     self.live.insert(id, live);
@@ -255,6 +277,13 @@ impl Loop {
                 Ok(Some(Report::MapIds)) => {
                     if let Err(e) = write_maps(live).and_then(|()| report::go(&live.status)) {
                         let error = StepError::new("write id maps", e);
+                        kill(live);
+                        self.settle(id, &Reply::Failed { id, error, cloned: true })?;
+                    }
+                }
+                Ok(Some(Report::NeedLink)) => {
+                    if let Err(e) = give_pasta(live, id, &self.epoll) {
+                        let error = StepError::new("start pasta", e);
                         kill(live);
                         self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                     }
@@ -294,15 +323,34 @@ impl Loop {
         self.on_reports(id)?;
         let error = StepError::new("killed during the set-up", io::ErrorKind::Interrupted);
         self.settle(id, &Reply::Failed { id, error, cloned: true })?;
-        let Some(live) = self.live.remove(&id) else { return Ok(()) };
+        let Some(mut live) = self.live.remove(&id) else { return Ok(()) };
         // Closing it is not enough while a fresh child still has a copy.
         epoll::delete(&self.epoll, &live.pidfd)?;
+        if let Some(pasta) = &live.pasta {
+            epoll::delete(&self.epoll, &pasta.pidfd)?;
+        }
+        // Ends it: of an instance that is gone nothing runs.
+        drop(live.pasta.take());
         waitid(WaitId::PidFd(live.pidfd.as_fd()), WaitIdOptions::EXITED)?;
         self.reply(&Reply::Exited {
             id,
             wait_status: live.end.map(|end| end.0),
             max_rss_kib: live.end.map(|end| end.1),
         })
+    }
+
+    /// Without pasta the instance has no network and never will: it goes as well.
+    fn on_pasta_exit(&mut self, id: InstanceId) -> io::Result<()> {
+        let Some(live) = self.live.get_mut(&id) else { return Ok(()) };
+        if let Some(pasta) = live.pasta.take() {
+            epoll::delete(&self.epoll, &pasta.pidfd)?;
+        }
+        kill(live);
+        let error = StepError::new(
+            "pasta ended, is /dev/net/tun open to the daemon's user?",
+            io::ErrorKind::BrokenPipe,
+        );
+        self.settle(id, &Reply::Failed { id, error, cloned: true })
     }
 
     fn reply(&self, reply: &Reply) -> io::Result<()> {
@@ -313,6 +361,18 @@ impl Loop {
 fn kill(live: &Live) {
     // The only error is that it has ended by itself.
     pidfd_send_signal(&live.pidfd, Signal::KILL).unwrap_or_default();
+}
+
+/// Starts the pasta that an instance waits for; once.
+fn give_pasta(live: &mut Live, id: InstanceId, epoll: &OwnedFd) -> io::Result<()> {
+    let Some(network) = live.wanted.take() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let Way::Pasta { program } = &network.way else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let pasta = start_pasta(program, &network, live.pid)?;
+    epoll::add(epoll, &pasta.pidfd, Source::Pasta(id).pack(), epoll::EventFlags::IN)?;
+    live.pasta = Some(pasta);
+    Ok(())
 }
 
 fn write_maps(live: &Live) -> io::Result<()> {
@@ -332,7 +392,9 @@ mod tests {
 
     #[test]
     fn sources_survive_packing() {
-        for source in [Source::Daemon, Source::Status(1), Source::Process(1 << 40)] {
+        for source in
+            [Source::Daemon, Source::Status(1), Source::Process(1 << 40), Source::Pasta(7)]
+        {
             assert_eq!(Source::unpack(source.pack()), source);
         }
     }

@@ -1,8 +1,12 @@
 //! What the daemon asks of the spawner: one instance, described completely.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
+
+use super::network::{Network, Way};
 
 /// User id that functions see themselves as (AWS Lambda's `sbx_user` ids are in this range).
 pub(crate) const INNER_UID: u32 = 993;
@@ -22,6 +26,26 @@ pub(crate) struct Spec {
     pub(crate) limits: Limits,
     /// Control groups to join.
     pub(crate) attach: Attach,
+    /// Its network, if it has more than loopback.
+    pub(crate) network: Option<Network>,
+}
+
+impl Spec {
+    /// Whether the instance's first process makes its network namespace itself, because it needs a hold of the host's.
+    pub(crate) fn leaves_the_hosts_network(&self) -> bool {
+        matches!(self.network, Some(Network { way: Way::Veth { .. }, .. }))
+    }
+}
+
+impl Spec {
+    /// About the length of its JSON: enough, unless very much of the environment has to be escaped.
+    pub(super) fn json_bytes(&self) -> usize {
+        const FIXED: usize = 2_048;
+        const MOUNT: usize = 256;
+        let environment = self.program.environment.as_slice();
+        let environment: usize = environment.iter().map(|v| v.len() + v.len() / 8 + 4).sum();
+        FIXED + MOUNT * self.root.mounts.len() + environment
+    }
 }
 
 /// The program, by `exec` inside the finished root.
@@ -30,11 +54,53 @@ pub(crate) struct Program {
     /// Path and arguments; the path is also `argv[0]`.
     pub(crate) argv: Vec<String>,
     /// `KEY=VALUE`, all of it: nothing is inherited.
-    pub(crate) environment: Vec<String>,
+    pub(crate) environment: Environment,
     /// Working directory.
     pub(crate) directory: String,
     /// Host name.
     pub(crate) hostname: String,
+}
+
+/// Environment variables as `KEY=VALUE`. Some are secrets: wiped on drop, and `Debug` shows the names alone.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Environment(Vec<String>);
+
+impl Environment {
+    /// These variables, with room for `more`.
+    pub(crate) fn of(variables: &[String], more: usize) -> Self {
+        let mut all = Vec::with_capacity(variables.len() + more);
+        all.extend_from_slice(variables);
+        Self(all)
+    }
+
+    /// Adds one.
+    pub(crate) fn push(&mut self, key: &str, value: &str) {
+        // At its full length from the start: growing would leave copies behind.
+        let mut variable = String::with_capacity(key.len() + 1 + value.len());
+        variable.push_str(key);
+        variable.push('=');
+        variable.push_str(value);
+        self.0.push(variable);
+    }
+
+    /// All of them.
+    pub(crate) fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|v| v.split('=').next().unwrap_or_default());
+        f.debug_list().entries(names).finish()
+    }
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 /// The root file system: a read-only bind of a prepared folder, with mounts upon its empty folders and files.
@@ -166,4 +232,19 @@ pub(crate) struct Attach {
     pub(crate) born_in: Option<PathBuf>,
     /// `tasks` of version 1 groups: the instance's first process joins them before it does anything else.
     pub(crate) join: Vec<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_shows_names_only() {
+        let mut environment = Environment::of(&["A=hunter1".to_owned()], 1);
+        environment.push("B", "hunter=2");
+        assert_eq!(environment.as_slice(), ["A=hunter1", "B=hunter=2"]);
+        assert_eq!(format!("{environment:?}"), r#"["A", "B"]"#);
+        let json = serde_json::to_string(&environment).unwrap();
+        assert_eq!(json, r#"["A=hunter1","B=hunter=2"]"#);
+    }
 }

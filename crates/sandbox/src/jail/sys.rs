@@ -207,6 +207,23 @@ pub(super) fn schedule_as_batch() -> io::Result<()> {
         .map(drop)
 }
 
+/// Version of the kernel's Landlock interface (landlock(7)); an error where it has none, or where it is switched off.
+pub(super) fn landlock_version() -> io::Result<u32> {
+    const VERSION: libc::c_long = 1;
+    // SAFETY: needed because nothing of ours wraps it. With LANDLOCK_CREATE_RULESET_VERSION the kernel wants a null pointer and no size, touches no
+    // memory and makes nothing.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            ptr::null::<libc::c_void>(),
+            0_usize,
+            VERSION,
+        )
+    };
+    check(version)?;
+    u32::try_from(version).map_err(io::Error::other)
+}
+
 /// Sets the loopback interface of the own network namespace up.
 pub(super) fn loopback_up(socket: impl AsFd) -> io::Result<()> {
     let mut request = libc::ifreq {

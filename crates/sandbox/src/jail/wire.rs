@@ -10,6 +10,7 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::report::StepError;
 use super::spec::Spec;
@@ -17,6 +18,8 @@ use super::steps::Steps;
 
 /// Longest message, in bytes: 32 KiB of environment may grow sixfold as JSON, and a root has some dozens of mounts.
 pub(super) const MESSAGE_BYTES: usize = 384 * 1024;
+/// Room for a [`Request::Kill`], in bytes.
+const KILL_BYTES: usize = 64;
 /// Most descriptors of one message.
 const MESSAGE_FDS: usize = 3;
 
@@ -77,6 +80,18 @@ pub(super) enum Reply {
     },
 }
 
+/// A request as [`send_bytes`] takes it; wiped on drop, for it may hold secrets.
+pub(super) fn encode(message: &Request) -> io::Result<Zeroizing<Vec<u8>>> {
+    // One that grows leaves copies behind; one with room to spare takes time to wipe.
+    let room = match message {
+        Request::Start { spec, .. } => spec.json_bytes(),
+        Request::Kill { .. } => KILL_BYTES,
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    serde_json::to_writer(&mut *bytes, message)?;
+    Ok(bytes)
+}
+
 /// Sends one message.
 pub(super) fn send<T: Serialize>(
     socket: BorrowedFd<'_>,
@@ -124,6 +139,9 @@ pub(super) fn receive<T: DeserializeOwned>(
     if got.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
     }
-    let bytes = buffer.get(..got.bytes).unwrap_or_default();
-    Ok(Some((serde_json::from_slice(bytes)?, fds)))
+    let bytes = buffer.get_mut(..got.bytes).unwrap_or_default();
+    let message = serde_json::from_slice(bytes);
+    // The spawner's memory is copied into the first process of each instance to come.
+    bytes.zeroize();
+    Ok(Some((message?, fds)))
 }

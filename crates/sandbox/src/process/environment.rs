@@ -1,13 +1,16 @@
 //! The environment variables of a function: as AWS Lambda has them, and nothing of the daemon's.
 
-use model::function::Version;
+use model::Result;
+use model::function::{RESERVED_ENVIRONMENT, Variable, Version};
+use model::ports::Vault;
+use model::secret::{SecretPlace, SecretText};
 
 use super::runtimes::{Language, Runtime};
 
 /// Where the code lies, as the function sees it.
 pub(super) const TASK_ROOT: &str = "/var/task";
 
-/// Everything but what differs between instances of a version, as `KEY=VALUE`.
+/// Everything but secrets and what differs between instances of a version, as `KEY=VALUE`.
 ///
 /// The function's own variables win over our defaults (`PATH`, `TZ`, ...) and cannot name the reserved ones: `FunctionConfig::validate`.
 pub(super) fn variables(version: &Version, runtime: &Runtime) -> Vec<String> {
@@ -17,9 +20,28 @@ pub(super) fn variables(version: &Version, runtime: &Runtime) -> Vec<String> {
     let reserved = reserved(version, runtime);
     // A version stored before a name was reserved may still hold it.
     let own = own.iter().filter(|(key, _)| reserved.iter().all(|(name, _)| name != key));
-    out.extend(own.map(|(key, value)| format!("{key}={value}")));
+    out.extend(own.filter_map(|(key, value)| match value {
+        Variable::Plain(text) => Some(format!("{key}={text}")),
+        Variable::Sealed { .. } => None,
+    }));
     out.extend(reserved.iter().map(|(key, value)| format!("{key}={value}")));
     out
+}
+
+/// The function's secrets, opened: for the one start that is about to happen, and dropped with it.
+pub(super) fn secrets<'a>(
+    version: &'a Version,
+    vault: &dyn Vault,
+) -> Result<Vec<(&'a str, SecretText)>> {
+    let mut out = Vec::new();
+    let reserved = |name: &String| RESERVED_ENVIRONMENT.contains(&name.as_str());
+    for (variable, value) in version.config.environment.iter().filter(|(name, _)| !reserved(name)) {
+        if let Variable::Sealed { sealed } = value {
+            let place = SecretPlace { function: &version.key, variable };
+            out.push((variable.as_str(), vault.open(place, sealed)?));
+        }
+    }
+    Ok(out)
 }
 
 fn defaults(runtime: &Runtime) -> Vec<(&'static str, String)> {
@@ -64,9 +86,7 @@ fn reserved(version: &Version, runtime: &Runtime) -> Vec<(&'static str, String)>
 }
 
 /// The variable that names an instance's log stream.
-pub(super) fn log_stream_variable(stream: &str) -> String {
-    format!("AWS_LAMBDA_LOG_STREAM_NAME={stream}")
-}
+pub(super) const LOG_STREAM: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
 
 /// The log group that AWS-style code expects.
 pub(super) fn log_group(version: &Version) -> String {

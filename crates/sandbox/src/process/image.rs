@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,15 +9,18 @@ use async_trait::async_trait;
 use model::clock::Clock;
 use model::function::{Cores, Version};
 use model::ids::RequestId;
-use model::ports::{Image, Instance, Logs, StartFailed};
+use model::network::NetworkMode;
+use model::ports::{Image, Instance, Logs, StartFailed, Vault};
 use model::tasks::Tasks;
 use model::{Code, Error, limits};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::UnixStream;
 
 use super::environment::{self, TASK_ROOT};
 use super::failure;
 use super::instance::{ProcessInstance, Remains, micros};
+use super::network::{Connection, Networks};
 use super::packages::{Package, blocking};
 use super::root::{self, Layout};
 use super::runtimes::Runtime;
@@ -26,7 +28,8 @@ use super::slots::{Slot, Slots};
 use crate::frame::{self, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
 use crate::jail::{
-    Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds, Step, Steps,
+    Environment, Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds, Step,
+    Steps,
 };
 use crate::output::Output;
 
@@ -50,13 +53,22 @@ pub(super) enum Users {
     },
 }
 
+impl Users {
+    /// Whether each instance gets a host user of its own.
+    pub(super) fn are_strangers(&self) -> bool {
+        matches!(self, Self::Strangers(_))
+    }
+}
+
 /// What all images share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) spawner: Spawner,
     pub(super) groups: Groups,
     pub(super) users: Users,
+    pub(super) networks: Networks,
     pub(super) logs: Arc<dyn Logs>,
+    pub(super) vault: Arc<dyn Vault>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tasks: Tasks,
     /// An empty folder on which roots are put together.
@@ -98,16 +110,22 @@ impl ProcessImage {
         }
     }
 
-    fn spec(&self, log_stream: &str, slot: Option<&Slot>, group: Option<&Group>) -> Spec {
+    fn spec(
+        &self,
+        environment: Environment,
+        slot: Option<&Slot>,
+        group: Option<&Group>,
+        connection: Option<&Connection>,
+    ) -> Spec {
         let memory_mb = self.version.config.memory_mb;
-        let mut environment = self.environment.clone();
-        environment.push(environment::log_stream_variable(log_stream));
         let owner = match (&self.shared.users, slot) {
             (Users::Strangers(_), Some(slot)) => Owner::Stranger { uid: slot.id(), gid: slot.id() },
             (Users::Daemon { uid, gid }, _) => Owner::Daemon { uid: *uid, gid: *gid },
             // Not reached: a slot is taken for every stranger. Nobody's id is the safe answer.
             (Users::Strangers(_), None) => Owner::Stranger { uid: u32::MAX - 1, gid: u32::MAX - 1 },
         };
+        let mut root = self.root.clone();
+        root.mounts.extend(connection.and_then(|c| c.mount.clone()));
         let data_mb = u64::from(memory_mb) + DATA_ALLOWANCE_MB;
         Spec {
             program: Program {
@@ -116,7 +134,7 @@ impl ProcessImage {
                 directory: TASK_ROOT.to_owned(),
                 hostname: "function".to_owned(),
             },
-            root: self.root.clone(),
+            root,
             owner,
             limits: Limits {
                 open_files: self.version.config.open_files.into(),
@@ -124,7 +142,19 @@ impl ProcessImage {
                 data_bytes: (!self.shared.groups.limits_memory()).then_some(data_mb << 20),
             },
             attach: group.map(Group::attach).unwrap_or_default(),
+            network: connection.map(|c| c.network.clone()),
         }
+    }
+
+    /// The variables of one instance. Here secrets are opened; they are gone when the spawner has been asked.
+    fn environment(&self, log_stream: &str) -> Result<Environment, Error> {
+        let secrets = environment::secrets(&self.version, &*self.shared.vault)?;
+        let mut all = Environment::of(&self.environment, secrets.len() + 1);
+        for (key, text) in &secrets {
+            all.push(key, text.expose());
+        }
+        all.push(environment::LOG_STREAM, log_stream);
+        Ok(all)
     }
 
     fn log_stream(&self) -> String {
@@ -139,20 +169,27 @@ impl ProcessImage {
         let begun = self.shared.clock.instant();
         let mut steps = Steps::begin();
         let log_stream = self.log_stream();
+        let environment = self.environment(&log_stream)?;
         let slot = match &self.shared.users {
             Users::Strangers(slots) => Some(slots.take()?),
             Users::Daemon { .. } => None,
         };
         let group = self.group().await?;
         steps.mark(Step::Group);
-        let spec = self.spec(&log_stream, slot.as_ref(), group.as_ref());
-        let Plumbing { socket, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
-        let mut remains = Remains::new(&self.shared, slot, group, Arc::clone(&self.package));
+        let policy = &self.version.config.network;
+        let connection = match policy.mode {
+            NetworkMode::None => None,
+            _ => Some(self.shared.networks.connect(policy).await?),
+        };
+        let spec = self.spec(environment, slot.as_ref(), group.as_ref(), connection.as_ref());
+        let lease = connection.and_then(|c| c.lease);
+        let Plumbing { socket, theirs, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
+        let mut remains = Remains::new(&self.shared, slot, group, lease, Arc::clone(&self.package));
         let asked =
             tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds, steps));
         let process = asked.await.map_err(too_slow)?.map_err(not_started)?;
         remains.watch(process).map_err(failed)?;
-        // Only the instance holds these from here on, so their end is seen.
+        // Only the instance holds the pipes from here on, so their end is seen.
         drop(fds);
         let output = Output::new(
             stdout,
@@ -167,7 +204,7 @@ impl ProcessImage {
         let mut instance = ProcessInstance::new(
             Arc::clone(&self.shared),
             remains,
-            socket,
+            (socket, theirs),
             output,
             self.version.config.memory_mb,
             self.runtime.abort_means_memory_from(self.version.config.memory_mb),
@@ -224,7 +261,8 @@ impl ProcessImage {
                 log_stream,
             },
         };
-        frame::write_init(socket, &init).await.map_err(failed)
+        let mut frame = frame::init(&init).map_err(failed)?;
+        frame.send(socket).await.map_err(failed)
     }
 }
 
@@ -266,6 +304,8 @@ struct Launched {
 /// The descriptors between an instance and the daemon.
 struct Plumbing {
     socket: UnixStream,
+    /// The instance's end once more.
+    theirs: OwnedFd,
     fds: StartFds,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -273,12 +313,16 @@ struct Plumbing {
 
 impl Plumbing {
     fn new() -> io::Result<Self> {
-        let (ours, theirs) = StdStream::pair()?;
-        ours.set_nonblocking(true)?;
+        let (ours, frames) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        let theirs = frames.try_clone()?;
         let (stdout, stdout_writer) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stderr, stderr_writer) = pipe_with(PipeFlags::CLOEXEC)?;
-        let fds = StartFds { frames: theirs.into(), stdout: stdout_writer, stderr: stderr_writer };
-        Ok(Self { socket: UnixStream::from_std(ours)?, fds, stdout, stderr })
+        let fds = StartFds { frames, stdout: stdout_writer, stderr: stderr_writer };
+        // Tokio's stream reads and writes any Unix socket; this one keeps packets apart.
+        let socket = UnixStream::from_std(ours.into())?;
+        Ok(Self { socket, theirs, fds, stdout, stderr })
     }
 }
 

@@ -1,21 +1,24 @@
 //! The process sandbox: a function's runtime as a process of its own, locked in by [`crate::jail`].
 //!
 //! [`ProcessSandbox`] → [`image::ProcessImage`] → [`instance::ProcessInstance`]. Around them: [`runtimes`] (what is installed), [`root`] and [`environment`]
-//! (what a function sees), [`packages`] (unpacked code on disk), [`failure`] (how an end is worded), [`slots`] (host user ids).
+//! (what a function sees), [`network`] (what it reaches), [`packages`] (unpacked code on disk), [`failure`] (how an end is worded), [`slots`] (host user ids),
+//! [`features`] (what the host gives).
 //!
 //! Not here: pooling, queues and retries (the engine's), and what a frame looks like ([`crate::frame`]).
 
 mod bootstraps;
 mod environment;
 mod failure;
+mod features;
 mod image;
 mod instance;
+mod network;
 mod packages;
 mod root;
 mod runtimes;
 mod slots;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,13 +29,19 @@ use bytes::Bytes;
 use model::clock::Clock;
 use model::function::{RuntimeInfo, Version};
 use model::ids::Digest;
-use model::ports::{Blobs, Image, Logs, PackageInfo, Sandbox};
+use model::isolation::Isolation;
+use model::network::NetworkPolicy;
+use model::ports::{Blobs, Image, Logs, PackageInfo, Sandbox, Vault};
 use model::tasks::Tasks;
 use model::{Error, Result};
 
 use crate::jail::Spawner;
 use crate::jail::cgroup::Groups;
+use crate::jail::probe;
+pub use features::examine;
 use image::{ProcessImage, Shared, Users};
+pub use network::NetworkConfig;
+use network::Networks;
 use packages::{Packages, blocking, disk};
 use root::{Layout, make_folder};
 use runtimes::{Runtime, Runtimes};
@@ -56,6 +65,8 @@ pub struct SandboxConfig {
     pub spawner: PathBuf,
     /// First of 65 536 host user and group ids that nobody else uses; of no account when the daemon is not root.
     pub uid_base: u32,
+    /// For functions that have a network.
+    pub network: NetworkConfig,
 }
 
 /// Runs functions as processes.
@@ -65,6 +76,7 @@ pub struct ProcessSandbox {
     runtimes: Runtimes,
     layouts: HashMap<String, Layout>,
     packages: Arc<Packages>,
+    isolation: Isolation,
 }
 
 impl ProcessSandbox {
@@ -75,19 +87,24 @@ impl ProcessSandbox {
         config: SandboxConfig,
         blobs: Arc<dyn Blobs>,
         logs: Arc<dyn Logs>,
+        vault: Arc<dyn Vault>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Result<Arc<Self>> {
+        let executable = config.spawner.clone();
         let spawner = Spawner::new(config.spawner, tasks.clone());
         let cache = config.cache_dir.clone();
-        let (keep, until) = (blobs, tasks.clone());
+        let (keep, until, path) = (blobs, tasks.clone(), config.path.clone());
         let prepared = blocking(move || {
             make_folder(&cache).map_err(disk)?;
             let packages = Packages::open(&cache, &boot_id(), keep, until).map_err(disk)?;
             let root_at = cache.join("root");
             make_folder(&root_at).map_err(disk)?;
             let bootstraps = bootstraps::write(&cache).map_err(disk)?;
-            Ok((packages, root_at, bootstraps, Groups::open(), users(config.uid_base)))
+            let users = users(config.uid_base);
+            let networks = Networks::open(config.network, &users, &path, &cache);
+            let kernel = probe::ask(&executable, users.are_strangers());
+            Ok((packages, root_at, bootstraps, networks, (Groups::open(), users, kernel)))
         });
         // Before any other process of the daemon exists: version 2 of control groups hands nothing down while one lies in the daemon's own group.
         let prepared = prepared.await;
@@ -96,7 +113,8 @@ impl ProcessSandbox {
             // The first start tries again, and reports it to whoever waits for it.
             tracing::warn!(%error, "the sandbox's spawner did not start");
         }
-        let (packages, root_at, bootstraps, groups, users) = prepared?;
+        let (packages, root_at, bootstraps, networks, (groups, users, kernel)) = prepared?;
+        let isolation = features::all(&kernel, &groups, &users, &runtimes, &config.path);
         let (cache, all) = (config.cache_dir, runtimes.clone());
         let as_root = matches!(users, Users::Daemon { uid: 0, .. });
         let layouts = blocking(move || {
@@ -107,27 +125,17 @@ impl ProcessSandbox {
             all.iter().map(lay_out).collect::<Result<_>>()
         })
         .await?;
+        let until = tasks.clone();
         let shared =
-            Arc::new(Shared { spawner, groups, users, logs, clock, tasks: tasks.clone(), root_at });
-        tasks.spawn_until_cancelled("control groups", keep_ready(&shared));
-        Ok(Arc::new(Self { shared, runtimes, layouts, packages }))
+            Shared { spawner, groups, users, networks, logs, vault, clock, tasks, root_at };
+        let shared = Arc::new(shared);
+        until.spawn_until_cancelled("control groups", keep_ready(&shared));
+        Ok(Arc::new(Self { shared, runtimes, layouts, packages, isolation }))
     }
 
-    /// Feature → what keeps instances apart and in bounds on this host, or what is lost; for the health report.
-    pub fn isolation(&self) -> BTreeMap<String, String> {
-        let mut out = self.shared.groups.summary();
-        let users = match &self.shared.users {
-            Users::Strangers(_) => "a host user of its own for each instance",
-            Users::Daemon { .. } => {
-                "all instances run as the daemon's user, with its supplementary groups: only namespaces keep them apart"
-            }
-        };
-        out.insert("users".into(), users.into());
-        out.insert("namespaces".into(), "user, pid, mount, network, ipc, uts, cgroup".into());
-        out.insert("network".into(), "none: own network namespace with loopback only".into());
-        out.insert("root".into(), "read-only, listed folders of the host".into());
-        out.insert("privileges".into(), "no capabilities, no_new_privs".into());
-        out
+    /// What keeps instances apart and in bounds on this host, and what is lost.
+    pub fn isolation(&self) -> &Isolation {
+        &self.isolation
     }
 
     /// Host user ids that instances hold, those that are still ending included; `None` where all run as the daemon's user.
@@ -136,6 +144,11 @@ impl ProcessSandbox {
             Users::Strangers(slots) => Some(slots.held()),
             Users::Daemon { .. } => None,
         }
+    }
+
+    /// Leaves the host as it was found. For a daemon that stops, when no instance is left.
+    pub fn close(&self) {
+        self.shared.networks.close();
     }
 
     fn runtime(&self, name: &str) -> Result<(&Arc<Runtime>, &Layout)> {
@@ -156,12 +169,18 @@ impl Sandbox for ProcessSandbox {
         self.runtimes.resolve(name).map(|runtime| runtime.info.clone())
     }
 
+    fn check_network(&self, policy: &NetworkPolicy) -> Result<()> {
+        self.shared.networks.check(policy)
+    }
+
     async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {
         Ok(self.packages.take(package).await?.info())
     }
 
     async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
         let (runtime, layout) = self.runtime(&version.runtime.name)?;
+        // The host may have lost what it had when the version was deployed.
+        self.check_network(&version.config.network)?;
         let package = self.packages.get(&version.code.digest).await?;
         let shared = Arc::clone(&self.shared);
         Ok(Arc::new(ProcessImage::new(shared, version, Arc::clone(runtime), layout, package)))
@@ -205,7 +224,7 @@ fn users(base: u32) -> Users {
         let map = fs::read_to_string(Path::new("/proc/self").join(file)).unwrap_or_default();
         maps_range(&map, base)
     };
-    if root && may_administer(&status) && mapped("uid_map") && mapped("gid_map") {
+    if root && has_capability(&status, CAP_SYS_ADMIN) && mapped("uid_map") && mapped("gid_map") {
         return Users::Strangers(Slots::new(base));
     }
     Users::Daemon {
@@ -214,12 +233,16 @@ fn users(base: u32) -> Users {
     }
 }
 
-/// Whether `/proc/self/status` shows the capability to make namespaces and mounts.
-fn may_administer(status: &str) -> bool {
-    const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// The number of the capability to make namespaces and mounts.
+const CAP_SYS_ADMIN: u32 = 21;
+/// The number of the capability to change interfaces and routes.
+const CAP_NET_ADMIN: u32 = 12;
+
+/// Whether `/proc/self/status` shows a capability.
+fn has_capability(status: &str, number: u32) -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    effective.is_some_and(|caps| caps & CAP_SYS_ADMIN != 0)
+    effective.is_some_and(|caps| caps & (1 << number) != 0)
 }
 
 /// Whether an id map (user_namespaces(7)) holds all ids that instances may get.
@@ -249,8 +272,9 @@ mod tests {
 
     #[test]
     fn the_right_capability_is_looked_at() {
-        assert!(may_administer("Name:\tx\nCapEff:\t000001fffeffffff\n"));
-        assert!(!may_administer("CapEff:\t0000000000000000\n"));
-        assert!(!may_administer(""));
+        let most = "Name:\tx\nCapEff:\t000001fffeffffff\n";
+        assert!(has_capability(most, CAP_SYS_ADMIN) && !has_capability(most, 24));
+        assert!(!has_capability("CapEff:\t0000000000000000\n", CAP_SYS_ADMIN));
+        assert!(!has_capability("", CAP_SYS_ADMIN));
     }
 }

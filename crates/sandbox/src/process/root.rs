@@ -65,7 +65,7 @@ const ETC: [(&str, &str); 5] = [
     ),
     ("etc/group", "root:x:0:\nsbx_user:x:990:\n"),
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-    ("etc/resolv.conf", "# no name server: this function has no network\n"),
+    ("etc/resolv.conf", "# no name server is within reach of this function\n"),
     (
         "etc/nsswitch.conf",
         "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",

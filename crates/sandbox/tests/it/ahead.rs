@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::Test;
 use crate::processes::{NETWORK_MAKER, children, eventually, own_groups, spawners};
-use crate::support::{World, invocation, open, version, zip};
+use crate::support::{World, invocation, open, run, version, zip};
 
 /// More than lie ready of anything.
 const BURST: usize = 12;
@@ -77,7 +77,7 @@ async fn image(sandbox: &ProcessSandbox) -> Arc<dyn Image> {
 
 async fn call(instance: &mut dyn Instance, event: &str) -> Value {
     let call = invocation(format!("\"{event}\""), Duration::from_secs(20));
-    serde_json::from_slice(&instance.invoke(call).await.result.unwrap()).unwrap()
+    serde_json::from_slice(&run(instance, &call).await.result.unwrap()).unwrap()
 }
 
 /// An instance is fresh if it has a root and a network and nobody has been there.
@@ -210,7 +210,7 @@ fn made_groups() -> BTreeSet<PathBuf> {
 }
 
 async fn groups(world: Arc<World>) {
-    let limited = world.sandbox.isolation()["memory"].starts_with("control group");
+    let limited = world.sandbox.isolation().has("memory");
     let (tasks, before) = (Tasks::new(), made_groups());
     let other = open(&world.folder.path().join("groups"), world.logs.clone(), tasks.clone()).await;
     let added = || made_groups().difference(&before).cloned().collect::<BTreeSet<_>>();

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::Test;
 use crate::processes::{children, eventually, instances_of, spawner};
-use crate::support::{World, invocation, version, zip};
+use crate::support::{World, invocation, run, version, zip};
 
 /// Runs the Python text of the event, then waits for ever.
 const CODE: &str = "import ctypes, os, platform, signal, socket, sys, threading, time
@@ -227,8 +227,8 @@ async fn ends(world: Arc<World>, way: &Way) {
 
     let most = count(&world.tasks, spawner.clone());
     let call = invocation(json!(way.python).to_string(), TIME);
-    let deadline = call.deadline;
-    let outcome = instance.invoke(call).await;
+    let deadline = Instant::now() + TIME;
+    let outcome = run(&mut *instance, &call).await;
     let late = Instant::now().saturating_duration_since(deadline);
     let left = processes_of(&spawner);
     let most = most.await;

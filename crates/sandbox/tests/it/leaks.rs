@@ -13,12 +13,12 @@ use model::invocation::FailureKind;
 use model::ports::{Image, Instance, Sandbox as _, StartFailed};
 use model::tasks::Tasks;
 use rustix::process::{Pid, Signal, kill_process};
-use sandbox::{ProcessSandbox, UID_BASE_DEFAULT};
+use sandbox::{NetworkConfig, ProcessSandbox, UID_BASE_DEFAULT};
 use tokio::sync::Semaphore;
 
 use crate::Test;
 use crate::processes::{children, folders, instances_of, own_groups, spawners};
-use crate::support::{World, invocation, open_with, version, zip};
+use crate::support::{World, invocation, open_with, run, version, zip};
 
 /// Instances in all; starts that are given up or fail count.
 const INSTANCES: usize = 2_000;
@@ -228,7 +228,8 @@ async fn die(mut instance: Box<dyn Instance>, death: Death) -> bool {
         _ => "hello",
     };
     let time = if death == Death::Timeout { Duration::from_millis(20) } else { PATIENCE };
-    let call = instance.invoke(invocation(format!("\"{event}\""), time));
+    let invocation = invocation(format!("\"{event}\""), time);
+    let call = run(&mut *instance, &invocation);
     if death == Death::DropInACall {
         let ended = tokio::time::timeout(Duration::from_millis(5), call).await;
         drop(instance);
@@ -290,7 +291,9 @@ async fn nothing_left(world: Arc<World>) {
     let (others, groups) = (spawners(), groups_of_this_process());
     let cache = world.folder.path().join("leaks");
     let tasks = Tasks::new();
-    let sandbox = open_with(&cache, UID_BASE, world.logs.clone(), tasks.clone()).await;
+    let sandbox =
+        open_with(&cache, UID_BASE, world.logs.clone(), tasks.clone(), NetworkConfig::default())
+            .await;
     let own = || spawners().into_iter().find(|pid| !others.contains(pid));
     let images = Images::prepare(&sandbox, &cache).await;
     // What is made once and stays is made before the first count.

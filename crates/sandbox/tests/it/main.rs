@@ -12,14 +12,18 @@
 #![expect(clippy::print_stdout, reason = "a test harness speaks on standard output")]
 
 mod ahead;
+mod attack;
 mod daemon;
 mod deadline;
+mod host;
 mod hostile;
 mod jail;
 mod kits;
 mod leaks;
+mod lies;
 mod limits;
 mod native;
+mod network;
 mod processes;
 mod support;
 
@@ -41,7 +45,7 @@ struct Test {
 fn main() {
     sandbox::jail::main_if_spawner();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if daemon::run_if_daemon(&arguments) {
+    if daemon::run_if_daemon(&arguments) || network::run_if_inside(&arguments) {
         return;
     }
     let exact = arguments.iter().any(|a| a == "--exact");
@@ -51,7 +55,9 @@ fn main() {
     };
     let all = kits::tests()
         .into_iter()
+        .chain(host::tests())
         .chain(hostile::tests())
+        .chain(lies::tests())
         .chain(jail::tests())
         .chain(native::tests())
         .chain(processes::tests())
@@ -59,6 +65,8 @@ fn main() {
         .chain(daemon::tests())
         .chain(deadline::tests())
         .chain(limits::tests())
+        .chain(network::tests())
+        .chain(attack::tests())
         .chain(leaks::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     if arguments.iter().any(|a| a == "--list") {

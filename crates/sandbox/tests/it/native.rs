@@ -13,7 +13,7 @@ use model::ports::Sandbox as _;
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::support::{World, in_runtime, invocation, version};
+use crate::support::{World, in_runtime, invocation, run, version};
 
 /// Linear algebra on as many threads as there are processors.
 const NUMPY: &str = "def handler(event, context):
@@ -96,7 +96,7 @@ async fn answer(world: &World, runtime: &str, folder: &Path) -> Value {
     let version = in_runtime(&world.sandbox, &version, runtime);
     let image = Arc::clone(&world.sandbox).prepare(version).await.unwrap();
     let mut instance = image.start().await.unwrap();
-    let outcome = instance.invoke(invocation("null".into(), AMPLE)).await;
+    let outcome = run(&mut *instance, &invocation("null".into(), AMPLE)).await;
     instance.stop().await;
     let body = outcome.result.unwrap_or_else(|failure| {
         panic!("{:?}: {}", failure.kind, String::from_utf8_lossy(&failure.payload))

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::Result;
 use model::clock::{SystemClock, UnixMillis};
-use model::function::{CodeRef, FunctionConfig, Version};
+use model::function::{CodeRef, FunctionConfig, Variable, Version};
 use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
-use model::invocation::{CallContext, Invocation};
-use model::ports::{LogLine, LogQuery, LogTail, Logs, Sandbox as _};
-use model::suites::memory::MemoryBlobs;
+use model::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
+use model::ports::{Instance, LogLine, LogQuery, LogTail, Logs, Patience, Sandbox as _};
+use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
-use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use tempfile::TempDir;
 
 /// A sandbox with everything around it; its cache goes with it.
@@ -40,25 +40,33 @@ impl World {
 
 /// A sandbox with its cache there, as the daemon makes it.
 pub(crate) async fn open(cache: &Path, logs: Arc<MemoryLogs>, tasks: Tasks) -> Arc<ProcessSandbox> {
-    open_with(cache, UID_BASE_DEFAULT, logs, tasks).await
+    open_with(cache, UID_BASE_DEFAULT, logs, tasks, NetworkConfig::default()).await
 }
 
-/// As [`open`], with its instances under host ids from `uid_base`.
+/// As [`open`], with its instances under host ids from `uid_base`, and with a network of its own.
 #[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
 pub(crate) async fn open_with(
     cache: &Path,
     uid_base: u32,
     logs: Arc<MemoryLogs>,
     tasks: Tasks,
+    network: NetworkConfig,
 ) -> Arc<ProcessSandbox> {
     let config = SandboxConfig {
         cache_dir: cache.to_owned(),
         path: std::env::var("PATH").unwrap(),
         spawner: "/proc/self/exe".into(),
         uid_base,
+        network,
     };
     let blobs = Arc::<MemoryBlobs>::default();
-    ProcessSandbox::new(config, blobs, logs, Arc::new(SystemClock), tasks).await.unwrap()
+    ProcessSandbox::new(config, blobs, logs, vault(), Arc::new(SystemClock), tasks).await.unwrap()
+}
+
+/// One vault for all sandboxes of this process.
+pub(crate) fn vault() -> Arc<MemoryVault> {
+    static VAULT: LazyLock<Arc<MemoryVault>> = LazyLock::new(Arc::default);
+    Arc::clone(&VAULT)
 }
 
 /// A zip of files.
@@ -81,11 +89,28 @@ pub(crate) fn version(
     Arc::new(Version {
         key: FunctionRef::parse("default", name).unwrap().key,
         number: None,
-        config: FunctionConfig { environment, ..FunctionConfig::new("python3", "main.handler") },
+        config: FunctionConfig {
+            environment: environment
+                .into_iter()
+                .map(|(key, text)| (key, Variable::Plain(text)))
+                .collect(),
+            ..FunctionConfig::new("python3", "main.handler")
+        },
         code: CodeRef { digest, size_bytes: 0, unpacked_bytes: 0 },
         runtime: sandbox.resolve_runtime("python3").unwrap(),
         modified_at: UnixMillis(0),
     })
+}
+
+/// Runs a call in an instance that has none. A dead one takes no call: that counts as one that ended.
+pub(crate) async fn run(instance: &mut dyn Instance, invocation: &Invocation) -> Outcome {
+    if !instance.hand(invocation) {
+        assert!(!instance.alive(), "an instance that lives and has no call takes one");
+        let failure = Failure::new(FailureKind::Exited, "Dead", "the call was not taken");
+        return Outcome { result: Err(failure), run_us: 0, busy_us: None, memory_peak_bytes: None };
+    }
+    let returned = &mut |calls: &[RequestId]| panic!("{calls:?} were never handed over");
+    instance.outcome(Patience { limit: Duration::MAX, returned }).await
 }
 
 /// `version` of another runtime, with the memory that real libraries want.
@@ -101,14 +126,13 @@ pub(crate) fn in_runtime(
     Arc::new(version)
 }
 
-/// One attempt of a fresh call, with `time` until its deadline.
+/// One attempt of a fresh call that may take `time`.
 pub(crate) fn invocation(event: String, time: Duration) -> Invocation {
     Invocation {
         id: RequestId::generate(),
         attempt: 1,
         payload: Bytes::from(event),
-        deadline: Instant::now() + time,
-        deadline_unix: UnixMillis(u64::MAX),
+        timeout: time,
         context: CallContext::default(),
     }
 }

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use model::Result;
 use model::api::{PatchConfig, PutFunction};
 use model::error::{Code, Error};
-use model::function::{CodeRef, Function, FunctionConfig, FunctionSettings, Version, keys};
+use model::function::{
+    CodeRef, Function, FunctionConfig, FunctionSettings, Variable, Version, keys,
+};
 use model::ids::{Digest, FunctionKey, FunctionRef, NamespaceName, Qualifier, RequestId};
 use model::ports::Revision;
 
+use super::secrets::Environment;
 use super::versions::Publishing;
 use super::{CHANGE_ATTEMPTS, Catalog, Precondition, Stored, busy, expect};
 
@@ -64,6 +67,7 @@ impl Catalog {
         let config = config.stored();
         settings.as_ref().map_or(Ok(()), FunctionSettings::validate)?;
         let runtime = self.sandbox.resolve_runtime(&config.runtime)?;
+        self.sandbox.check_network(&config.network)?;
         let code = match code {
             Some(digest) => Some(self.package(&digest.parse::<Digest>()?).await?),
             None => None,
@@ -72,10 +76,16 @@ impl Catalog {
             .change(key, precondition, |current| {
                 let now = self.clock.now();
                 let kept = current.as_ref().map(|f| f.latest.code);
+                let stored = current.as_ref().map(|f| f.latest.config.environment.clone());
+                let environment = self
+                    .environment(key, &stored.unwrap_or_default())
+                    .replaced(&config.environment)?;
+                let config = config.with_environment(environment);
+                config.validate()?;
                 let latest = Version {
                     key: key.clone(),
                     number: None,
-                    config: config.clone(),
+                    config,
                     code: code.or(kept).ok_or_else(no_code)?,
                     runtime: runtime.clone(),
                     modified_at: now,
@@ -133,11 +143,12 @@ impl Catalog {
         let changed = self
             .change(key, precondition, |current| {
                 let mut function = existing(key, current)?;
-                let config = patched(&function.latest.config, patch);
+                let config = self.patched(key, &function.latest.config, patch)?;
                 config.validate()?;
                 let config = config.stored();
                 patch_settings(&mut function.settings, patch);
                 function.settings.validate()?;
+                self.sandbox.check_network(&config.network)?;
                 let runtime = self.sandbox.resolve_runtime(&config.runtime)?;
                 let now = self.clock.now();
                 let latest =
@@ -147,6 +158,28 @@ impl Catalog {
             .await?;
         self.engine.caught_up(changed.stored.revision).await?;
         Ok(changed.stored.into())
+    }
+
+    fn patched(
+        &self,
+        key: &FunctionKey,
+        config: &FunctionConfig,
+        patch: &PatchConfig,
+    ) -> Result<FunctionConfig> {
+        let stored = &config.environment;
+        let environment = match &patch.environment {
+            Some(changes) => self.environment(key, stored).patched(changes)?,
+            None => stored.clone(),
+        };
+        Ok(patched(config, patch).with_environment(environment))
+    }
+
+    fn environment<'a>(
+        &'a self,
+        function: &'a FunctionKey,
+        stored: &'a BTreeMap<String, Variable>,
+    ) -> Environment<'a> {
+        Environment { vault: &*self.vault, function, stored }
     }
 
     /// The function at a version; `not-found` if either is missing.
@@ -294,6 +327,7 @@ fn with_latest(mut function: Function, latest: Version) -> Function {
     function
 }
 
+/// Everything but the environment.
 fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionConfig {
     let mut new = config.clone();
     set(&mut new.description, patch.description.as_ref());
@@ -311,7 +345,7 @@ fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionConfig {
     set(&mut new.open_files, patch.open_files.as_ref());
     set(&mut new.tmp_mb, patch.tmp_mb.as_ref());
     set(&mut new.output_bytes_per_second, patch.output_bytes_per_second.as_ref());
-    merge(&mut new.environment, patch.environment.as_ref());
+    set(&mut new.network, patch.network.as_ref());
     new
 }
 
@@ -350,12 +384,12 @@ mod tests {
     #[test]
     fn a_patch_changes_the_named_fields_only() {
         let patch: PatchConfig =
-            serde_json::from_str(r#"{"memory_mb":256,"environment":{"A":null,"C":"3"}}"#).unwrap();
+            serde_json::from_str(r#"{"memory_mb":256,"network":"egress"}"#).unwrap();
         let new = patched(&config(), &patch);
         assert_eq!(new.memory_mb, 256);
+        assert_eq!(new.network.mode.as_str(), "egress");
         assert_eq!(new.handler, "a.b");
-        let keys: Vec<_> = new.environment.keys().map(String::as_str).collect();
-        assert_eq!(keys, ["B", "C"]);
+        assert_eq!(new.environment, config().environment);
         assert_eq!(patched(&config(), &PatchConfig::default()), config());
     }
 

@@ -8,6 +8,7 @@
 mod functions;
 mod namespaces;
 mod packages;
+mod secrets;
 mod source_file;
 mod versions;
 
@@ -18,7 +19,7 @@ use engine::Engine;
 use model::Result;
 use model::clock::Clock;
 use model::error::{Code, Error};
-use model::ports::{Blobs, Entry, Expect, Logs, Meta, Revision, Sandbox};
+use model::ports::{Blobs, Entry, Expect, Logs, Meta, Revision, Sandbox, Vault};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -41,6 +42,7 @@ pub(crate) struct Catalog {
     blobs: Arc<dyn Blobs>,
     sandbox: Arc<dyn Sandbox>,
     logs: Arc<dyn Logs>,
+    vault: Arc<dyn Vault>,
     engine: Engine,
     clock: Arc<dyn Clock>,
     uploads: Arc<Semaphore>,
@@ -102,6 +104,7 @@ impl Catalog {
             blobs: deps.blobs.clone(),
             sandbox: deps.sandbox.clone(),
             logs: deps.logs.clone(),
+            vault: deps.vault.clone(),
             engine: deps.engine.clone(),
             clock: deps.clock.clone(),
             uploads: Arc::new(Semaphore::new(model::limits::UPLOADS_AT_ONCE)),

@@ -198,7 +198,7 @@ mod tests {
         let completed = |result| Completed {
             id: RequestId::generate(),
             version: Qualifier::Version(3),
-            outcome: Outcome { result, run_us: 1, memory_peak_bytes: None },
+            outcome: Outcome { result, run_us: 1, busy_us: None, memory_peak_bytes: None },
             timings: Timings { cold: true, ..Timings::default() },
         };
         let response = completed_answer(completed(Ok("1".into())), false);

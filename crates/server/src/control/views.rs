@@ -1,6 +1,8 @@
 //! Nouns → what the API shows of them.
 
-use model::api::{FunctionView, LogLineView, NamespaceView, PackageView, UsageView, VersionView};
+use model::api::{
+    FunctionView, LogLineView, NamespaceView, PackageView, UsageView, VariableView, VersionView,
+};
 use model::function::{CodeRef, Namespace, VersionSummary};
 use model::ports::{LogLine, UsageRow};
 
@@ -25,7 +27,7 @@ pub(super) fn package(code: &CodeRef) -> PackageView {
     }
 }
 
-/// A function at a version. `public_url` is where clients reach the server.
+/// A function at a version, its secrets without their values. `public_url` is where clients reach the server.
 pub(super) fn function(at: FunctionAt, public_url: &str) -> FunctionView {
     let FunctionAt { function, version, revision } = at;
     let (namespace, name) = (&version.key.namespace, &version.key.name);
@@ -33,6 +35,8 @@ pub(super) fn function(at: FunctionAt, public_url: &str) -> FunctionView {
         None => format!("{}/fn/{namespace}/{name}/", public_url.trim_end_matches('/')),
         Some(n) => format!("{}/fn/{namespace}/{name}:{n}/", public_url.trim_end_matches('/')),
     };
+    let environment = &version.config.environment;
+    let shown = environment.iter().map(|(key, value)| (key.clone(), VariableView::from(value)));
     FunctionView {
         namespace: namespace.to_string(),
         name: name.to_string(),
@@ -44,7 +48,7 @@ pub(super) fn function(at: FunctionAt, public_url: &str) -> FunctionView {
         created_at: function.created_at.to_string(),
         modified_at: version.modified_at.to_string(),
         resolved_runtime: version.runtime,
-        config: version.config,
+        config: version.config.with_environment(shown.collect()),
         revision,
     }
 }

@@ -4,6 +4,8 @@
 //! engine. Nothing is locked on the way, and the body is copied once, into the event.
 
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod headers;
 mod reply;
 

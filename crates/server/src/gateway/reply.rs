@@ -14,19 +14,31 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::headers::is_hop_by_hop;
 
 /// Most header lines of a reply.
-const HEADERS_MAX: usize = 200;
+pub(super) const HEADERS_MAX: usize = 200;
 /// All header names and values of a reply together, in bytes.
-const HEADER_BYTES_MAX: usize = 64 * 1024;
+pub(super) const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Longest explanation of what is wrong with a reply, in characters: it may quote the reply.
+const EXPLANATION_CHARS: usize = 500;
 /// What a body is when the reply does not say.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The response that a function's reply asks for, or what is wrong with it.
 pub(super) fn response(reply: &Bytes) -> Result<Response<Full<Bytes>>, String> {
+    read(reply).map_err(|mut what| {
+        if let Some((end, _)) = what.char_indices().nth(EXPLANATION_CHARS) {
+            what.truncate(end);
+            what.push('…');
+        }
+        what
+    })
+}
+
+fn read(reply: &Bytes) -> Result<Response<Full<Bytes>>, String> {
     if !reply.trim_ascii_start().starts_with(b"{") {
         return whole(reply);
     }
@@ -177,13 +189,13 @@ fn headers<'de, D: Deserializer<'de>>(d: D) -> Result<HeaderMap, D::Error> {
 }
 
 fn multi_value_headers<'de, D: Deserializer<'de>>(d: D) -> Result<HeaderMap, D::Error> {
-    let found: Option<Lines<Vec<Scalar<'de>>>> = named("multiValueHeaders", d)?;
+    let found: Option<Lines<Few<Scalar<'de>>>> = named("multiValueHeaders", d)?;
     Ok(found.map(|lines| lines.0).unwrap_or_default())
 }
 
 fn cookies<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<HeaderValue>, D::Error> {
-    let found: Option<Vec<Text<'de>>> = named("cookies", d)?;
-    let values = found.into_iter().flatten().map(|Text(cookie)| {
+    let found: Option<Few<Text<'de>>> = named("cookies", d)?;
+    let values = found.into_iter().flat_map(|few| few.0).map(|Text(cookie)| {
         HeaderValue::from_str(&cookie).map_err(|_| {
             D::Error::custom(format_args!("cookies: {cookie:?} is not a header's value"))
         })
@@ -234,6 +246,38 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
     }
 }
 
+/// As many as there may be header lines. More are refused as they are read: an empty string takes three bytes in a reply and dozens in memory.
+struct Few<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Seen<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Seen<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+                let mut few = Vec::new();
+                while let Some(one) = seq.next_element()? {
+                    if few.len() >= HEADERS_MAX {
+                        return Err(A::Error::custom(format_args!(
+                            "more than {HEADERS_MAX} lines"
+                        )));
+                    }
+                    few.push(one);
+                }
+                Ok(few)
+            }
+        }
+
+        d.deserialize_seq(Seen(PhantomData)).map(Self)
+    }
+}
+
 /// One value or several under a header's name.
 trait Values {
     fn add<E: serde::de::Error>(self, name: &HeaderName, to: &mut HeaderMap) -> Result<(), E>;
@@ -247,9 +291,9 @@ impl Values for Scalar<'_> {
     }
 }
 
-impl Values for Vec<Scalar<'_>> {
+impl Values for Few<Scalar<'_>> {
     fn add<E: serde::de::Error>(self, name: &HeaderName, to: &mut HeaderMap) -> Result<(), E> {
-        for one in self {
+        for one in self.0 {
             to.append(name, value(name, &one)?);
         }
         Ok(())

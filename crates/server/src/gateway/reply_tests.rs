@@ -142,6 +142,37 @@ fn what_is_wrong_is_named() {
     }
 }
 
+#[test]
+fn values_without_end_are_refused_as_they_are_read() {
+    // Three bytes of reply each; held in memory they would be dozens.
+    let many = "\"\",".repeat(1_000_000);
+    let unended = format!("{many}!");
+    for (field, named) in [
+        (format!(r#""cookies":[{unended}"#), "cookies: more than 200 lines"),
+        (format!(r#""multiValueHeaders":{{"x":[{unended}"#), "'x': more than 200 lines"),
+    ] {
+        // Refused for the number, long before the end that is no JSON.
+        let reply = format!(r#"{{"statusCode":200,{field}"#);
+        let wrong = serde_json::from_slice::<Reply<'_>>(reply.as_bytes()).err().unwrap();
+        assert!(wrong.to_string().contains(named), "{wrong}");
+    }
+    let most = format!(r#"{{"statusCode":200,"cookies":[{}"x=1"]}}"#, "\"\",".repeat(199));
+    assert_eq!(run(&most).unwrap().headers().len(), 200);
+}
+
+#[test]
+fn an_explanation_does_not_repeat_the_reply_whole() {
+    for reply in [
+        format!(r#"{{"statusCode":"{}"}}"#, "9".repeat(100_000)),
+        format!(r#"{{"statusCode":200,"headers":{{"{} ":1}}}}"#, "é".repeat(100_000)),
+        format!(r#"{{"statusCode":200,"cookies":["{}\n"]}}"#, "x".repeat(100_000)),
+    ] {
+        let wrong = run(&reply).unwrap_err();
+        assert_eq!(wrong.chars().count(), EXPLANATION_CHARS + 1, "{wrong}");
+        assert!(wrong.ends_with('…'), "{wrong}");
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

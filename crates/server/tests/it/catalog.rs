@@ -42,6 +42,44 @@ async fn a_function_is_created_read_changed_and_deleted() {
 }
 
 #[tokio::test]
+async fn networks_are_checked_when_they_are_set() {
+    let world = World::start().await;
+    let code = world.package("one").await;
+    let with = |network: serde_json::Value| {
+        let mut config = config("echo.event", "");
+        config["network"] = network;
+        json!({ "config": config, "code": code })
+    };
+    let plain = put(&world, &json!({ "config": config("echo.event", ""), "code": code })).await;
+    assert_eq!(plain.json()["config"]["network"], "none");
+    let table = json!({ "mode": "egress", "allow": ["10.1.2.3:5432/tcp"], "bandwidth": "10MB" });
+    let made = put(&world, &with(table)).await.json();
+    assert_eq!(
+        made["config"]["network"],
+        json!({ "mode": "egress", "allow": ["10.1.2.3/32:5432/tcp"], "bandwidth": 10_000_000 })
+    );
+    for (network, code, words) in [
+        (json!("open"), "invalid-body", ["network", "none, egress or private"]),
+        (json!({ "mode": "egress", "allow": ["db:1"] }), "invalid-body", ["network.allow", "CIDR"]),
+        (json!({ "mode": "private" }), "invalid-parameter", ["network.allow", "at least one"]),
+    ] {
+        let message = put(&world, &with(network)).await.refused(400, code);
+        for word in words {
+            assert!(message.contains(word), "{message}");
+        }
+    }
+    // What this host cannot give is refused at once, not at the first call.
+    let private = json!({ "mode": "private", "allow": ["10.0.0.0/8"] });
+    put(&world, &with(private.clone())).await.refused(501, "unsupported");
+    let patch = |network: &serde_json::Value| {
+        world.ask("PATCH", &format!("{F}/config")).json(&json!({ "network": network }))
+    };
+    patch(&private).send().await.refused(501, "unsupported");
+    let patched = patch(&json!("egress")).send().await.json();
+    assert_eq!(patched["config"]["network"], "egress");
+}
+
+#[tokio::test]
 async fn repeating_a_deploy_changes_nothing() {
     let world = World::start().await;
     let body = json!({ "config": config("echo.event", ""), "code": world.package("one").await });

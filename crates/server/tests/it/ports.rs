@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use model::Result;
 use model::error::{Code, Error};
-use model::function::{RuntimeInfo, Version};
-use model::ids::{Digest, FunctionKey};
+use model::function::{RuntimeInfo, Variable, Version};
+use model::ids::{Digest, FunctionKey, RequestId};
 use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings};
+use model::network::{NetworkMode, NetworkPolicy};
 use model::ports::{
-    Entry, Expect, Image, Instance, LogLine, LogQuery, LogTail, Logs, Meta, PackageInfo, Revision,
-    Sandbox, StartFailed, Watch,
+    Entry, Expect, Image, Instance, LogLine, LogQuery, LogTail, Logs, Meta, PackageInfo, Patience,
+    Revision, Sandbox, StartFailed, Watch,
 };
 use model::suites::memory::MemoryMeta;
 use tokio::sync::broadcast;
@@ -45,6 +46,16 @@ impl Sandbox for EchoSandbox {
         ))
     }
 
+    /// Everything but `private`.
+    fn check_network(&self, policy: &NetworkPolicy) -> Result<()> {
+        match policy.mode {
+            NetworkMode::Private => {
+                Err(Error::caller(Code::Unsupported, "network private is not to be had"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {
         if !package.starts_with(b"PK") {
             return Err(Error::caller(Code::InvalidPackage, "the package is no zip"));
@@ -54,7 +65,7 @@ impl Sandbox for EchoSandbox {
     }
 
     async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
-        Ok(Arc::new(Echo { version, calls: self.calls.clone() }))
+        Ok(Arc::new(Echo { version, calls: self.calls.clone(), event: None }))
     }
 
     async fn forget_package(&self, _: &Digest) {}
@@ -64,6 +75,8 @@ impl Sandbox for EchoSandbox {
 struct Echo {
     version: Arc<Version>,
     calls: Arc<AtomicUsize>,
+    /// Of the call that was handed over.
+    event: Option<Bytes>,
 }
 
 #[async_trait]
@@ -75,12 +88,28 @@ impl Image for Echo {
 
 #[async_trait]
 impl Instance for Echo {
-    async fn invoke(&mut self, invocation: Invocation) -> Outcome {
+    fn hand(&mut self, invocation: &Invocation) -> bool {
+        let free = self.event.is_none();
+        if free {
+            self.event = Some(invocation.payload.clone());
+        }
+        free
+    }
+
+    fn take_back(&mut self) -> Vec<RequestId> {
+        Vec::new()
+    }
+
+    async fn outcome(&mut self, _: Patience<'_>) -> Outcome {
+        let event = self.event.take().unwrap();
         self.calls.fetch_add(1, Ordering::SeqCst);
         let config = &self.version.config;
-        let reply = || Bytes::from(config.environment["REPLY"].clone());
+        let reply = || match &config.environment["REPLY"] {
+            Variable::Plain(text) => Bytes::from(text.clone()),
+            Variable::Sealed { .. } => panic!("no test of the server runs with secrets"),
+        };
         let result = match config.handler.as_str() {
-            "echo.event" => Ok(invocation.payload),
+            "echo.event" => Ok(event),
             "fixed.reply" => Ok(reply()),
             "slow.reply" => {
                 tokio::time::sleep(Duration::from_millis(300)).await;
@@ -90,7 +119,7 @@ impl Instance for Echo {
             "fail.timeout" => Err(Failure::new(FailureKind::Timeout, "Timeout", "too slow")),
             other => panic!("no such handler: {other}"),
         };
-        Outcome { result, run_us: 1, memory_peak_bytes: None }
+        Outcome { result, run_us: 1, busy_us: None, memory_peak_bytes: None }
     }
 
     fn alive(&self) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use engine::{Engine, EngineConfig};
 use model::clock::{Clock, SystemClock};
 use model::ports::{Blobs, Logs, Meta, Sandbox, Usage};
-use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage};
+use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage, MemoryVault};
 use model::tasks::Tasks;
 use serde_json::{Value, json};
 use server::auth::ensure_root_key;
@@ -67,6 +67,7 @@ impl World {
             sandbox,
             logs: logs.clone() as Arc<dyn Logs>,
             usage,
+            vault: Arc::new(MemoryVault::default()),
             clock,
             tasks: Tasks::new(),
         };

@@ -1,13 +1,18 @@
 //! A folder of every format, kept as it was written: today's daemon opens it and finds everything.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use model::clock::UnixMillis;
 use model::ids::{Digest, Qualifier, RequestId};
-use model::ports::{Enqueued, Expect, LogQuery, NewMessage, UsageDelta, UsageQuery, UsageSums};
+use model::ports::{
+    Enqueued, Expect, LogQuery, NewMessage, UsageDelta, UsageQuery, UsageSums, Vault as _,
+};
+use model::secret::{Sealed, SecretPlace, SecretText};
+use store::vault::{KeySource, Keyring};
 use store::{FORMAT_VERSION, Store};
 
 use crate::support::{key, line, open_at};
@@ -37,6 +42,34 @@ fn block_of_lines() -> Vec<model::ports::LogLine> {
     (0..2000).map(|n| log_line(&format!("line {n} {}", "of the block ".repeat(10)))).collect()
 }
 
+/// The place of the fixture's secret; its key file lies in the folder.
+const SECRET: &str = "version/fixture/1";
+const SECRET_SINCE: u32 = 2;
+
+fn key_file(folder: &Path) -> KeySource {
+    KeySource::KeyFile(folder.join("secrets.key"))
+}
+
+async fn fill_vault(store: &Store, folder: &Path) {
+    let vault = Keyring::open(&store.meta, &key_file(folder)).await.unwrap();
+    let place = SecretPlace { function: &key("hello"), variable: "TOKEN" };
+    let sealed = vault.seal(place, &SecretText::new("hunter2")).unwrap();
+    let sealed = serde_json::to_vec(&sealed).unwrap();
+    store.meta.put_if(SECRET, Expect::Absent, sealed.into()).await.unwrap();
+}
+
+/// A folder from before there was a vault gets one; from then on its secret is there.
+async fn check_vault(store: &Store, folder: &Path, version: u32) {
+    let vault = Keyring::open(&store.meta, &key_file(folder)).await.unwrap();
+    let sealed = store.meta.get(SECRET).await.unwrap();
+    assert_eq!(sealed.is_some(), version >= SECRET_SINCE);
+    if let Some(sealed) = sealed {
+        let sealed: Sealed = serde_json::from_slice(&sealed.value).unwrap();
+        let place = SecretPlace { function: &key("hello"), variable: "TOKEN" };
+        assert_eq!(vault.open(place, &sealed).unwrap().expose(), "hunter2");
+    }
+}
+
 async fn fill(store: &Store) {
     store.meta.put_if("function/default/hello", Expect::Absent, "{}".into()).await.unwrap();
     let gone = store.meta.put_if("function/default/gone", Expect::Absent, "{}".into()).await;
@@ -59,11 +92,13 @@ async fn fill(store: &Store) {
     store.logs.append(vec![log_line("in the journal")]);
 }
 
-async fn check(store: &Store) {
+async fn check(store: &Store, version: u32) {
     let functions = store.meta.list("function/", None, 10).await.unwrap();
     assert_eq!(functions.len(), 1);
     assert_eq!((functions[0].key.as_str(), functions[0].revision), ("function/default/hello", 1));
-    assert_eq!(store.meta.revision().await.unwrap(), 3);
+    // The vault's keys and the secret came last.
+    let revision = if version < SECRET_SINCE { 3 } else { 5 };
+    assert_eq!(store.meta.revision().await.unwrap(), revision);
     let mut watch = store.meta.watch("", 1).await.unwrap();
     assert_eq!(watch.next().await.unwrap().unwrap().value, None, "the deletion is known");
 
@@ -100,7 +135,9 @@ fn copy(from: &Path, to: &Path) {
         if entry.path().is_dir() {
             copy(&entry.path(), &target);
         } else {
-            fs::copy(entry.path(), target).unwrap();
+            fs::copy(entry.path(), &target).unwrap();
+            // What was checked out of a repository has lost its mode.
+            fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
         }
     }
 }
@@ -111,7 +148,8 @@ async fn a_folder_of_every_format_opens() {
         let temp = tempfile::tempdir().unwrap();
         copy(&folder(version), temp.path());
         let store = open_at(temp.path()).await.unwrap();
-        check(&store).await;
+        check(&store, version).await;
+        check_vault(&store, temp.path(), version).await;
         store.close().await.unwrap();
     }
 }
@@ -127,6 +165,7 @@ async fn write_the_fixture() {
     let temp = tempfile::tempdir().unwrap();
     let store = open_at(temp.path()).await.unwrap();
     fill(&store).await;
+    fill_vault(&store, temp.path()).await;
     store.close().await.unwrap();
     fs::remove_file(temp.path().join("lock")).unwrap();
     copy(temp.path(), &target);

@@ -35,7 +35,9 @@ async fn a_newer_format_is_refused_and_left_alone() {
     let database = fs::read(temp.path().join("catalog.db")).unwrap();
     let e = open_at(temp.path()).await.unwrap_err();
     assert_eq!(e.code(), Code::StorageUnusable);
-    assert!(e.message().contains("format 2, this daemon reads up to 1"), "{}", e.message());
+    let (newest, read) = (store::FORMAT_VERSION + 1, store::FORMAT_VERSION);
+    let said = format!("format {newest}, this daemon reads up to {read}");
+    assert!(e.message().contains(&said), "{}", e.message());
     assert_eq!(fs::read_to_string(temp.path().join("format")).unwrap(), newer);
     assert!(fs::read(temp.path().join("catalog.db")).unwrap() == database);
 }

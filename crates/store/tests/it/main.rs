@@ -12,3 +12,4 @@ mod full;
 mod killed;
 mod retention;
 mod support;
+mod vault;

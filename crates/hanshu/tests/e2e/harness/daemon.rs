@@ -207,9 +207,19 @@ impl Daemon {
         reply.json()["items"].as_array().unwrap().clone()
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Everything it has logged about itself.
+    pub(crate) fn log_text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().unwrap().id();
+        let id = self.id();
         kill_process(Pid::from_raw(i32::try_from(id).unwrap()).unwrap(), signal).unwrap();
     }
 

@@ -77,7 +77,7 @@ pub(super) async fn lines_belong_to_their_call(kit: &Kit) {
         let event = json!({"op": "print", "text": format!("line {n}")});
         let invocation = super::invocation(&event, super::AMPLE);
         ids.push(invocation.id);
-        instance.invoke(invocation).await.result.expect("print answers");
+        super::run(&mut instance, &invocation).await.result.expect("print answers");
     }
     let is_ours = |l: &&crate::ports::LogLine| l.text.starts_with("line ");
     let lines = kit.lines(&function, |lines| lines.iter().filter(is_ours).count() >= 20).await;

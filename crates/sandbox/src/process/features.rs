@@ -1,0 +1,185 @@
+//! The table of what this host gives the process sandbox: [`Feature`] by [`Feature`], in the order of [`all`].
+//!
+//! [`examine`] finds out without a sandbox, for `hanshu doctor`; [`super::ProcessSandbox`] makes the same table from what it holds.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use model::Result;
+use model::isolation::{Feature, Isolation, Need};
+
+use super::image::Users;
+use super::packages::blocking;
+use super::runtimes::{self, Runtimes};
+use super::users;
+use crate::jail::cgroup::Groups;
+use crate::jail::probe::{self, Kernel};
+
+/// First version of Landlock's interface that keeps signals and abstract sockets inside (Linux 6.12).
+const LANDLOCK_SCOPES: u32 = 6;
+
+/// Finds out what this host gives a daemon of this user: `executable` calls [`crate::jail::main_if_spawner`] first in its `main`; `path` is where
+/// runtimes are looked for, `uid_base` the first host user id of instances.
+///
+/// Makes a control group to see whether it may, and removes it again. Fails only if a thread for this cannot be had.
+pub async fn examine(executable: PathBuf, path: &str, uid_base: u32) -> Result<Isolation> {
+    let kernel = blocking(move || {
+        let users = users(uid_base);
+        let kernel = probe::ask(&executable, users.are_strangers());
+        Ok((kernel, Groups::open(), users))
+    });
+    let (found, runtimes) = tokio::join!(kernel, runtimes::discover(path));
+    let (kernel, groups, users) = found?;
+    Ok(all(&kernel, &groups, &users, &runtimes, path))
+}
+
+/// The table.
+pub(super) fn all(
+    kernel: &Kernel,
+    groups: &Groups,
+    users: &Users,
+    runtimes: &Runtimes,
+    path: &str,
+) -> Isolation {
+    let mut features = namespaces(kernel, users);
+    features.extend(filters(kernel));
+    features.extend(groups.features());
+    features.extend([into_cgroup(kernel), installed(runtimes, path), pasta(path)]);
+    Isolation::of(features)
+}
+
+fn namespaces(kernel: &Kernel, users: &Users) -> Vec<Feature> {
+    let told = |found: &std::result::Result<(), String>, what: &str| {
+        found.as_ref().map(|()| what.to_owned()).map_err(Clone::clone)
+    };
+    let own = if users.are_strangers() {
+        Ok("a host user of its own for each instance".to_owned())
+    } else {
+        Err("all instances run as the daemon's user: the daemon is not root".to_owned())
+    };
+    vec![
+        Feature::of(
+            "user-namespaces",
+            Need::Isolation,
+            told(&kernel.user_namespaces, "a function is nobody on the host"),
+            "no function can be started",
+        ),
+        Feature::of(
+            "namespaces",
+            Need::Isolation,
+            told(&kernel.namespaces, "pid, mount, network, IPC, UTS, cgroup"),
+            "no function can be started",
+        ),
+        Feature::of(
+            "pidfd",
+            Need::Isolation,
+            told(&kernel.pidfd, "instances are killed by descriptor"),
+            "no function can be started",
+        ),
+        Feature::of(
+            "users",
+            Need::Isolation,
+            own,
+            "instances share the daemon's user with its supplementary groups: only namespaces keep them apart",
+        ),
+    ]
+}
+
+fn filters(kernel: &Kernel) -> [Feature; 2] {
+    let seccomp = kernel
+        .seccomp
+        .as_ref()
+        .map(|()| "every function runs behind a filter of system calls".to_owned());
+    let landlock = kernel.landlock.as_ref().map(|version| {
+        let less = match *version < LANDLOCK_SCOPES {
+            true => ", which has no rules for signals and sockets",
+            false => "",
+        };
+        format!("every function runs behind it, interface version {version}{less}")
+    });
+    [
+        Feature::of(
+            "seccomp",
+            Need::Isolation,
+            seccomp.map_err(Clone::clone),
+            "a function reaches every system call of the kernel",
+        ),
+        Feature::of(
+            "landlock",
+            Need::Isolation,
+            landlock.map_err(Clone::clone),
+            "the mount namespace alone keeps files apart, with no second fence behind it",
+        ),
+    ]
+}
+
+fn into_cgroup(kernel: &Kernel) -> Feature {
+    let found = kernel.clone_into_cgroup.as_ref().map(|()| "clone3 with CLONE_INTO_CGROUP".into());
+    let lost = "version 2 control groups cannot be used";
+    Feature::of("clone-into-cgroup", Need::Option, found.map_err(Clone::clone), lost)
+}
+
+fn installed(runtimes: &Runtimes, path: &str) -> Feature {
+    let list: Vec<String> =
+        runtimes.infos().iter().map(|r| format!("{} ({})", r.name, r.version)).collect();
+    let found = match list.is_empty() {
+        false => Ok(list.join(", ")),
+        true => Err(format!("neither Node.js nor Python is in {path}")),
+    };
+    Feature::of("runtimes", Need::Service, found, "there is nothing to run functions with")
+}
+
+/// The helper that gives instances of an ordinary user a way out, by user-mode networking.
+fn pasta(path: &str) -> Feature {
+    let runs = |file: &Path| {
+        let meta = fs::metadata(file);
+        meta.is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    let mut files = std::env::split_paths(path).map(|folder| folder.join("pasta"));
+    let found = files.find(|file| file.is_absolute() && runs(file));
+    let found = found.map(|file| file.display().to_string()).ok_or("not installed".to_owned());
+    let lost = "functions of a daemon that is not root have no network beyond loopback";
+    Feature::of("pasta", Need::Option, found, lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOBODY: Users = Users::Daemon { uid: 1, gid: 1 };
+
+    #[test]
+    fn what_the_kernel_lacks_is_named_with_its_reason_and_loss() {
+        let kernel = Kernel { seccomp: Ok(()), landlock: Ok(6), ..Kernel::unknown("not today") };
+        let mut table = namespaces(&kernel, &NOBODY);
+        table.extend(filters(&kernel));
+        table.push(into_cgroup(&kernel));
+        table.push(installed(&Runtimes::default(), "/a:/b"));
+        let isolation = Isolation::of(table);
+        assert!(!isolation.full && !Isolation::of(namespaces(&Kernel::unknown("?"), &NOBODY)).full);
+        let missing: Vec<&str> = isolation.missing().map(|f| f.name.as_str()).collect();
+        let expected =
+            ["user-namespaces", "namespaces", "pidfd", "users", "clone-into-cgroup", "runtimes"];
+        assert_eq!(missing, expected);
+        assert_eq!(isolation.detail("namespaces"), "not today");
+        assert_eq!(
+            isolation.detail("landlock"),
+            "every function runs behind it, interface version 6"
+        );
+        assert!(isolation.detail("runtimes").contains("/a:/b"));
+        assert!(isolation.features.iter().all(|f| !f.lost.is_empty() && !f.detail.is_empty()));
+    }
+
+    #[test]
+    fn pasta_is_looked_for_in_the_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = format!("relative:{}", folder.path().display());
+        assert!(!pasta(&path).available);
+        let file = folder.path().join("pasta");
+        fs::write(&file, "").unwrap();
+        assert!(!pasta(&path).available, "nobody may execute it");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(pasta(&path).detail, file.display().to_string());
+    }
+}

@@ -1,0 +1,163 @@
+//! How hostile instances come up, and the package of the hostile function.
+
+use std::fs;
+use std::io::{Cursor, Write as _};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use model::ports::{Image, Sandbox};
+
+use crate::support::{World, version};
+
+/// The C sources; one program.
+const SOURCES: [(&str, &str); 9] = [
+    ("attack.h", include_str!("programs/attack.h")),
+    ("attack.c", include_str!("programs/attack.c")),
+    ("exhaust.c", include_str!("programs/exhaust.c")),
+    ("kernel.c", include_str!("programs/kernel.c")),
+    ("namespaces.c", include_str!("programs/namespaces.c")),
+    ("proc.c", include_str!("programs/proc.c")),
+    ("rights.c", include_str!("programs/rights.c")),
+    ("signals.c", include_str!("programs/signals.c")),
+    ("sockets.c", include_str!("programs/sockets.c")),
+];
+/// What is loaded into the runtime before its own code.
+const PRELOAD: &str = include_str!("programs/preload.c");
+
+/// What the function's own text is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Language {
+    Node,
+    Python,
+}
+
+/// One way for instances to come up.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) name: &'static str,
+    /// Starts both the hostile function and its victim.
+    sandbox: fn(&World) -> Arc<dyn Sandbox>,
+    pub(super) language: Language,
+    runtime: &'static str,
+    handler: &'static str,
+    /// The handler: runs what the event says.
+    file: (&'static str, &'static str),
+}
+
+/// All there are.
+pub(super) fn grounds() -> &'static [Ground] {
+    &[
+        Ground {
+            name: "python",
+            sandbox: processes,
+            language: Language::Python,
+            runtime: "python3",
+            handler: "main.handler",
+            file: ("main.py", include_str!("programs/main.py")),
+        },
+        Ground {
+            name: "node",
+            sandbox: processes,
+            language: Language::Node,
+            runtime: "nodejs",
+            handler: "index.handler",
+            file: ("index.js", include_str!("programs/index.js")),
+        },
+    ]
+}
+
+fn processes(world: &World) -> Arc<dyn Sandbox> {
+    world.sandbox.clone()
+}
+
+impl Ground {
+    /// The hostile function, ready to be started.
+    pub(super) async fn hostile(&self, world: &World) -> Arc<dyn Image> {
+        let environment = [("LD_PRELOAD", "/var/task/preload.so")];
+        self.image(world, "hostile", (self.runtime, self.handler), self.file, &environment).await
+    }
+
+    /// The other function, in Python whatever the hostile one is in.
+    pub(super) async fn neighbour(
+        &self,
+        world: &World,
+        environment: &[(&str, &str)],
+    ) -> Arc<dyn Image> {
+        let file = ("main.py", include_str!("programs/victim.py"));
+        self.image(world, "neighbour", ("python3", "main.handler"), file, environment).await
+    }
+
+    async fn image(
+        &self,
+        world: &World,
+        name: &str,
+        (runtime, handler): (&str, &str),
+        file: (&str, &str),
+        environment: &[(&str, &str)],
+    ) -> Arc<dyn Image> {
+        let sandbox = (self.sandbox)(world);
+        let info = sandbox.check_package(package(world, file)).await.unwrap();
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let version = version(&world.sandbox, name, info.digest, environment.collect());
+        let mut version = Arc::unwrap_or_clone(version);
+        version.config.runtime = runtime.into();
+        version.config.handler = handler.into();
+        version.runtime = sandbox.resolve_runtime(runtime).unwrap();
+        sandbox.prepare(Arc::new(version)).await.unwrap()
+    }
+}
+
+/// A package with one file and the attacks in C beside it.
+fn package(world: &World, (name, text): (&str, &str)) -> Bytes {
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let Compiled { program, preload } = compiled(world.folder.path());
+    for (name, bytes) in
+        [(name, text.as_bytes()), ("attack", program.as_slice()), ("preload.so", preload)]
+    {
+        zip.start_file(name, stored.unix_permissions(0o755)).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner().into()
+}
+
+/// The attacks in C.
+struct Compiled {
+    /// All of them; static, so that it runs in every root.
+    program: Vec<u8>,
+    /// A shared library.
+    preload: Vec<u8>,
+}
+
+/// Compiles them, once, with the machine's compiler.
+fn compiled(folder: &Path) -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| {
+        let folder = folder.join("attacks in C");
+        fs::create_dir(&folder).unwrap();
+        for (name, text) in SOURCES.into_iter().chain([("preload.c", PRELOAD)]) {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        let sources = SOURCES.iter().map(|(name, _)| *name).filter(|name| name.ends_with(".c"));
+        cc(&folder, &["-static", "-o", "attack"], sources);
+        cc(&folder, &["-shared", "-fPIC", "-o", "preload.so"], ["preload.c"]);
+        let read = |name| fs::read(folder.join(name)).unwrap();
+        Compiled { program: read("attack"), preload: read("preload.so") }
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the machine's C compiler")]
+fn cc(folder: &Path, options: &[&str], sources: impl IntoIterator<Item = &'static str>) {
+    let ran = Command::new("cc")
+        .args(["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror"])
+        .args(options)
+        .args(sources)
+        .current_dir(folder)
+        .output()
+        .expect("`cc` runs: `cargo x test` installs it");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "the attacks in C do not compile: {said}");
+}
