@@ -196,10 +196,11 @@ for i in range(len(answer)):
     socket.send_fds(s, [answer[i:i + 1]], [1] * 200)
 time.sleep(3600)",
     );
-    // The kernel reads short where descriptors were sent along: the answer may come, or not before the deadline.
+    // The answer may come, or not before the deadline; and the kernel may refuse so many descriptors on their way, which breaks the answer off.
     let outcome = within(&mut instance, &python, Duration::from_secs(2)).await;
     if let Err(failure) = outcome {
-        assert_eq!(failure.kind, FailureKind::Timeout, "{failure:?}");
+        let kinds = [FailureKind::Timeout, FailureKind::Protocol];
+        assert!(kinds.contains(&failure.kind), "{failure:?}");
     }
     assert!(descriptors() <= before + 20, "{before} descriptors before, {} now", descriptors());
     instance.stop().await;
