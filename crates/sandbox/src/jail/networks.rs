@@ -1,7 +1,8 @@
 //! Network namespaces made ahead: a fresh one costs 300 to 500 µs, more than everything else that a start does in the kernel.
 //!
 //! A process of its own makes them ([`Maker`]), so that neither the spawner nor a start waits: each has loopback and nothing else, and is
-//! used by one instance, once. It costs about 50 KiB of kernel memory. Whoever finds none ready ([`Networks::take`]) has the kernel make
+//! used by one instance, once: one whose function has no network, since what leads out of a namespace ([`super::network`]) begins in the host's, which
+//! the instance's first process then leaves itself. It costs about 50 KiB of kernel memory. Whoever finds none ready ([`Networks::take`]) has the kernel make
 //! one with the instance, as for a daemon without the right to make them ahead: namespaces of an ordinary user belong to the instance's user
 //! namespace, which does not exist before the instance.
 
