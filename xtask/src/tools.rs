@@ -38,12 +38,12 @@ const TOOLS: &[Tool] = &[
         package: "python3-venv",
     },
     Tool {
-        purpose: "the attack suite's programs in C",
+        purpose: "programs in C: the attack suite's, and what the sandbox's bench starts",
         probe: &["cc", "--version"],
         package: "gcc",
     },
     Tool {
-        purpose: "the C library of the attack suite's programs, static too",
+        purpose: "the C library of those programs, static too",
         probe: &["sh", "-c", "test -e \"$(cc -print-file-name=libc.a)\""],
         package: "libc6-dev",
     },

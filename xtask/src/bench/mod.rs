@@ -1,7 +1,7 @@
 //! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
 //!
 //! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`idle`] (a daemon with nothing to do),
-//! [`kill`] (the end at the deadline). They share
+//! [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] (the
 //! client, over [`http`]), [`stats`] and [`report`].
 //!
@@ -19,6 +19,7 @@ mod kill;
 mod language;
 mod load;
 mod report;
+mod sandbox;
 mod stats;
 
 use std::path::PathBuf;
@@ -65,6 +66,8 @@ enum Name {
     Idle,
     /// The end of functions that do not want to end
     Kill,
+    /// Start and stop of a static binary in the jail
+    Sandbox,
 }
 
 /// What each bench is given.
@@ -114,7 +117,7 @@ impl Setup {
 /// Runs the named benches and prints their figures.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let names = match &*options.names {
-        [] => &[Name::Invoke, Name::Cold, Name::Idle, Name::Kill],
+        [] => &[Name::Invoke, Name::Cold, Name::Idle, Name::Kill, Name::Sandbox],
         names => names,
     };
     let mut setup = Setup::new(options.clone())?;
@@ -126,6 +129,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Name::Cold => cold::run(&mut setup)?,
             Name::Idle => idle::run(&mut setup)?,
             Name::Kill => kill::run(&mut setup)?,
+            Name::Sandbox => sandbox::run(&setup)?,
         });
     }
     conclude(&verdicts, options.strict)

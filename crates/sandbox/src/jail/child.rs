@@ -10,10 +10,10 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 use rustix::fs::{Gid, Mode, Uid, fchown};
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit, setsid, umask,
@@ -29,12 +29,15 @@ use super::network::{self, HostSide};
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Spec};
-use super::{landlock, root, sys};
+use super::steps::{Step, Steps};
+use super::{landlock, networks, root, sys};
 
 /// Where the runtime finds the frame socket: `runtimes/PROTOCOL.md`.
 const FRAME_FD: RawFd = 3;
 /// Where the status socket lies in the child; closed by `exec`.
 const STATUS_FD: RawFd = 4;
+/// Where the template of the root lies in the child until it is entered.
+const TEMPLATE_FD: RawFd = 5;
 /// Above every number that the runtime inherits.
 const SPARE_FD: RawFd = 10;
 /// What the function's files may not be at first: the usual, whatever the daemon was started with.
@@ -65,8 +68,17 @@ pub(super) struct RuntimeFds {
     pub(super) stderr: OwnedFd,
 }
 
+/// What was made before the instance and need not be made with it.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    /// A network namespace of its own, with loopback up.
+    pub(super) network: Option<OwnedFd>,
+    /// The template of its root.
+    pub(super) template: Option<Rc<OwnedFd>>,
+}
+
 /// Ends the process instead of letting a panic unwind into the copied spawner's loop.
-struct NeverReturns;
+pub(super) struct NeverReturns;
 
 impl Drop for NeverReturns {
     fn drop(&mut self) {
@@ -75,19 +87,25 @@ impl Drop for NeverReturns {
 }
 
 /// Runs in the fresh clone. Every error goes to the spawner with the step it happened at.
-pub(super) fn run(spec: &Spec, filter: &Filter, fds: &RuntimeFds, status: &OwnedFd) -> ! {
+pub(super) fn run(
+    spec: &Spec,
+    filter: &Filter,
+    fds: &RuntimeFds,
+    ahead: &Ahead,
+    status: &OwnedFd,
+    mut steps: Steps,
+) -> ! {
     let _guard = NeverReturns;
-    // The runtime shall start with defaults. Pid 1 has to have them as well: the Rust runtime's handlers for SIGSEGV and SIGBUS, copied with
-    // the spawner, would let the function end it by a plain `kill`.
-    sys::reset_signals();
     // If an error cannot be told, the spawner still sees the process end before it started.
-    if let Err(e) = arrange(fds, status) {
+    if let Err(e) = arrange(fds, ahead, status) {
         let error = StepError::new("arrange descriptors", e);
         report::tell(status, &Report::Failed(error)).unwrap_or_default();
         sys::exit(1);
     }
     let status = sys::installed(STATUS_FD);
-    match lock_in(spec, status).and_then(|()| start(spec, filter, status)) {
+    steps.mark(Step::Descriptors);
+    let locked = lock_in(spec, ahead, status, &mut steps);
+    match locked.and_then(|()| start(spec, filter, status, steps)) {
         Ok(runtime) => sys::exit(reap(runtime, status)),
         Err(error) => {
             report::tell(status, &Report::Failed(error)).unwrap_or_default();
@@ -96,24 +114,41 @@ pub(super) fn run(spec: &Spec, filter: &Filter, fds: &RuntimeFds, status: &Owned
     }
 }
 
-fn lock_in(spec: &Spec, status: BorrowedFd<'_>) -> Result<(), StepError> {
+fn lock_in(
+    spec: &Spec,
+    ahead: &Ahead,
+    status: BorrowedFd<'_>,
+    steps: &mut Steps,
+) -> Result<(), StepError> {
     for group in &spec.attach.join {
         fs::write(group, "0").at(|| format!("join {}", group.display()))?;
     }
     if let Owner::Daemon { .. } = spec.owner {
         await_maps(status)?;
         limit_namespace();
+        steps.mark(Step::User);
     }
     let host = spec.leaves_the_hosts_network().then(HostSide::leave).transpose()?;
     // Only now, so that the group just joined is the namespace's root.
     sys::unshare(UnshareFlags::NEWCGROUP).at(|| "new cgroup namespace".into())?;
-    root::enter(&spec.root, spec.owner)?;
+    steps.mark(Step::Join);
+    if ahead.template.is_some() {
+        let template = sys::installed(TEMPLATE_FD);
+        root::enter_template(&spec.root, spec.owner, template, steps)?;
+        sys::close_range(TEMPLATE_FD.unsigned_abs(), TEMPLATE_FD.unsigned_abs())
+            .at(|| "let go of the template".into())?;
+    } else {
+        root::enter(&spec.root, spec.owner, steps)?;
+    }
     let hostname = spec.program.hostname.as_bytes();
     rustix::system::sethostname(hostname).at(|| "set the host name".into())?;
-    loopback().at(|| "loopback up".into())?;
+    if ahead.network.is_none() {
+        networks::loopback_up().at(|| "loopback up".into())?;
+    }
     if let Some(network) = &spec.network {
         network::connect(network, host.as_ref(), status)?;
     }
+    steps.mark(Step::Network);
     if let Owner::Stranger { uid, gid } = spec.owner {
         // A pipe belongs to whoever made it, and `/dev/stdout` opens it anew.
         for pipe in [1, 2] {
@@ -125,11 +160,14 @@ fn lock_in(spec: &Spec, status: BorrowedFd<'_>) -> Result<(), StepError> {
         await_maps(status)?;
         // An ordinary user may not: a group could be a way to deny access.
         set_thread_groups(&[]).at(|| "drop groups".into())?;
+        steps.mark(Step::User);
     }
     umask(Mode::from_raw_mode(UMASK));
     limit(&spec.limits).at(|| "set limits".into())?;
     drop_rights().at(|| "drop rights".into())?;
-    tie_to_spawner(status).at(|| "tie to the spawner".into())
+    tie_to_spawner(status).at(|| "tie to the spawner".into())?;
+    steps.mark(Step::Rights);
+    Ok(())
 }
 
 /// Becomes the instance's user on the host, keeping all capabilities until the new user namespace takes them.
@@ -152,33 +190,39 @@ fn limit_namespace() {
     }
 }
 
-/// 0 `/dev/null`, 1 and 2 the pipes, 3 the frames, 4 the status socket; everything else closed.
-fn arrange(fds: &RuntimeFds, status: &OwnedFd) -> io::Result<()> {
+/// 0 `/dev/null`, 1 and 2 the pipes, 3 the frames, 4 the status socket, 5 the root's template if there is one; everything else closed. A network made ahead
+/// is entered, so that its descriptor can go as well.
+fn arrange(fds: &RuntimeFds, ahead: &Ahead, status: &OwnedFd) -> io::Result<()> {
+    if let Some(network) = &ahead.network {
+        networks::enter(network)?;
+    }
     let null = fcntl_dupfd_cloexec(File::open("/dev/null")?, SPARE_FD)?;
     let stdout = fcntl_dupfd_cloexec(&fds.stdout, SPARE_FD)?;
     let stderr = fcntl_dupfd_cloexec(&fds.stderr, SPARE_FD)?;
     let frames = fcntl_dupfd_cloexec(&fds.frames, SPARE_FD)?;
     let status = fcntl_dupfd_cloexec(status, SPARE_FD)?;
+    let template = ahead.template.as_ref();
+    let template = template.map(|fd| fcntl_dupfd_cloexec(fd, SPARE_FD)).transpose()?;
     sys::install(&null, 0, true)?;
     sys::install(&stdout, 1, true)?;
     sys::install(&stderr, 2, true)?;
     sys::install(&frames, FRAME_FD, true)?;
     sys::install(&status, STATUS_FD, false)?;
+    let mut last = STATUS_FD;
+    if let Some(template) = &template {
+        sys::install(template, TEMPLATE_FD, false)?;
+        last = TEMPLATE_FD;
+    }
     // The owners of what is closed here are never dropped.
-    for fd in [null, stdout, stderr, frames, status] {
+    for fd in [null, stdout, stderr, frames, status].into_iter().chain(template) {
         std::mem::forget(fd);
     }
-    sys::close_range(STATUS_FD.unsigned_abs() + 1, u32::MAX)
+    sys::close_range(last.unsigned_abs() + 1, u32::MAX)
 }
 
 fn await_maps(status: BorrowedFd<'_>) -> Result<(), StepError> {
     report::tell(status, &Report::MapIds).at(|| "ask for id maps".into())?;
     report::await_go(status).at(|| "await id maps".into())
-}
-
-fn loopback() -> io::Result<()> {
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    sys::loopback_up(socket)
 }
 
 fn limit(limits: &Limits) -> io::Result<()> {
@@ -233,7 +277,12 @@ fn tie_to_spawner(status: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Clones the runtime's process; returns once it has executed or failed to.
-fn start(spec: &Spec, filter: &Filter, status: BorrowedFd<'_>) -> Result<Pid, StepError> {
+fn start(
+    spec: &Spec,
+    filter: &Filter,
+    status: BorrowedFd<'_>,
+    mut steps: Steps,
+) -> Result<Pid, StepError> {
     let program = &spec.program;
     let strings = |list: &[String]| -> Result<Vec<CString>, StepError> {
         let list: Result<Vec<_>, _> = list.iter().map(|s| CString::new(s.as_str())).collect();
@@ -254,7 +303,8 @@ fn start(spec: &Spec, filter: &Filter, status: BorrowedFd<'_>) -> Result<Pid, St
             sys::exit(127);
         }
     };
-    report::tell(status, &Report::Started).at(|| "report".into())?;
+    steps.mark(Step::Execute);
+    report::tell(status, &Report::Started(steps)).at(|| "report".into())?;
     Ok(runtime)
 }
 

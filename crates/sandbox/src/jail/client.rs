@@ -20,6 +20,7 @@ use tokio::sync::{OnceCell, watch};
 use super::report::StepError;
 use super::spawner::SPAWNER_ARGUMENT;
 use super::spec::Spec;
+use super::steps::{Step, Steps};
 use super::sys;
 use super::wire::{self, InstanceId, Reply, Request};
 
@@ -81,6 +82,8 @@ impl Exit {
 struct Life {
     pidfd: Option<Arc<OwnedFd>>,
     started: bool,
+    /// How long what took, once it has started.
+    steps: Steps,
     failed: Option<StepError>,
     exit: Option<Exit>,
     max_rss_bytes: Option<u64>,
@@ -96,11 +99,11 @@ pub(crate) struct Process {
 
 impl Process {
     /// Waits until the runtime has been executed.
-    pub(crate) async fn started(&mut self) -> Result<(), StartError> {
+    pub(crate) async fn started(&mut self) -> Result<Steps, StartError> {
         let over = |life: &Life| life.started || life.failed.is_some() || life.lost;
         let life = self.life.wait_for(over).await.map_err(|_| lost())?;
         match &life.failed {
-            _ if life.started => Ok(()),
+            _ if life.started => Ok(life.steps.clone()),
             Some(error) => Err(StartError::Step(error.clone())),
             None => Err(lost()),
         }
@@ -222,9 +225,15 @@ impl Spawner {
     }
 
     /// Asks for an instance. The process may not exist yet when this returns.
-    pub(crate) async fn start(&self, spec: Spec, fds: &StartFds) -> Result<Process, StartError> {
+    pub(crate) async fn start(
+        &self,
+        spec: Spec,
+        fds: &StartFds,
+        mut steps: Steps,
+    ) -> Result<Process, StartError> {
+        steps.mark(Step::Ask);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let request = Request::Start { id, spec: Box::new(spec) };
+        let request = Request::Start { id, spec: Box::new(spec), steps };
         let request = wire::encode(&request).map_err(StartError::Spawner)?;
         if request.len() > wire::MESSAGE_BYTES {
             // The spawner would take it for the end of all sense, and end.
@@ -414,7 +423,13 @@ impl Connection {
                     return Some(id);
                 }
             },
-            Reply::Started { id } => tell(id, &|life| life.started = true),
+            Reply::Started { id, mut steps } => {
+                steps.mark(Step::Tell);
+                tell(id, &|life| {
+                    life.started = true;
+                    life.steps.clone_from(&steps);
+                });
+            }
             Reply::Failed { id, error, cloned } => {
                 tell(id, &|life| life.failed = Some(error.clone()));
                 // Without a process there will be no exit to report.

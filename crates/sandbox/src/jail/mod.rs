@@ -15,22 +15,27 @@
 //!
 //! Start at [`spec::Spec`]: what is asked for. [`client`] is the daemon's side, [`spawner`] the loop in between, [`child`] and [`root`] the
 //! set-up, step by step, which end behind [`landlock`] and [`seccomp`]; [`cgroup`] is used by the daemon directly; [`network`] has a part for each
-//! of the three; [`probe`] finds out what the kernel gives.
+//! of the three; [`probe`] finds out what the kernel gives. What an instance needs and need not be made with it is made ahead ([`networks`],
+//! [`templates`], [`cgroup`]), for one instance each, or to be copied; [`steps`] tells where the time goes.
 
 pub(crate) mod cgroup;
 mod child;
 mod client;
 mod landlock;
 pub(crate) mod network;
+mod networks;
 pub(crate) mod probe;
 mod report;
 mod root;
 mod seccomp;
 mod spawner;
 mod spec;
+mod steps;
 mod sys;
+mod templates;
 mod wire;
 
 pub(crate) use client::{Exit, Killer, Process, Spawner, StartError, StartFds};
 pub use spawner::main_if_spawner;
 pub(crate) use spec::{Environment, Limits, Mount, Owner, Program, Root, Spec};
+pub(crate) use steps::{Step, Steps};

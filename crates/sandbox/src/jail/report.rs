@@ -7,8 +7,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde::{Deserialize, Serialize};
 
+use super::steps::Steps;
+
 /// Longest report, in bytes; the one with text is cut to it.
-const REPORT_BYTES: usize = 1024;
+const REPORT_BYTES: usize = 2048;
 /// The spawner's answer to [`Report::MapIds`].
 const GO: &[u8] = b"go";
 
@@ -22,7 +24,7 @@ pub(super) enum Report {
     /// It gives up.
     Failed(StepError),
     /// The runtime has been executed, or has reported why not.
-    Started,
+    Started(Steps),
     /// The runtime ended.
     Ended {
         /// As `wait` gives it.

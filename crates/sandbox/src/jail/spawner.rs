@@ -19,13 +19,16 @@ use rustix::process::{
 };
 use rustix::thread::set_name;
 
-use super::child::{self, RuntimeFds};
+use super::child::{self, Ahead, RuntimeFds};
 use super::network::{Network, Pasta, Way, start_pasta};
+use super::networks::Networks;
 use super::probe::{self, PROBER_ARGUMENT};
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{Owner, Spec};
+use super::steps::{Step, Steps};
 use super::sys::{self, Cloned};
+use super::templates::Templates;
 use super::wire::{self, InstanceId, Reply, Request};
 
 /// The first argument that makes the daemon's executable a spawner.
@@ -75,6 +78,8 @@ struct Loop {
     live: HashMap<InstanceId, Live>,
     /// Of the system calls of every instance.
     filter: Filter,
+    networks: Networks,
+    templates: Templates,
     buffer: Vec<u8>,
 }
 
@@ -122,10 +127,19 @@ impl Loop {
         // the filter has no call for it.
         sys::leave_keyring().unwrap_or_default();
         let filter = Filter::of_functions()?;
+        // Instances shall start with defaults, and inherit them from here. Their pid 1 has to have them as well: with the Rust runtime's handlers for SIGSEGV
+        // and SIGBUS a function could end it by a plain `kill`. The spawner itself asks the kernel for no SIGPIPE, call by call.
+        sys::reset_signals();
+        let networks = if rustix::process::geteuid().is_root() {
+            Networks::ahead()?
+        } else {
+            Networks::none()
+        };
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &daemon, Source::Daemon.pack(), epoll::EventFlags::IN)?;
         let buffer = vec![0; wire::MESSAGE_BYTES];
-        Ok(Self { daemon, epoll, live: HashMap::new(), filter, buffer })
+        let live = HashMap::new();
+        Ok(Self { daemon, epoll, live, filter, networks, templates: Templates::default(), buffer })
     }
 
     /// Until the daemon's end of the socket closes. Whatever still runs then is killed by the kernel as this process ends.
@@ -133,7 +147,10 @@ impl Loop {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            let pause = self.networks.refill_after();
+            let room = rustix::buffer::spare_capacity(&mut events);
+            match epoll::wait(&self.epoll, room, pause.as_ref()) {
+                Ok(0) => self.networks.refill(),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -154,10 +171,11 @@ impl Loop {
 
     /// Takes one request; `false` when there will be no more.
     fn on_request(&mut self) -> io::Result<bool> {
+        let woken = Steps::now();
         let received = wire::receive::<Request>(self.daemon.as_fd(), &mut self.buffer)?;
         let Some((request, fds)) = received else { return Ok(false) };
-        let (id, spec) = match request {
-            Request::Start { id, spec } => (id, spec),
+        let (id, spec, mut steps) = match request {
+            Request::Start { id, spec, steps } => (id, spec, steps),
             Request::Kill { id } => {
                 if let Some(live) = self.live.get(&id) {
                     kill(live);
@@ -165,7 +183,9 @@ impl Loop {
                 return Ok(true);
             }
         };
-        match self.start(id, &spec, fds) {
+        steps.mark_at(Step::Reach, woken);
+        steps.mark(Step::Read);
+        match self.start(id, &spec, fds, steps) {
             Ok(()) => {
                 let pidfd = self.live.get(&id).map(|live| live.pidfd.as_fd());
                 wire::send(self.daemon.as_fd(), &Reply::Cloned { id }, pidfd.as_slice())?;
@@ -175,7 +195,13 @@ impl Loop {
         Ok(true)
     }
 
-    fn start(&mut self, id: InstanceId, spec: &Spec, fds: Vec<OwnedFd>) -> Result<(), StepError> {
+    fn start(
+        &mut self,
+        id: InstanceId,
+        spec: &Spec,
+        fds: Vec<OwnedFd>,
+        mut steps: Steps,
+    ) -> Result<(), StepError> {
         let Ok([frames, stdout, stderr]) = <[OwnedFd; 3]>::try_from(fds) else {
             return Err(StepError::new("take descriptors", io::ErrorKind::InvalidInput));
         };
@@ -191,17 +217,27 @@ impl Loop {
                 Some(opened.at(|| format!("open {}", path.display()))?)
             }
         };
-        let namespaces = match spec.owner {
-            Owner::Stranger { .. } if spec.leaves_the_hosts_network() => {
-                sys::NAMESPACES & !sys::NETWORK_NAMESPACE
+        let (ahead, namespaces) = match spec.owner {
+            Owner::Stranger { .. } => {
+                // One that has a hold of the host's network makes its own when it has taken that.
+                let leaves = spec.leaves_the_hosts_network();
+                let network = if leaves { None } else { self.networks.take() };
+                let made = sys::NAMESPACES & !sys::MOUNT_NAMESPACE;
+                let made =
+                    if leaves || network.is_some() { made & !sys::NETWORK_NAMESPACE } else { made };
+                (Ahead { network, template: Some(self.templates.get(&spec.root)?) }, made)
             }
-            Owner::Stranger { .. } => sys::NAMESPACES,
-            Owner::Daemon { .. } => sys::NAMESPACES | sys::USER_NAMESPACE,
+            Owner::Daemon { .. } => {
+                (Ahead { network: None, template: None }, sys::NAMESPACES | sys::USER_NAMESPACE)
+            }
         };
         match sys::clone3(namespaces, group.as_ref().map(AsFd::as_fd))
             .at(|| "clone into namespaces".into())?
         {
-            Cloned::Child => child::run(spec, &self.filter, &fds, &theirs),
+            Cloned::Child => {
+                steps.mark(Step::Clone);
+                child::run(spec, &self.filter, &fds, &ahead, &theirs, steps)
+            }
             Cloned::Parent { pid, pidfd } => {
                 let live = Live {
                     pidfd,
@@ -255,7 +291,9 @@ impl Loop {
                 Ok(Some(Report::Failed(error))) => {
                     self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                 }
-                Ok(Some(Report::Started)) => self.settle(id, &Reply::Started { id })?,
+                Ok(Some(Report::Started(steps))) => {
+                    self.settle(id, &Reply::Started { id, steps })?;
+                }
                 Ok(Some(Report::Ended { wait_status, max_rss_kib })) => {
                     live.end = Some((wait_status, max_rss_kib));
                 }

@@ -114,6 +114,14 @@ pub(crate) struct Root {
     pub(crate) mounts: Vec<Mount>,
 }
 
+impl Root {
+    /// What all instances of a runtime share, which are the binds that come first, and what is an instance's own.
+    pub(super) fn parts(&self) -> (&[Mount], &[Mount]) {
+        let shared = self.mounts.iter().take_while(|m| matches!(m, Mount::Bind(_))).count();
+        self.mounts.split_at(shared)
+    }
+}
+
 /// One mount. `to` is relative to the root and exists in the skeleton or in an earlier mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Mount {

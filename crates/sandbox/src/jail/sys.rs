@@ -32,11 +32,12 @@ pub(super) enum Cloned {
 /// For [`clone3`]: the parent sleeps until the child has executed or ended.
 pub(super) const VFORK: u64 = libc::CLONE_VFORK as u64;
 /// For [`clone3`]: new pid, mount, network, IPC and UTS namespaces.
-pub(super) const NAMESPACES: u64 = (libc::CLONE_NEWPID
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS) as u64;
+pub(super) const NAMESPACES: u64 = (libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS)
+    as u64
+    | MOUNT_NAMESPACE
+    | NETWORK_NAMESPACE;
+/// Of [`NAMESPACES`]: the mount namespace.
+pub(super) const MOUNT_NAMESPACE: u64 = libc::CLONE_NEWNS as u64;
 /// Of [`NAMESPACES`]: the network namespace.
 pub(super) const NETWORK_NAMESPACE: u64 = libc::CLONE_NEWNET as u64;
 /// For [`clone3`]: a new user namespace, too.

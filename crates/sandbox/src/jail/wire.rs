@@ -14,6 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::report::StepError;
 use super::spec::Spec;
+use super::steps::Steps;
 
 /// Longest message, in bytes: 32 KiB of environment may grow sixfold as JSON, and a root has some dozens of mounts.
 pub(super) const MESSAGE_BYTES: usize = 384 * 1024;
@@ -34,6 +35,8 @@ pub(super) enum Request {
         id: InstanceId,
         /// What.
         spec: Box<Spec>,
+        /// What was done for it so far.
+        steps: Steps,
     },
     /// Kill an instance whose pidfd did not arrive: the daemon was out of descriptors. It may have ended.
     Kill {
@@ -54,6 +57,8 @@ pub(super) enum Reply {
     Started {
         /// Which.
         id: InstanceId,
+        /// What was done for it so far.
+        steps: Steps,
     },
     /// It could not be set up.
     Failed {

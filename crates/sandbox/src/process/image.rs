@@ -28,7 +28,8 @@ use super::slots::{Slot, Slots};
 use crate::frame::{self, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
 use crate::jail::{
-    Environment, Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds,
+    Environment, Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds, Step,
+    Steps,
 };
 use crate::output::Output;
 
@@ -166,6 +167,7 @@ impl ProcessImage {
     /// Sets the sandbox up and executes the runtime in it.
     async fn launch(&self) -> Result<Launched, Error> {
         let begun = self.shared.clock.instant();
+        let mut steps = Steps::begin();
         let log_stream = self.log_stream();
         let environment = self.environment(&log_stream)?;
         let slot = match &self.shared.users {
@@ -173,6 +175,7 @@ impl ProcessImage {
             Users::Daemon { .. } => None,
         };
         let group = self.group().await?;
+        steps.mark(Step::Group);
         let policy = &self.version.config.network;
         let connection = match policy.mode {
             NetworkMode::None => None,
@@ -182,7 +185,8 @@ impl ProcessImage {
         let lease = connection.and_then(|c| c.lease);
         let Plumbing { socket, theirs, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
         let mut remains = Remains::new(&self.shared, slot, group, lease, Arc::clone(&self.package));
-        let asked = tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds));
+        let asked =
+            tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds, steps));
         let process = asked.await.map_err(too_slow)?.map_err(not_started)?;
         remains.watch(process).map_err(failed)?;
         // Only the instance holds the pipes from here on, so their end is seen.
@@ -207,21 +211,20 @@ impl ProcessImage {
         );
         self.send_init(&instance.socket, &log_stream).await?;
         let started = tokio::time::timeout(SETUP_TIMEOUT, instance.remains.started()).await;
-        match started {
-            Ok(Ok(())) => {}
+        let steps = match started {
+            Ok(Ok(steps)) => steps,
             Ok(Err(e)) => return Err(not_started(e)),
             Err(elapsed) => return Err(too_slow(elapsed)),
-        }
+        };
         let ready = self.shared.clock.instant();
         instance.timings.sandbox_us = micros(begun, ready);
-        Ok(Launched { instance, ready })
+        Ok(Launched { instance, ready, steps })
     }
 
     async fn group(&self) -> Result<Option<Group>, Error> {
         if !self.shared.groups.limits_memory() {
             return Ok(None);
         }
-        let shared = Arc::clone(&self.shared);
         let config = &self.version.config;
         let limits = GroupLimits {
             memory_mb: config.memory_mb,
@@ -229,12 +232,16 @@ impl ProcessImage {
             cpu_weight: config.effective_cpu_weight(),
             cpu_millis: config.cpu_cores.map(Cores::millis),
         };
+        let no_group = |e| {
+            Error::platform(Code::SandboxFailed, "a control group could not be made").with_source(e)
+        };
+        if let Some(group) = self.shared.groups.take(limits).map_err(no_group)? {
+            return Ok(Some(group));
+        }
+        let shared = Arc::clone(&self.shared);
         blocking(move || {
             let name = RequestId::generate().to_string();
-            shared.groups.create(&name, limits).map_err(|e| {
-                Error::platform(Code::SandboxFailed, "a control group could not be made")
-                    .with_source(e)
-            })
+            shared.groups.create(&name, limits).map_err(no_group)
         })
         .await
     }
@@ -262,11 +269,11 @@ impl ProcessImage {
 #[async_trait]
 impl Image for ProcessImage {
     async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
-        let Launched { mut instance, ready } =
+        let Launched { mut instance, ready, steps } =
             self.launch().await.map_err(StartFailed::Platform)?;
         let allowed = Duration::from_millis(limits::INIT_TIMEOUT_MS.into());
         let deadline = ready + allowed;
-        match tokio::time::timeout_at(deadline.into(), instance.load(ready)).await {
+        match tokio::time::timeout_at(deadline.into(), instance.load(ready, steps)).await {
             Ok(Ok(())) => Ok(Box::new(instance)),
             Ok(Err(failure)) => Err(StartFailed::Function(failure)),
             Err(_) => {
@@ -291,6 +298,7 @@ fn limit_tmp(mounts: &mut [Mount], tmp_mb: u32) {
 struct Launched {
     instance: ProcessInstance,
     ready: Instant,
+    steps: Steps,
 }
 
 /// The descriptors between an instance and the daemon.

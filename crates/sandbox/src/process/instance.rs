@@ -29,7 +29,7 @@ use super::slots::Slot;
 use crate::frame::{self, FrameError, FrameReader, Incoming, Outgoing, Told};
 use crate::jail::cgroup::{Group, MemoryUse};
 use crate::jail::network::Lease;
-use crate::jail::{Exit, Killer, Process, StartError};
+use crate::jail::{Exit, Killer, Process, StartError, Step, Steps};
 use crate::output::Output;
 
 /// Calls that an instance holds at most: the one that is run, and those behind it. More than this saves nothing measurable: with four a trivial Node.js call costs
@@ -111,19 +111,24 @@ impl ProcessInstance {
     }
 
     /// Waits until the code is loaded. On an error the instance is gone.
-    pub(super) async fn load(&mut self, begun: Instant) -> Result<(), Failure> {
+    pub(super) async fn load(&mut self, begun: Instant, mut steps: Steps) -> Result<(), Failure> {
         let frame = self.next().await;
         if !matches!(frame, Ok(Incoming::Hello)) {
             return Err(self.unexpected(frame, "HELLO").await);
         }
         let hello = self.shared.clock.instant();
+        steps.mark(Step::Hello);
         let frame = self.next().await;
         let ready = self.shared.clock.instant();
         self.output.drain();
         self.timings.runtime_us = micros(begun, hello);
         self.timings.code_us = micros(hello, ready);
         match frame {
-            Ok(Incoming::Ready) => Ok(()),
+            Ok(Incoming::Ready) => {
+                steps.mark(Step::Ready);
+                tracing::trace!(target: "sandbox::steps", steps = steps.json());
+                Ok(())
+            }
             Ok(Incoming::InitError(body)) => {
                 let failure = checked(FailureKind::Init, body);
                 Err(self.fail(failure).await)
@@ -422,6 +427,8 @@ pub(super) struct Remains {
     package: Option<Arc<Package>>,
     /// What it used, once it is gone.
     pub(super) memory: Option<MemoryUse>,
+    /// Whether the task that clears up has it.
+    in_task: bool,
 }
 
 impl Remains {
@@ -441,6 +448,7 @@ impl Remains {
             lease,
             package: Some(package),
             memory: None,
+            in_task: false,
         }
     }
 
@@ -454,10 +462,10 @@ impl Remains {
         Ok(())
     }
 
-    pub(super) async fn started(&mut self) -> Result<(), StartError> {
+    pub(super) async fn started(&mut self) -> Result<Steps, StartError> {
         match &mut self.process {
             Some(process) => process.started().await,
-            None => Ok(()),
+            None => Ok(Steps::default()),
         }
     }
 
@@ -507,8 +515,9 @@ impl Drop for Remains {
         if let Some(process) = &self.process {
             process.kill();
         }
-        // Off a runtime the daemon is ending, and what is left ends with it.
-        if tokio::runtime::Handle::try_current().is_err() {
+        // Off a runtime the daemon is ending, and what is left ends with it. The same goes for a runtime that drops the task unfinished: it would drop
+        // the next one as well, and that the next.
+        if self.in_task || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
         let remains = Self {
@@ -520,6 +529,7 @@ impl Drop for Remains {
             lease: self.lease.take(),
             package: self.package.take(),
             memory: None,
+            in_task: true,
         };
         self.shared.tasks.clone().spawn("instance end", remains.clear_up());
     }

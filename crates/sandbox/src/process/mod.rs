@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -49,6 +50,9 @@ use slots::{SLOTS, Slots};
 /// First host user id of the range that instances run under, unless configured: above the ranges that distributions give to people
 /// and their subordinate users (shadow's `SUB_UID_MIN` is 100 000, systemd's `DynamicUser` ends at 65 519).
 pub const UID_BASE_DEFAULT: u32 = 2_000_000_000;
+
+/// What counts as a pause between starts.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What the sandbox has to be told.
 #[derive(Clone, Debug)]
@@ -121,9 +125,12 @@ impl ProcessSandbox {
             all.iter().map(lay_out).collect::<Result<_>>()
         })
         .await?;
+        let until = tasks.clone();
         let shared =
             Shared { spawner, groups, users, networks, logs, vault, clock, tasks, root_at };
-        Ok(Arc::new(Self { shared: Arc::new(shared), runtimes, layouts, packages, isolation }))
+        let shared = Arc::new(shared);
+        until.spawn_until_cancelled("control groups", keep_ready(&shared));
+        Ok(Arc::new(Self { shared, runtimes, layouts, packages, isolation }))
     }
 
     /// What keeps instances apart and in bounds on this host, and what is lost.
@@ -181,6 +188,26 @@ impl Sandbox for ProcessSandbox {
 
     async fn forget_package(&self, digest: &Digest) {
         self.packages.forget(digest).await;
+    }
+}
+
+/// Makes control groups ahead for as long as the sandbox is there.
+fn keep_ready(shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
+    let (shared, taken) = (Arc::downgrade(shared), shared.groups.taken());
+    async move {
+        loop {
+            taken.notified().await;
+            // A start shall have the processors to itself, and so shall the next if it comes at once.
+            while shared.upgrade().is_some_and(|shared| !shared.groups.runs_short())
+                && tokio::time::timeout(PAUSE, taken.notified()).await.is_ok()
+            {}
+            let Some(shared) = shared.upgrade() else { return };
+            let refilled = tokio::task::spawn_blocking(move || shared.groups.refill());
+            if let Ok(Err(error)) = refilled.await {
+                // The start that needs one makes it itself, and says why it cannot.
+                tracing::debug!(%error, "control groups are not made ahead");
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use model::tasks::Tasks;
 use serde_json::json;
 
 use crate::Test;
-use crate::processes::{children, eventually, spawner};
+use crate::processes::{children, eventually, instances_of, spawner};
 use crate::support::{World, invocation, run, version, zip};
 
 /// Runs the Python text of the event, then waits for ever.
@@ -175,6 +175,15 @@ pub(crate) fn tests() -> Vec<Test> {
     WAYS.iter().map(test).collect()
 }
 
+/// All processes of a spawner's instances that live, or are zombies.
+fn processes_of(spawner: &str) -> Vec<String> {
+    let mut all = instances_of(spawner);
+    for first in instances_of(spawner) {
+        all.extend(descendants(&first));
+    }
+    all
+}
+
 /// All descendants of a process that live, or are zombies.
 fn descendants(pid: &str) -> Vec<String> {
     let mut all = children(pid);
@@ -191,7 +200,7 @@ fn count(tasks: &Tasks, spawner: String) -> impl Future<Output = usize> {
     let counting = tasks.spawn("count", async move {
         let mut most = 0;
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-            most = most.max(descendants(&spawner).len());
+            most = most.max(processes_of(&spawner).len());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         most
@@ -214,14 +223,14 @@ async fn ends(world: Arc<World>, way: &Way) {
     let mut instance = image.start().await.unwrap();
     let spawner = spawner();
     // What earlier tests let go ends in the background.
-    eventually("only this instance runs", || children(&spawner).len() == 1).await;
+    eventually("only this instance runs", || instances_of(&spawner).len() == 1).await;
 
     let most = count(&world.tasks, spawner.clone());
     let call = invocation(json!(way.python).to_string(), TIME);
     let deadline = Instant::now() + TIME;
     let outcome = run(&mut *instance, &call).await;
     let late = Instant::now().saturating_duration_since(deadline);
-    let left = descendants(&spawner);
+    let left = processes_of(&spawner);
     let most = most.await;
 
     let failure = outcome.result.unwrap_err();

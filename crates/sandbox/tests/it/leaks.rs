@@ -17,7 +17,7 @@ use sandbox::{NetworkConfig, ProcessSandbox, UID_BASE_DEFAULT};
 use tokio::sync::Semaphore;
 
 use crate::Test;
-use crate::processes::{children, folders, own_groups, spawners};
+use crate::processes::{children, folders, instances_of, own_groups, spawners};
 use crate::support::{World, invocation, open_with, run, version, zip};
 
 /// Instances in all; starts that are given up or fail count.
@@ -123,7 +123,7 @@ impl Remains {
         Self {
             descriptors: listed("/proc/self/fd"),
             spawner_descriptors: listed(&format!("/proc/{spawner}/fd")),
-            children_of_the_spawner: children(spawner).len(),
+            children_of_the_spawner: instances_of(spawner).len(),
             own_children: children("self").len(),
             strangers: strangers(),
             mounts: lines("/proc/self/mounts"),

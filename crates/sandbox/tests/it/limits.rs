@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::processes::{children, eventually, spawner};
+use crate::processes::{eventually, instances_of, spawner};
 use crate::support::{self, World, invocation, version, zip};
 
 /// Runs the Python text that it is sent and returns what that leaves in `result`.
@@ -274,7 +274,7 @@ fn hoard(after: Duration) -> impl FnOnce() {
 async fn a_daemon_out_of_descriptors_fails_one_start_and_goes_on(world: &World) {
     let image = image(world, "starved", |_| ()).await;
     let mut instance = image.start().await.unwrap();
-    eventually("only this instance runs", || children(&spawner()).len() == 1).await;
+    eventually("only this instance runs", || instances_of(&spawner()).len() == 1).await;
     let spawner_before = spawner();
 
     let limit = getrlimit(Resource::Nofile);
@@ -302,6 +302,6 @@ async fn a_daemon_out_of_descriptors_fails_one_start_and_goes_on(world: &World) 
     assert_eq!(run(&mut instance, "result = 1").await, 1);
     assert_eq!(spawner(), spawner_before, "the spawner was given up");
     instance.stop().await;
-    eventually("nothing of it is left", || children(&spawner()).is_empty()).await;
+    eventually("nothing of it is left", || instances_of(&spawner()).is_empty()).await;
     image.start().await.unwrap().stop().await;
 }

@@ -11,6 +11,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a test harness speaks on standard output")]
 
+mod ahead;
 mod attack;
 mod daemon;
 mod deadline;
@@ -60,6 +61,7 @@ fn main() {
         .chain(jail::tests())
         .chain(native::tests())
         .chain(processes::tests())
+        .chain(ahead::tests())
         .chain(daemon::tests())
         .chain(deadline::tests())
         .chain(limits::tests())

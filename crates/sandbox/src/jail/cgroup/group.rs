@@ -23,7 +23,7 @@ const SHARES_MIN: u64 = 16;
 const PERIOD_US: u64 = 100_000;
 
 /// The limits of one group.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupLimits {
     /// Memory of everything in the group, swap and `/tmp` included, in MiB.
     pub(crate) memory_mb: u32,
@@ -70,8 +70,7 @@ pub(crate) struct Group {
     /// Where processor time is limited.
     cpu: Option<PathBuf>,
     unified: bool,
-    /// Whether it has a ceiling on processor time.
-    throttled: bool,
+    limits: GroupLimits,
     lane: Option<Arc<Lane>>,
     /// Told by the kernel that memory has run out, where the kernel does not end the whole group itself.
     oom: Option<OwnedFd>,
@@ -86,7 +85,6 @@ impl Group {
         limits: GroupLimits,
     ) -> io::Result<Option<Self>> {
         let in_it = |folder: &PathBuf| folder.join(name);
-        let throttled = limits.cpu_millis.is_some();
         let mut group = match layout {
             Layout::None { .. } => return Ok(None),
             Layout::V2 { parent, cpu, pids } => {
@@ -96,7 +94,7 @@ impl Group {
                     cpu: cpu.then(|| folder.clone()),
                     memory: folder,
                     unified: true,
-                    throttled,
+                    limits,
                     lane: lane.cloned(),
                     oom: None,
                 }
@@ -106,7 +104,7 @@ impl Group {
                 pids: pids.as_ref().map(in_it),
                 cpu: cpu.as_ref().map(in_it),
                 unified: false,
-                throttled,
+                limits,
                 lane: lane.cloned(),
                 oom: None,
             },
@@ -114,8 +112,30 @@ impl Group {
         for folder in group.folders() {
             fs::create_dir(folder)?;
         }
-        if group.unified { group.fill_v2(&limits) } else { group.fill_v1(&limits) }?;
+        if !group.unified {
+            group.oom = Some(watch_oom(&group.memory)?);
+        }
+        group.fill(None)?;
         Ok(Some(group))
+    }
+
+    /// Gives other limits to a group that nothing was ever in.
+    pub(super) fn change(&mut self, limits: GroupLimits) -> io::Result<()> {
+        let before = std::mem::replace(&mut self.limits, limits);
+        if before == limits { Ok(()) } else { self.fill(Some(before)) }
+    }
+
+    /// Sets the limits; `before` are those that it has.
+    fn fill(&self, before: Option<GroupLimits>) -> io::Result<()> {
+        if before.is_some_and(|before| before.cpu_millis.is_some()) {
+            self.lift_ceiling()?;
+        }
+        if self.unified {
+            return self.fill_v2(&self.limits);
+        }
+        // Memory alone may never have a higher limit than memory and swap together.
+        let raised = before.is_some_and(|before| before.memory_mb < self.limits.memory_mb);
+        self.fill_v1(&self.limits, raised)
     }
 
     fn fill_v2(&self, limits: &GroupLimits) -> io::Result<()> {
@@ -135,11 +155,17 @@ impl Group {
         Ok(())
     }
 
-    fn fill_v1(&mut self, limits: &GroupLimits) -> io::Result<()> {
+    fn fill_v1(&self, limits: &GroupLimits, together_first: bool) -> io::Result<()> {
         let bytes = limits.memory_bytes().to_string();
-        fs::write(self.memory.join("memory.limit_in_bytes"), &bytes)?;
         // Memory and swap together; absent where the kernel does not account for swap.
-        write_if_there(&self.memory.join("memory.memsw.limit_in_bytes"), &bytes)?;
+        let together = || write_if_there(&self.memory.join("memory.memsw.limit_in_bytes"), &bytes);
+        if together_first {
+            together()?;
+        }
+        fs::write(self.memory.join("memory.limit_in_bytes"), &bytes)?;
+        if !together_first {
+            together()?;
+        }
         // Version 1 counts the buffers of TCP apart, and only once they have a limit.
         write_if_there(&self.memory.join("memory.kmem.tcp.limit_in_bytes"), &bytes)?;
         if let Some(pids) = &self.pids {
@@ -152,7 +178,6 @@ impl Group {
                 fs::write(cpu.join("cpu.cfs_quota_us"), quota.to_string())?;
             }
         }
-        self.oom = Some(watch_oom(&self.memory)?);
         Ok(())
     }
 
@@ -192,11 +217,19 @@ impl Group {
         }
     }
 
+    fn lift_ceiling(&self) -> io::Result<()> {
+        match &self.cpu {
+            Some(cpu) if self.unified => fs::write(cpu.join("cpu.max"), "max"),
+            Some(cpu) => fs::write(cpu.join("cpu.cfs_quota_us"), "-1"),
+            None => Ok(()),
+        }
+    }
+
     /// Puts its killed processes before everything else on the host, without a ceiling, until the answer is dropped; `None` where processor time is
     /// not shared out by groups.
     pub(crate) fn hurry(&self) -> io::Result<Option<Hurry>> {
         let lane = self.cpu.as_ref().zip(self.lane.as_ref());
-        lane.map(|(cpu, lane)| lane.enter(cpu, self.throttled)).transpose()
+        lane.map(|(cpu, lane)| lane.enter(cpu, self.limits.cpu_millis.is_some())).transpose()
     }
 
     /// Removes it. Fails with `ResourceBusy` while the kernel still counts something in it.

@@ -1,6 +1,6 @@
 //! The network of an instance that has one: an interface of its own, address filter and bandwidth limit.
 //!
-//! An instance without a network policy gets nothing of this: a namespace with loopback, set up by [`super::child`]. The others:
+//! An instance without a network policy gets nothing of this: a namespace with loopback, made ahead where that can be ([`super::networks`]). The others:
 //!
 //! ```text
 //! daemon is root:   instance ─ eth0 ═ veth ═ hanshuB-S ─ host: translated (masquerade), input refused

@@ -16,7 +16,7 @@ use model::ports::{Image, Instance};
 use serde_json::{Value, json};
 
 use super::ground::Ground;
-use crate::processes::{children, own_groups, spawner};
+use crate::processes::{children, instances_of, own_groups, spawner};
 use crate::support::{World, invocation, run};
 
 /// How every secret begins: a search may look for it, and only who has found one can say the rest.
@@ -25,6 +25,8 @@ pub(super) const SECRET_PREFIX: &str = "hanshu-loot-";
 const DOOR: &str = "hanshu-door";
 /// How long a victim may take to answer on a machine that is attacked.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long counts have to stay as they are to be those of a host at rest: control groups are made ahead within some milliseconds of a start.
+const REST: Duration = Duration::from_millis(50);
 
 /// Everything that an attack must leave as it is.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Scene {
             listener,
             abstract_name,
             abstract_listener,
-            before: Counts::take(world),
+            before: Counts::settled(world).await,
             clock_offset_ms: clock_offset_ms(),
         };
         scene.assert_neighbour_is_well("before the attack", &[]).await;
@@ -160,7 +162,7 @@ impl Scene {
 /// Until the remains of the test before are gone.
 async fn quiet() {
     let until = Instant::now() + PATIENCE;
-    while !children(&spawner()).is_empty() {
+    while !instances_of(&spawner()).is_empty() {
         assert!(Instant::now() < until, "an instance outlived its test");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -177,7 +179,7 @@ fn clock_offset_ms() -> i128 {
 #[derive(Debug, PartialEq, Eq)]
 struct Counts {
     descriptors: usize,
-    /// Children of the spawner, zombies among them: one for each live instance.
+    /// First processes of instances, zombies among them.
     instances: usize,
     own_children: usize,
     mounts: usize,
@@ -201,6 +203,21 @@ impl Counts {
         missing.chain(new).collect::<Vec<_>>().join("\n")
     }
 
+    /// Once they do not change any more.
+    async fn settled(world: &World) -> Self {
+        let until = Instant::now() + PATIENCE;
+        let mut last = Self::take(world);
+        loop {
+            tokio::time::sleep(REST).await;
+            let now = Self::take(world);
+            if now == last {
+                return now;
+            }
+            assert!(Instant::now() < until, "the host is not at rest: {}", now.unlike(&last));
+            last = now;
+        }
+    }
+
     fn take(world: &World) -> Self {
         let lines = |path: &str| fs::read_to_string(path).unwrap_or_default().lines().count();
         let read = |path: &str| fs::read_to_string(path).unwrap();
@@ -208,7 +225,7 @@ impl Counts {
         list(&world.folder.path().join("cache"), &mut cache);
         Self {
             descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
-            instances: children(&spawner()).len(),
+            instances: instances_of(&spawner()).len(),
             own_children: children("self").len(),
             mounts: lines("/proc/self/mounts"),
             groups: groups(),

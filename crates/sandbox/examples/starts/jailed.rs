@@ -1,0 +1,145 @@
+//! The subject: the stand-in as a function's runtime, in the sandbox that functions get.
+
+use std::io::{Cursor, Write as _};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::Result;
+use model::clock::SystemClock;
+use model::ids::FunctionKey;
+use model::ports::{Image, LogLine, LogQuery, LogTail, Logs, Sandbox as _};
+use model::suites::memory::{MemoryBlobs, MemoryVault};
+use model::tasks::Tasks;
+use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use serde_json::json;
+
+use crate::Fallible;
+
+/// How long instances may take to end when the program does.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// So much memory gives the processor weight of an ordinary process, which the bare one has.
+const MEMORY_MB: u32 = 1769;
+
+/// What one start and one stop took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    /// Until READY.
+    pub(crate) start: Duration,
+    /// Until every process was gone.
+    pub(crate) stop: Duration,
+}
+
+/// A sandbox with one image.
+#[derive(Debug)]
+pub(crate) struct Jailed {
+    image: Arc<dyn Image>,
+    sandbox: Arc<ProcessSandbox>,
+    tasks: Tasks,
+}
+
+impl Jailed {
+    /// With the stand-in as the only runtime that there is.
+    pub(crate) async fn open(standin: &Path, cache: &Path) -> Fallible<Self> {
+        let path = cache.join("path");
+        std::fs::create_dir_all(&path)?;
+        symlink(standin, path.join("node"))?;
+        let config = SandboxConfig {
+            cache_dir: cache.join("cache"),
+            path: path.to_string_lossy().into_owned(),
+            spawner: "/proc/self/exe".into(),
+            uid_base: UID_BASE_DEFAULT,
+            network: NetworkConfig::default(),
+        };
+        let (blobs, tasks) = (Arc::<MemoryBlobs>::default(), Tasks::new());
+        let sandbox = ProcessSandbox::new(
+            config,
+            blobs,
+            Arc::new(NoLogs),
+            Arc::<MemoryVault>::default(),
+            Arc::new(SystemClock),
+            tasks.clone(),
+        );
+        let sandbox = sandbox.await?;
+        let package = sandbox.check_package(package()?).await?;
+        let version = json!({
+            "namespace": "default",
+            "name": "standin",
+            "config": {"runtime": "nodejs20", "handler": "index.handler", "memory_mb": MEMORY_MB},
+            "code": {
+                "digest": package.digest, "size_bytes": 0, "unpacked_bytes": 0
+            },
+            "runtime": sandbox.resolve_runtime("nodejs20")?,
+            "modified_at": 0,
+        });
+        let image = sandbox.prepare(Arc::new(serde_json::from_value(version)?)).await?;
+        Ok(Self { image, sandbox, tasks })
+    }
+
+    /// Starts an instance and stops it.
+    pub(crate) async fn start(&self) -> Fallible<Took> {
+        let begun = Instant::now();
+        let instance = self.image.start().await.map_err(|e| format!("the start failed: {e:?}"))?;
+        let ready = Instant::now();
+        instance.stop().await;
+        Ok(Took { start: ready - begun, stop: ready.elapsed() })
+    }
+
+    /// Ends everything.
+    pub(crate) async fn close(self) -> Fallible {
+        drop((self.image, self.sandbox));
+        match self.tasks.drain(GRACE).await {
+            0 => Ok(()),
+            left => Err(format!("{left} tasks of the sandbox did not end").into()),
+        }
+    }
+}
+
+/// A zip of one file.
+fn package() -> Fallible<Bytes> {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    zip.start_file("index.js", zip::write::SimpleFileOptions::default())?;
+    zip.write_all(b"exports.handler = async () => 'never called'\n")?;
+    Ok(zip.finish()?.into_inner().into())
+}
+
+/// Keeps nothing: the stand-in prints nothing.
+#[derive(Debug)]
+struct NoLogs;
+
+#[async_trait]
+impl Logs for NoLogs {
+    fn append(&self, lines: Vec<LogLine>) -> usize {
+        lines.len()
+    }
+
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn query(&self, _: LogQuery) -> Result<Vec<LogLine>> {
+        Ok(Vec::new())
+    }
+
+    fn tail(&self, _: LogQuery) -> Box<dyn LogTail> {
+        Box::new(NoTail)
+    }
+
+    async fn delete(&self, _: &FunctionKey) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct NoTail;
+
+#[async_trait]
+impl LogTail for NoTail {
+    async fn next(&mut self) -> Option<std::result::Result<LogLine, u64>> {
+        None
+    }
+}
