@@ -2,7 +2,6 @@
 //!
 //! Start order: store → sandbox → engine → server; the end is the reverse, so that whatever still runs finds what it stands on.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -203,7 +202,6 @@ async fn start_engine(
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Engine> {
     let engine_config = EngineConfig {
-        processors: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         host_memory_mb: config.engine.host_memory_mb,
         instances_per_function: config.engine.instances_per_function,
         instances_per_namespace: config.engine.instances_per_namespace,
@@ -212,6 +210,7 @@ async fn start_engine(
         keep_alive: config.engine.keep_alive,
         async_concurrency: config.engine.async_concurrency,
         async_lease: ASYNC_LEASE,
+        ..EngineConfig::default()
     };
     let deps = engine::Deps {
         meta: Arc::clone(&store.meta),

@@ -220,11 +220,7 @@ impl Pipe {
         let mut chunk = [MaybeUninit::<u8>::uninit(); CHUNK_BYTES];
         match end.try_io(|| Ok(rustix::io::read(end, &mut chunk[..])?)) {
             Ok(([], _)) => self.end = None,
-            Ok((bytes, _)) => {
-                let bytes = &*bytes;
-                self.fed_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                book.read(&mut self.lines, self.stream, bytes);
-            }
+            Ok((bytes, _)) => self.feed(book, bytes),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => self.end = None,
@@ -238,7 +234,6 @@ impl Pipe {
         let mut chunk = [MaybeUninit::<u8>::uninit(); CHUNK_BYTES];
         match rustix::io::read(end, &mut chunk[..]) {
             Ok((bytes, _)) if !bytes.is_empty() => {
-                let bytes = &*bytes;
                 if hold {
                     self.held.extend_from_slice(bytes);
                 } else {

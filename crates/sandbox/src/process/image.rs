@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use model::clock::Clock;
 use model::function::{Cores, Version};
 use model::ids::RequestId;
-use model::network::NetworkMode;
 use model::ports::{Image, Instance, Logs, StartFailed, Vault};
 use model::tasks::Tasks;
 use model::{Code, Error, limits};
@@ -177,9 +176,10 @@ impl ProcessImage {
         let group = self.group().await?;
         steps.mark(Step::Group);
         let policy = &self.version.config.network;
-        let connection = match policy.mode {
-            NetworkMode::None => None,
-            _ => Some(self.shared.networks.connect(policy).await?),
+        let connection = if policy.is_connected() {
+            Some(self.shared.networks.connect(policy).await?)
+        } else {
+            None
         };
         let spec = self.spec(environment, slot.as_ref(), group.as_ref(), connection.as_ref());
         let lease = connection.and_then(|c| c.lease);

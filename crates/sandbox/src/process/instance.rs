@@ -222,6 +222,10 @@ impl ProcessInstance {
 
     /// Sends a call's frame, if it can be sent in the place where it would stand; whether it is a single packet.
     fn send(&mut self, invocation: &Invocation) -> Option<bool> {
+        let behind = !self.calls.is_empty();
+        if behind && !self.takes_more() {
+            return None;
+        }
         let deadline = self.shared.clock.now().after(invocation.timeout);
         let mut frame = match frame::invoke(invocation, deadline) {
             Ok(frame) => frame,
@@ -231,8 +235,7 @@ impl ProcessInstance {
             }
         };
         let one_packet = frame.is_one_packet();
-        let behind = !self.calls.is_empty();
-        if behind && !(one_packet && self.takes_more()) {
+        if behind && !one_packet {
             return None;
         }
         match frame.send_now(&self.socket) {
@@ -254,11 +257,6 @@ impl ProcessInstance {
     fn takes_more(&self) -> bool {
         let room = self.calls.len() < CALLS_MAX && self.unsent.is_none();
         room && self.counts_output && self.calls.iter().all(|call| call.one_packet)
-    }
-
-    /// The first call that waits in the socket.
-    fn peek(&self) -> Option<RequestId> {
-        self.receive_back(RecvFlags::PEEK)
     }
 
     /// Reads at the function's end what the function has not read.
@@ -321,7 +319,7 @@ impl Instance for ProcessInstance {
         let begun = self.shared.clock.instant();
         self.calls.push_back(Handed { id, timeout, begun, one_packet });
         if self.calls.len() == 1 {
-            self.turn();
+            self.output.begin(Some(id));
         }
         true
     }
@@ -330,7 +328,7 @@ impl Instance for ProcessInstance {
         let mut taken = Vec::new();
         let dead = self.died.is_some();
         // A call that was not taken up yet, though it is its turn, must stay in front.
-        if !dead && self.peek() == self.calls.front().map(|call| call.id) {
+        if !dead && self.receive_back(RecvFlags::PEEK) == self.calls.front().map(|call| call.id) {
             return taken;
         }
         while self.calls.len() > usize::from(!dead)
