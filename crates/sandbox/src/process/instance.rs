@@ -314,9 +314,10 @@ impl Instance for ProcessInstance {
         if !self.alive() {
             return false;
         }
+        // Before it is sent: the function may have begun before this thread goes on.
+        let begun = self.shared.clock.instant();
         let Some(one_packet) = self.send(invocation) else { return false };
         let &Invocation { id, timeout, .. } = invocation;
-        let begun = self.shared.clock.instant();
         self.calls.push_back(Handed { id, timeout, begun, one_packet });
         if self.calls.len() == 1 {
             self.output.begin(Some(id));
