@@ -100,7 +100,7 @@ impl Done<'_> {
             bytes_in: self.bytes_in as u64,
             bytes_out: bytes_out as u64,
         });
-        Completed { id: self.id, version: version.label(), outcome, timings }
+        Completed { id: self.id, version: version.label(), outcome, timings, errors: None }
     }
 }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use model::Result;
 use model::clock::Clock;
 use model::error::{Code, Error};
-use model::function::keys;
 use model::ids::FunctionRef;
 use model::invocation::{Call, Completed};
+use model::keys;
 use model::ports::{Enqueued, Meta, Queue, Revision, Sandbox, Usage, UsageDelta, Watch};
 use model::tasks::Tasks;
 

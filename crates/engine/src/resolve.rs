@@ -6,8 +6,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use model::error::Error;
-use model::function::{Function, FunctionSettings, Namespace, Version, keys};
+use model::function::{Function, FunctionSettings, Version, VersionSummary};
 use model::ids::{FunctionKey, FunctionRef, Qualifier, RequestId};
+use model::keys;
+use model::namespace::Namespace;
 use model::ports::{Change, Meta, Revision};
 use model::{Result, ids};
 use tokio::sync::watch;
@@ -23,8 +25,8 @@ struct Route {
     settings: Arc<FunctionSettings>,
     latest: Arc<Version>,
     latest_pool: OnceLock<Arc<Pool>>,
-    /// Numbers of the published versions, ascending.
-    published: Vec<u64>,
+    /// The published versions, by number.
+    published: Vec<VersionSummary>,
     /// Kept from route to route: published versions do not change.
     published_pools: Arc<papaya::HashMap<u64, Arc<Pool>>>,
     /// Kept from route to route: instances of all versions together.
@@ -112,13 +114,12 @@ impl Routes {
     ) -> Result<Arc<Pool>> {
         let missing = || Error::not_found("function version", target);
         let Qualifier::Version(number) = qualifier else { return Err(missing()) };
-        if route.published.binary_search(number).is_err() {
-            return Err(missing());
-        }
+        let found = route.published.binary_search_by_key(number, |v| v.number);
+        let summary = found.ok().and_then(|at| route.published.get(at)).ok_or_else(missing)?;
         if let Some(pool) = route.published_pools.pin().get(number) {
             return Ok(Arc::clone(pool));
         }
-        let key = keys::version(&route.id, *number);
+        let key = keys::version_of(&route.id, summary);
         let entry = self.meta.get(&key).await?.ok_or_else(missing)?;
         let mut version: Version = serde_json::from_slice(&entry.value).map_err(Error::internal)?;
         version.config.resolve_memory(self.host_memory_mb);
@@ -175,7 +176,7 @@ impl Routes {
         let Ok(name) = name.parse::<ids::NamespaceName>() else { return };
         let limit = value
             .and_then(|v| serde_json::from_slice::<Namespace>(v).ok())
-            .and_then(|namespace| namespace.max_instances);
+            .and_then(|namespace| namespace.settings.quotas.instances);
         self.pools.admission.set_namespace_limit(&name, limit);
     }
 
@@ -208,7 +209,7 @@ impl Routes {
             settings: Arc::new(function.settings),
             latest,
             latest_pool,
-            published: function.versions.iter().map(|v| v.number).collect(),
+            published: function.versions,
             published_pools: old
                 .as_ref()
                 .map_or_else(Arc::default, |o| Arc::clone(&o.published_pools)),

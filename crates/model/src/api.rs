@@ -7,13 +7,24 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::function::{Cores, FunctionConfig, FunctionSettings, MemoryShare, RuntimeInfo, UrlAuth};
+use crate::function::{
+    Cores, FunctionConfig, FunctionSettings, MemoryShare, Publish, RuntimeInfo, UrlAuth,
+};
 use crate::isolation::Isolation;
+use crate::layer::LayerRef;
 use crate::network::NetworkPolicy;
 use crate::ports::{LogStream, UsageSums};
 
+mod aliases;
+mod history;
+mod layers;
+mod namespaces;
 mod variable;
 
+pub use aliases::*;
+pub use history::*;
+pub use layers::*;
+pub use namespaces::*;
 pub use variable::VariableView;
 
 /// A configuration as it is sent and shown.
@@ -31,6 +42,8 @@ pub const HEADER_FUNCTION_ERROR: &str = "x-hanshu-function-error";
 pub const HEADER_VERSION: &str = "x-hanshu-version";
 /// Request header of a call: JSON text that the function sees as `context.clientContext`, base64-encoded.
 pub const HEADER_CLIENT_CONTEXT: &str = "x-hanshu-client-context";
+/// Request header of a change: why it is made, at most 500 characters; kept with it.
+pub const HEADER_REASON: &str = "x-hanshu-reason";
 /// The official trace header, passed on to the function.
 pub const HEADER_TRACE: &str = "x-amzn-trace-id";
 
@@ -71,34 +84,6 @@ pub struct Health {
     pub dev: bool,
     /// How instances are isolated and limited, feature by feature.
     pub isolation: Isolation,
-}
-
-/// A namespace.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct NamespaceView {
-    /// Its name.
-    pub name: String,
-    /// What it is for.
-    pub description: String,
-    /// RFC 3339.
-    pub created_at: String,
-    /// Most live instances of its functions together; absent means the daemon's default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_instances: Option<u32>,
-}
-
-/// Request: create a namespace.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateNamespace {
-    /// A letter, then letters, digits, `-`, `_`; at most 60 characters.
-    pub name: String,
-    /// What it is for.
-    #[serde(default)]
-    pub description: String,
-    /// Most live instances of its functions together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_instances: Option<u32>,
 }
 
 /// One page of a listing.
@@ -189,6 +174,10 @@ pub struct PatchConfig {
     /// See [`FunctionConfig::network`]; replaced whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkPolicy>,
+    /// See [`FunctionConfig::layers`]; replaced whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub layers: Option<Vec<LayerRef>>,
     /// See [`FunctionSettings::max_instances`]; 0 stops all calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,
@@ -198,6 +187,9 @@ pub struct PatchConfig {
     /// Tags to set; `null` removes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, Option<String>>>,
+    /// See [`FunctionSettings::publish`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<Publish>,
 }
 
 /// Tells `null`, which removes a field, from a field that is absent, which leaves it.
@@ -230,11 +222,15 @@ pub struct FunctionView {
     pub resolved_runtime: RuntimeInfo,
     /// The code.
     pub code: PackageView,
+    /// The versions of layers that are mounted under `/opt`, in their order.
+    #[serde(default)]
+    pub layers: Vec<AttachedLayerView>,
     /// RFC 3339.
     pub created_at: String,
     /// RFC 3339: when this version's code or configuration last changed.
     pub modified_at: String,
-    /// Revision of the function's record: pass it as `If-Match` to change only what you have seen.
+    /// Revision at which the function itself last changed: pass it as `If-Match` to change only what you have seen. Changes of aliases do
+    /// not count.
     pub revision: u64,
 }
 
@@ -245,6 +241,12 @@ pub struct VersionView {
     pub version: u64,
     /// RFC 3339.
     pub published_at: String,
+    /// Bytes of its package.
+    #[serde(default)]
+    pub size_bytes: u64,
+    /// Aliases that may lead to it.
+    #[serde(default)]
+    pub aliases: Vec<String>,
 }
 
 /// Answer to an asynchronous call.

@@ -71,6 +71,8 @@ codes! {
     NotEmpty = "not-empty",
     /// No key, or a key that is not known.
     Unauthenticated = "unauthenticated",
+    /// The key, a quota or a policy does not allow it.
+    Forbidden = "forbidden",
     /// A limit on instances, waiting calls or memory is reached; try again later.
     Throttled = "throttled",
     /// The body did not arrive in time.

@@ -4,6 +4,7 @@
 //! [`Version`] is an immutable document of its own.
 
 mod resources;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,14 +13,19 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
+use crate::alias::{Alias, AliasRecord, Rollout};
+use crate::change::Change;
 use crate::clock::UnixMillis;
 use crate::error::{Code, Error};
-use crate::ids::{Digest, FunctionKey, NamespaceName, Qualifier, RequestId};
+use crate::ids::{AliasName, Digest, FunctionKey, NamespaceName, Qualifier, RequestId, VersionRef};
+use crate::layer::{AttachedLayer, LayerRef};
 use crate::limits;
 use crate::network::NetworkPolicy;
 use crate::secret::Sealed;
 
+pub(crate) use resources::decimal;
 pub use resources::{Cores, MemoryShare};
+pub use summary::{Fingerprint, VersionSummary};
 
 /// What the owner of a function decides, versioned with the code.
 // `V` is an environment value: `Variable` as it is stored and run, `api::VariableView` as it is sent and shown. (No doc comment: those of
@@ -71,6 +77,10 @@ pub struct FunctionConfig<V = Variable> {
     /// What instances reach: `none` (loopback only), `egress` or `private`, or a table with `mode`, `allow` and `bandwidth`.
     #[serde(default)]
     pub network: NetworkPolicy,
+    /// Layers under `/opt`, later ones over earlier ones: `NAME:VERSION`, or `NAME:ALIAS` to follow it; at most 5.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, example = json!(["numpy:3"]))]
+    pub layers: Vec<LayerRef>,
 }
 
 /// The value of an environment variable, as it is stored: a text, or `{"sealed": {…}}`.
@@ -179,6 +189,7 @@ impl<V> FunctionConfig<V> {
             output_bytes_per_second: limits::OUTPUT_DEFAULT_BYTES_PER_SECOND,
             environment: BTreeMap::new(),
             network: NetworkPolicy::default(),
+            layers: Vec::new(),
         }
     }
 
@@ -199,6 +210,7 @@ impl<V> FunctionConfig<V> {
             output_bytes_per_second: self.output_bytes_per_second,
             environment,
             network: self.network.clone(),
+            layers: self.layers.clone(),
         }
     }
 }
@@ -224,7 +236,8 @@ impl<V: EnvironmentValue> FunctionConfig<V> {
         self.validate_resources()?;
         self.validate_handler()?;
         self.network.validate()?;
-        self.validate_environment()
+        self.validate_layers()?;
+        validate_environment(&self.environment)
     }
 
     fn validate_handler(&self) -> Result<(), Error> {
@@ -245,39 +258,62 @@ impl<V: EnvironmentValue> FunctionConfig<V> {
         Ok(())
     }
 
-    fn validate_environment(&self) -> Result<(), Error> {
+    fn validate_layers(&self) -> Result<(), Error> {
         let bad = |message: String| Err(Error::caller(Code::InvalidParameter, message));
-        let (mut bytes, mut secrets) = (0, 0_usize);
-        for (key, value) in &self.environment {
-            bytes += key.len() + value.bytes();
-            secrets += usize::from(value.is_secret());
-            let starts = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-            if !starts || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        if self.layers.len() > limits::LAYERS {
+            return bad(format!(
+                "layers are too many: {}, expected at most {}",
+                self.layers.len(),
+                limits::LAYERS
+            ));
+        }
+        for (at, layer) in self.layers.iter().enumerate() {
+            if self.layers.iter().take(at).any(|other| other.name == layer.name) {
                 return bad(format!(
-                    "environment key {key:?} is not valid: expected a letter or '_', then letters, digits or '_'"
+                    "layers[{at}] '{}' is there twice: expected each layer once",
+                    layer.name
                 ));
             }
-            if RESERVED_ENVIRONMENT.contains(&key.as_str()) {
-                return bad(format!("environment key {key:?} is reserved: the platform sets it"));
-            }
-            if value.has_nul() {
-                return bad(format!("environment value of {key:?} holds a NUL character"));
-            }
-        }
-        if bytes > limits::ENVIRONMENT_BYTES {
-            return bad(format!(
-                "environment is too large: {bytes} bytes of keys and values, expected at most {}",
-                limits::ENVIRONMENT_BYTES
-            ));
-        }
-        if secrets > limits::SECRETS {
-            return bad(format!(
-                "environment holds {secrets} secrets, expected at most {}",
-                limits::SECRETS
-            ));
         }
         Ok(())
     }
+}
+
+/// Checks an environment: names, sizes, number of secrets.
+pub(crate) fn validate_environment<V: EnvironmentValue>(
+    environment: &BTreeMap<String, V>,
+) -> Result<(), Error> {
+    let bad = |message: String| Err(Error::caller(Code::InvalidParameter, message));
+    let (mut bytes, mut secrets) = (0, 0_usize);
+    for (key, value) in environment {
+        bytes += key.len() + value.bytes();
+        secrets += usize::from(value.is_secret());
+        let starts = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !starts || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return bad(format!(
+                "environment key {key:?} is not valid: expected a letter or '_', then letters, digits or '_'"
+            ));
+        }
+        if RESERVED_ENVIRONMENT.contains(&key.as_str()) {
+            return bad(format!("environment key {key:?} is reserved: the platform sets it"));
+        }
+        if value.has_nul() {
+            return bad(format!("environment value of {key:?} holds a NUL character"));
+        }
+    }
+    if bytes > limits::ENVIRONMENT_BYTES {
+        return bad(format!(
+            "environment is too large: {bytes} bytes of keys and values, expected at most {}",
+            limits::ENVIRONMENT_BYTES
+        ));
+    }
+    if secrets > limits::SECRETS {
+        return bad(format!(
+            "environment holds {secrets} secrets, expected at most {}",
+            limits::SECRETS
+        ));
+    }
+    Ok(())
 }
 
 /// What applies to a function whatever its version.
@@ -293,6 +329,20 @@ pub struct FunctionSettings {
     /// Free labels of the owner; at most 50.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// When versions are published.
+    #[serde(default)]
+    pub publish: Publish,
+}
+
+/// When a function's versions are published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Publish {
+    /// When somebody asks for it.
+    #[default]
+    OnRequest,
+    /// With every change of code or configuration.
+    Always,
 }
 
 impl FunctionSettings {
@@ -367,6 +417,9 @@ pub struct Version {
     pub config: FunctionConfig,
     /// The code package.
     pub code: CodeRef,
+    /// What `config.layers` meant when this was deployed, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<AttachedLayer>,
     /// What `config.runtime` was resolved to when this was deployed.
     pub runtime: RuntimeInfo,
     /// When code or configuration last changed; for a numbered version, when it was published.
@@ -379,9 +432,9 @@ impl Version {
         self.number.map_or(Qualifier::Latest, Qualifier::Version)
     }
 
-    /// Digest of code, configuration and resolved runtime: equal fingerprints run alike. Of a secret only its id counts, so that a
+    /// Of code, configuration, layers and resolved runtime: equal fingerprints run alike. Of a secret only its id counts, so that a
     /// version stays the same when the keys of the vault change.
-    pub fn fingerprint(&self) -> Digest {
+    pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
         hash.update(self.code.digest.as_bytes());
         // Field order is the declaration's and the maps are sorted, so equal values give equal bytes.
@@ -395,7 +448,10 @@ impl Version {
         let config = self.config.with_environment(environment.collect());
         let body = serde_json::to_vec(&(&config, &self.runtime)).unwrap_or_default();
         hash.update(&body);
-        Digest::from_bytes(hash.finalize().into())
+        for layer in &self.layers {
+            hash.update(layer.code.digest.as_bytes());
+        }
+        Fingerprint::from_digest(&Digest::from_bytes(hash.finalize().into()))
     }
 
     /// The name that AWS-style code expects for this version.
@@ -433,17 +489,6 @@ pub fn account_id(namespace: &NamespaceName) -> String {
     format!("{:012}", n % 1_000_000_000_000)
 }
 
-/// One line of a function's list of published versions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VersionSummary {
-    /// The number, from 1, never used again.
-    pub number: u64,
-    /// [`Version::fingerprint`] of what was published.
-    pub fingerprint: Digest,
-    /// When.
-    pub published_at: UnixMillis,
-}
-
 /// Everything about one function that changes together: the value of one metadata key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
@@ -460,6 +505,41 @@ pub struct Function {
     pub versions: Vec<VersionSummary>,
     /// The number that the next publish gives.
     pub next_version: u64,
+    /// Its aliases.
+    #[serde(default)]
+    pub aliases: BTreeMap<AliasName, AliasRecord>,
+    /// Revision at which `$LATEST`, the settings or the list of versions last changed.
+    #[serde(default)]
+    pub revision: u64,
+    /// The newest change, of the function or one of its aliases; absent before the first one that was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change<FunctionState>>,
+    /// It is gone: what is left is to be cleared away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+}
+
+/// What a change of a function changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FunctionState {
+    /// `$LATEST` and the settings.
+    Function {
+        /// The settings.
+        settings: FunctionSettings,
+        /// `$LATEST`.
+        latest: Box<Version>,
+    },
+    /// A published version.
+    Version(VersionSummary),
+    /// An alias.
+    Alias {
+        /// The route.
+        alias: Alias,
+        /// The shift under way.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rollout: Option<Rollout>,
+    },
 }
 
 impl Function {
@@ -467,52 +547,21 @@ impl Function {
     pub fn key(&self) -> &FunctionKey {
         &self.latest.key
     }
-}
 
-/// A namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Namespace {
-    /// Its name.
-    pub name: NamespaceName,
-    /// What it is for.
-    #[serde(default)]
-    pub description: String,
-    /// When it was created.
-    pub created_at: UnixMillis,
-    /// Most live instances of all its functions together; absent means the daemon's default.
-    #[serde(default)]
-    pub max_instances: Option<u32>,
-}
-
-/// Metadata keys: where each document lies.
-pub mod keys {
-    use crate::ids::{FunctionKey, NamespaceName, RequestId};
-
-    /// All functions.
-    pub const FUNCTIONS: &str = "function/";
-    /// All namespaces.
-    pub const NAMESPACES: &str = "namespace/";
-    /// All published versions of all functions.
-    pub const VERSIONS: &str = "version/";
-
-    /// One [`super::Function`].
-    pub fn function(key: &FunctionKey) -> String {
-        format!("{FUNCTIONS}{}/{}", key.namespace, key.name)
+    /// The revision of the newest change; 0 before the first one that was recorded.
+    pub fn newest_revision(&self) -> u64 {
+        self.change.as_ref().map_or(0, |change| change.revision)
     }
 
-    /// All functions of one namespace.
-    pub fn functions_of(namespace: &NamespaceName) -> String {
-        format!("{FUNCTIONS}{namespace}/")
+    /// A published version's line in the list.
+    pub fn published(&self, number: u64) -> Option<&VersionSummary> {
+        let found = self.versions.binary_search_by_key(&number, |v| v.number).ok()?;
+        self.versions.get(found)
     }
 
-    /// One published [`super::Version`]; `id` is [`super::Function::id`].
-    pub fn version(id: &RequestId, number: u64) -> String {
-        format!("{VERSIONS}{id}/{number}")
-    }
-
-    /// One [`super::Namespace`].
-    pub fn namespace(name: &NamespaceName) -> String {
-        format!("{NAMESPACES}{name}")
+    /// Whether there is such a version.
+    pub fn has(&self, version: VersionRef) -> bool {
+        version.number().is_none_or(|number| self.published(number).is_some())
     }
 }
 
@@ -554,6 +603,7 @@ pub(crate) mod tests {
             number: None,
             config: config(),
             code: CodeRef { digest: Digest::of(b"zip"), size_bytes: 3, unpacked_bytes: 3 },
+            layers: Vec::new(),
             runtime: RuntimeInfo { name: "nodejs20".into(), version: "20.0.0".into() },
             modified_at: UnixMillis(1),
         }
@@ -566,7 +616,8 @@ pub(crate) mod tests {
         let mut hash = Sha256::new();
         hash.update(version.code.digest.as_bytes());
         hash.update(serde_json::to_vec(&(&version.config, &version.runtime)).unwrap());
-        assert_eq!(version.fingerprint().as_bytes()[..], hash.finalize()[..]);
+        let whole = Digest::from_bytes(hash.finalize().into());
+        assert_eq!(version.fingerprint(), Fingerprint::from_digest(&whole));
     }
 
     #[test]

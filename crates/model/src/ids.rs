@@ -102,6 +102,22 @@ name_type!(
     "1 to 64 letters, digits, '-' or '_'"
 );
 
+name_type!(
+    /// An alias's name: letters, digits, `-`, `_`, not digits alone; 1 to 128 characters.
+    AliasName,
+    |s| !s.is_empty() && s.len() <= ALIAS_MAX_CHARS && name_chars(s) && !s.bytes().all(|b| b.is_ascii_digit()),
+    "alias",
+    "1 to 128 letters, digits, '-' or '_', and not digits alone"
+);
+
+name_type!(
+    /// A layer's name: letters, digits, `-`, `_`; 1 to 64 characters.
+    LayerName,
+    |s| !s.is_empty() && s.len() <= FUNCTION_MAX_CHARS && name_chars(s),
+    "layer name",
+    "1 to 64 letters, digits, '-' or '_'"
+);
+
 impl NamespaceName {
     /// The namespace `default`.
     pub fn default_namespace() -> Self {
@@ -128,7 +144,7 @@ pub enum Qualifier {
     /// A published version, numbered from 1.
     Version(u64),
     /// An alias.
-    Alias(Arc<str>),
+    Alias(AliasName),
 }
 
 impl FromStr for Qualifier {
@@ -144,10 +160,7 @@ impl FromStr for Qualifier {
                 _ => Err(bad_qualifier(s)),
             };
         }
-        if !s.is_empty() && s.len() <= ALIAS_MAX_CHARS && name_chars(s) {
-            return Ok(Self::Alias(s.into()));
-        }
-        Err(bad_qualifier(s))
+        AliasName::new(s).map(Self::Alias).map_err(|_| bad_qualifier(s))
     }
 }
 
@@ -166,7 +179,7 @@ impl fmt::Display for Qualifier {
         match self {
             Self::Latest => f.write_str(LATEST),
             Self::Version(n) => write!(f, "{n}"),
-            Self::Alias(a) => f.write_str(a),
+            Self::Alias(a) => f.write_str(a.as_str()),
         }
     }
 }
@@ -181,6 +194,80 @@ impl<'de> Deserialize<'de> for Qualifier {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let s = std::borrow::Cow::<'de, str>::deserialize(d)?;
         s.parse().map_err(|e: Error| serde::de::Error::custom(e.message()))
+    }
+}
+
+/// A version as a route names it: `$LATEST` or a number. Text in documents; a number is understood as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VersionRef {
+    /// The mutable version `$LATEST`.
+    Latest,
+    /// A published version, numbered from 1.
+    Number(u64),
+}
+
+impl VersionRef {
+    /// The number of a published version.
+    pub fn number(self) -> Option<u64> {
+        match self {
+            Self::Latest => None,
+            Self::Number(number) => Some(number),
+        }
+    }
+}
+
+impl From<VersionRef> for Qualifier {
+    fn from(version: VersionRef) -> Self {
+        version.number().map_or(Self::Latest, Self::Version)
+    }
+}
+
+impl FromStr for VersionRef {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self, Error> {
+        match s.parse() {
+            Ok(Qualifier::Latest) => Ok(Self::Latest),
+            Ok(Qualifier::Version(number)) => Ok(Self::Number(number)),
+            _ => Err(Error::caller(
+                Code::InvalidParameter,
+                format!(
+                    "version '{}' is not valid: expected $LATEST or a version number from 1",
+                    shorten(s)
+                ),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for VersionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.write_str(LATEST),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+impl Serialize for VersionRef {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for VersionRef {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected $LATEST or a version number from 1")]
+        enum Form<'a> {
+            Number(u64),
+            Text(#[serde(borrow)] std::borrow::Cow<'a, str>),
+        }
+        let parsed = match Form::deserialize(d)? {
+            Form::Number(number) => number.to_string().parse(),
+            Form::Text(text) => text.parse(),
+        };
+        parsed.map_err(|e: Error| serde::de::Error::custom(e.message()))
     }
 }
 

@@ -1,5 +1,7 @@
 //! One call: what is asked ([`Call`]), what an instance is given ([`Invocation`]), what came of it ([`Outcome`]).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,6 +45,9 @@ pub struct CallContext {
     /// The client context, as JSON text (AWS Lambda API, `X-Amz-Client-Context` decoded).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_context: Option<String>,
+    /// The AWS-style name that the caller used, where it is not the version's own: that of an alias.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arn: Option<String>,
     /// How many functions called each other to get here.
     #[serde(default)]
     pub hops: u32,
@@ -163,6 +168,22 @@ pub struct StartTimings {
     pub code_us: u64,
 }
 
+/// The count of failed calls of a version that is watched while an alias shifts to it or away from it.
+#[derive(Clone, Debug, Default)]
+pub struct ErrorCount(Arc<AtomicU64>);
+
+impl ErrorCount {
+    /// Counts one: the function failed, or answered with an error of its own (HTTP, a status from 500).
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What the engine answers to a call.
 #[derive(Clone, Debug)]
 pub struct Completed {
@@ -174,6 +195,8 @@ pub struct Completed {
     pub outcome: Outcome,
     /// Where the time went.
     pub timings: Timings,
+    /// Where whoever reads the answer counts an error that stands in it; a failure is counted already. `None` if nobody watches.
+    pub errors: Option<ErrorCount>,
 }
 
 #[cfg(test)]

@@ -121,3 +121,48 @@ pub const ASYNC_ATTEMPTS: u32 = 3;
 pub const ASYNC_MAX_AGE_SECONDS: u64 = 6 * 3600;
 /// Hash partitions of the asynchronous queue: a cluster engine pays per consumer, so the number is fixed and small.
 pub const QUEUE_PARTITIONS: u16 = 32;
+
+/// Published versions of one function: its document lists them, and a document has at most 1 MiB.
+pub const VERSIONS: usize = 10_000;
+/// Aliases of one function.
+pub const ALIASES: usize = 1_000;
+/// Weighted targets of one alias.
+pub const ALIAS_TARGETS: usize = 100;
+/// Highest weight of a target.
+pub const ALIAS_WEIGHT_MAX: u32 = 1_000_000;
+/// Rules of one alias.
+pub const ALIAS_RULES: usize = 100;
+/// Conditions of one rule.
+pub const RULE_CONDITIONS: usize = 10;
+/// Texts that a condition lists.
+pub const ONE_OF_TEXTS: usize = 100;
+/// Longest name of a call's parameter, and longest text it is compared with, in bytes.
+pub const PARAMETER_BYTES: usize = 1_024;
+/// How deep a field of an event may lie.
+pub const PARAMETER_STEPS: usize = 32;
+/// Steps of a shift.
+pub const ROLLOUT_STEPS: usize = 100;
+/// Conditions that stop a shift.
+pub const ROLLOUT_CONDITIONS: usize = 10;
+/// Shortest step of a shift, in milliseconds.
+pub const ROLLOUT_EVERY_MIN_MS: u64 = 1_000;
+/// Longest step of a shift, in milliseconds: a week.
+pub const ROLLOUT_EVERY_MAX_MS: u64 = 7 * 24 * 3_600_000;
+/// Longest reason of a change, in characters.
+pub const REASON_CHARS: usize = 500;
+/// Changes that are kept of one thing; older ones are dropped.
+pub const HISTORY_CHANGES: u64 = 10_000;
+/// Layers of one function (AWS Lambda quotas, "Function layers").
+pub const LAYERS: usize = 5;
+/// Versions of one layer.
+pub const LAYER_VERSIONS: usize = 1_000;
+/// Aliases of one layer.
+pub const LAYER_ALIASES: usize = 100;
+/// Highest quota of calls per second of a namespace.
+pub const CALLS_PER_SECOND_MAX: u32 = 1_000_000;
+/// Runtimes that a namespace's policy lists.
+pub const POLICY_RUNTIMES: usize = 100;
+/// Copies of calls to shadows that run at once; over that, calls are not copied.
+pub const SHADOWS_AT_ONCE: usize = 64;
+/// Keys of the daemon.
+pub const KEYS: usize = 1_000;

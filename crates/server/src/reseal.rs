@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::function::{Function, Variable, Version, keys};
+use model::function::{Function, Variable, Version};
 use model::ids::FunctionKey;
+use model::keys;
 use model::ports::{Entry, Expect, Meta, Vault};
 use model::secret::SecretPlace;
 use model::{Code, Error, Result, limits};

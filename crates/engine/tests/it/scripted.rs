@@ -11,12 +11,13 @@ use engine::{Deps, Engine, EngineConfig};
 use model::clock::Clock;
 use model::error::{Code, Error};
 use model::function::{
-    CodeRef, Function, FunctionConfig, FunctionSettings, RuntimeInfo, Version, VersionSummary, keys,
+    CodeRef, Function, FunctionConfig, FunctionSettings, RuntimeInfo, Version, VersionSummary,
 };
 use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
 use model::invocation::{
     Call, CallContext, Failure, FailureKind, Invocation, Outcome, StartTimings,
 };
+use model::keys;
 use model::network::NetworkPolicy;
 use model::ports::{
     Expect, Image, Instance, Meta, PackageInfo, Patience, Queue, Sandbox, StartFailed,

@@ -128,7 +128,7 @@ impl<'de> Deserialize<'de> for Cores {
 }
 
 /// A number without sign and with at most `places` decimals, in units of its last place.
-fn decimal(text: &str, places: usize) -> Option<u32> {
+pub(crate) fn decimal(text: &str, places: usize) -> Option<u32> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > places {

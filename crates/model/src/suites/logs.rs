@@ -56,7 +56,8 @@ async fn lines_come_back_as_they_were(mut subject: Box<dyn Subject<dyn Logs>>) {
     assert!(newest(&*logs, "f", 10).await.is_empty());
     let mut lines = Vec::new();
     let streams = [LogStream::Stdout, LogStream::Stderr, LogStream::Platform];
-    let versions = [Qualifier::Latest, Qualifier::Version(12), Qualifier::Alias("live".into())];
+    let versions =
+        [Qualifier::Latest, Qualifier::Version(12), Qualifier::Alias("live".parse().unwrap())];
     for (n, stream) in (0..).zip(streams) {
         for version in &versions {
             for request in [None, Some(RequestId::generate())] {

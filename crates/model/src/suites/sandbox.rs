@@ -157,6 +157,7 @@ impl Kit {
                 size_bytes: size as u64,
                 unpacked_bytes: package.unpacked_bytes,
             },
+            layers: Vec::new(),
             runtime: self.sandbox.resolve_runtime(self.runtime).expect("the kit's runtime"),
             modified_at: SystemClock.now(),
         }

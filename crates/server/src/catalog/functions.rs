@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use model::Result;
 use model::api::{PatchConfig, PutFunction};
 use model::error::{Code, Error};
-use model::function::{
-    CodeRef, Function, FunctionConfig, FunctionSettings, Variable, Version, keys,
-};
+use model::function::{CodeRef, Function, FunctionConfig, FunctionSettings, Variable, Version};
 use model::ids::{Digest, FunctionKey, FunctionRef, NamespaceName, Qualifier, RequestId};
+use model::keys;
 use model::ports::Revision;
 
 use super::secrets::Environment;

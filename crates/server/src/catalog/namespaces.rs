@@ -13,9 +13,10 @@ use model::Result;
 use model::api::CreateNamespace;
 use model::clock::UnixMillis;
 use model::error::{Code, Error};
-use model::function::{Namespace, keys};
 use model::ids::{DEFAULT_NAMESPACE, NamespaceName};
+use model::keys;
 use model::limits;
+use model::namespace::Namespace;
 use model::ports::Expect;
 use serde::{Deserialize, Serialize};
 

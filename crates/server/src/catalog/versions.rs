@@ -7,8 +7,9 @@
 use model::Result;
 use model::clock::UnixMillis;
 use model::error::Error;
-use model::function::{Function, Version, VersionSummary, keys};
+use model::function::{Function, Version, VersionSummary};
 use model::ids::{FunctionKey, RequestId};
+use model::keys;
 use model::limits;
 use model::ports::Expect;
 

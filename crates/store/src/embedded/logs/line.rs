@@ -75,7 +75,7 @@ pub(super) fn encode(line: &LogLine, out: &mut Vec<u8>) {
     match &line.version {
         // The common ones without an allocation.
         Qualifier::Latest => name(model::ids::LATEST, out),
-        Qualifier::Alias(alias) => name(alias, out),
+        Qualifier::Alias(alias) => name(alias.as_str(), out),
         Qualifier::Version(_) => name(&line.version.to_string(), out),
     }
     out.extend_from_slice(kept(&line.text).as_bytes());
@@ -147,7 +147,7 @@ pub(super) mod tests {
         let mut lines = vec![line("a", 1, ""), line("b", u64::MAX, "grüße\n"), line("c", 2, "x")];
         lines[1].request = Some(RequestId::generate());
         lines[1].version = Qualifier::Version(12);
-        lines[2].version = Qualifier::Alias("live".into());
+        lines[2].version = Qualifier::Alias("live".parse().unwrap());
         lines[2].stream = LogStream::Platform;
         let mut bytes = Vec::new();
         lines.iter().for_each(|l| encode(l, &mut bytes));
