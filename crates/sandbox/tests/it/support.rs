@@ -97,6 +97,7 @@ pub(crate) fn version(
             ..FunctionConfig::new("python3", "main.handler")
         },
         code: CodeRef { digest, size_bytes: 0, unpacked_bytes: 0 },
+        layers: Vec::new(),
         runtime: sandbox.resolve_runtime("python3").unwrap(),
         modified_at: UnixMillis(0),
     })
