@@ -3,7 +3,8 @@
 //! ```text
 //! CACHE/packages/DIGEST/…   a package, of a function or of a layer; kept until it is forgotten
 //! CACHE/merged/DIGEST/…     several layers as one ([`merge`]), by the digest of their list; kept while a version uses it
-//! CACHE/drafts/…            on the way in or out; emptied at start
+//! CACHE/drafts/…            on the way in or out
+//! CACHE/old/…               what a start has set aside, until it is removed
 //! ```
 //!
 //! How a folder is made and removed: [`super::folders`]. Nothing here is synced to disk: it can be made again from the blob store. After a crash
@@ -18,12 +19,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::function::Version;
-use model::ids::Digest;
+use model::ids::{Digest, RequestId};
 use model::ports::{Blobs, PackageInfo};
 use model::tasks::Tasks;
 use model::{Code, Error, Result, limits};
 
-use super::folders::{Contents, Folder, Folders, Keep, blocking};
+use super::folders::{Contents, Folder, Folders, Keep, blocking, disk};
 use super::root::{make_folder, remove_tree};
 
 /// All packages.
@@ -56,26 +57,33 @@ impl Unpacked {
 }
 
 impl Packages {
-    /// Opens the folders below `cache`, and clears what cannot be relied on. Blocks.
+    /// Opens the folders below `cache`, and clears what cannot be relied on. Blocks; within a runtime.
     pub(super) fn open(
         cache: &Path,
         boot: &str,
         blobs: Arc<dyn Blobs>,
         tasks: Tasks,
     ) -> io::Result<Self> {
-        let [packages, merged, drafts] =
-            ["packages", "merged", "drafts"].map(|name| cache.join(name));
-        remove_tree(&drafts)?;
-        // Of a daemon that was killed: nobody uses it, and nobody would ever remove it.
-        remove_tree(&merged)?;
+        let [packages, merged, drafts, old] =
+            ["packages", "merged", "drafts", "old"].map(|name| cache.join(name));
+        make_folder(&old)?;
+        set_aside(&drafts, &old)?;
+        // Of the daemon before: nobody uses it any more, and nobody would ever remove it.
+        set_aside(&merged, &old)?;
         let marker = cache.join("boot");
         if fs::read_to_string(&marker).ok().as_deref() != Some(boot) {
-            remove_tree(&packages)?;
+            set_aside(&packages, &old)?;
             fs::write(&marker, boot)?;
         }
         for folder in [&packages, &merged, &drafts] {
             make_folder(folder)?;
         }
+        // Hundreds of thousands of files, perhaps, for which no start has to wait.
+        tasks.spawn("clearing of the cache", async move {
+            if let Err(error) = blocking(move || remove_tree(&old).map_err(disk)).await {
+                tracing::warn!(%error, "what an earlier daemon left in the cache stays");
+            }
+        });
         let unpacked = Folders::new(packages, drafts.clone(), Keep::UntilForgotten, tasks.clone());
         let merged = Folders::new(merged, drafts, Keep::WhileUsed, tasks);
         Ok(Self { unpacked, merged, blobs })
@@ -125,6 +133,14 @@ impl Packages {
         let contents = sum(layers);
         let fill = move |into: &Path| merge::merge(&from, into).map(|()| contents);
         self.merged.ensure(&Digest::of(&list), async { Ok(fill) }).await
+    }
+}
+
+/// Moves a folder, if it is there, to where it is in nobody's way.
+fn set_aside(folder: &Path, old: &Path) -> io::Result<()> {
+    match fs::rename(folder, old.join(RequestId::generate().to_string())) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
     }
 }
 

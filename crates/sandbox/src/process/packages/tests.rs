@@ -176,11 +176,22 @@ async fn versions_that_come_and_go_share_what_is_merged() {
 async fn a_start_clears_what_was_merged_and_keeps_packages() {
     let cache = Cache::new();
     let own = cache.upload(&[("main.py", "")]).await;
-    let half = cache.folder.path().join("merged/half/code");
-    make_folder(&half).unwrap();
+    let at = |name: &str| cache.folder.path().join(name);
+    for left in ["merged/half/code", "drafts/half"] {
+        make_folder(&at(left)).unwrap();
+    }
     open(cache.folder.path());
-    assert_eq!(cache.names("merged").len(), 0);
+    cache.settles_at(0, 1).await;
     assert_eq!(cache.names("packages"), [own.digest.to_string()]);
+    // Packages may be half of something when the host was booted since.
+    fs::write(at("boot"), "another").unwrap();
+    open(cache.folder.path());
+    cache.settles_at(0, 0).await;
+    let until = Instant::now() + PATIENCE;
+    while at("old").exists() {
+        assert!(Instant::now() < until, "what was set aside stays");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
