@@ -75,5 +75,10 @@ pub fn departed(document: &str) -> String {
 
 /// What the shadow of an alias showed; `id` is the function's.
 pub fn shadow(id: &RequestId, alias: &AliasName) -> String {
-    format!("shadow/{id}/{alias}")
+    format!("{}{alias}", shadows_of(id))
+}
+
+/// What the shadows of all aliases of a function showed.
+pub fn shadows_of(id: &RequestId) -> String {
+    format!("shadow/{id}/")
 }

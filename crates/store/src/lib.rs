@@ -14,7 +14,8 @@
 //! | `embedded::bus` | messages within this process |
 //! | [`vault`] | the keys that secrets are sealed with; on any `Meta` |
 //!
-//! The store knows no function semantics: it keeps bytes, and every promise it makes stands at the port.
+//! The store knows no function semantics: it keeps bytes, and every promise it makes stands at the port. Only the steps between formats
+//! (`format::to_3`) know what documents looked like.
 
 mod embedded;
 mod fault;

@@ -1,18 +1,23 @@
-//! Functions: created, replaced, changed, deleted; one document each.
+//! Functions: created, replaced, changed, brought back, deleted; one document each.
 
 use std::collections::BTreeMap;
 
 use model::Result;
 use model::api::{PatchConfig, PutFunction};
+use model::change::{Change, What};
 use model::error::{Code, Error};
-use model::function::{CodeRef, Function, FunctionConfig, FunctionSettings, Variable, Version};
+use model::function::{
+    CodeRef, Function, FunctionConfig, FunctionSettings, FunctionState, Publish, Variable, Version,
+};
 use model::ids::{Digest, FunctionKey, FunctionRef, NamespaceName, Qualifier, RequestId};
 use model::keys;
-use model::ports::Revision;
+use model::layer::AttachedLayer;
 
+use super::namespaces::Rules;
+use super::record::{Changed, Document, Draft, Edit, Intent, Place, Turn, missing};
 use super::secrets::Environment;
-use super::versions::Publishing;
-use super::{CHANGE_ATTEMPTS, Catalog, Precondition, Stored, busy, expect};
+use super::versions::{Published, body_of, publish};
+use super::{Catalog, Stored};
 
 /// What became of a change: the function's document, and whether it is new.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub(crate) struct Put {
     pub function: FunctionAt,
     /// Whether the function did not exist before.
     pub created: bool,
+    /// Whether a version was published that did not exist before.
+    pub published: bool,
 }
 
 /// A function seen at one of its versions.
@@ -30,27 +37,58 @@ pub(crate) struct FunctionAt {
     pub function: Function,
     /// The version; `function.latest` if that was asked for.
     pub version: Version,
-    /// Revision of the function's document.
-    pub revision: Revision,
 }
 
-impl From<Stored<Function>> for FunctionAt {
-    fn from(stored: Stored<Function>) -> Self {
-        let Stored { value, revision } = stored;
-        Self { version: value.latest.clone(), function: value, revision }
+impl From<Function> for FunctionAt {
+    fn from(function: Function) -> Self {
+        Self { version: function.latest.clone(), function }
     }
 }
 
-/// A change of a function's document: gets the current one, if there is one, and gives the new one.
-pub(super) trait Edit<R>: FnMut(Option<Function>) -> Result<(Function, R)> + Send {}
+impl Document for Function {
+    type State = FunctionState;
 
-impl<R, F: FnMut(Option<Function>) -> Result<(Function, R)> + Send> Edit<R> for F {}
+    fn change(&self) -> Option<&Change<FunctionState>> {
+        self.change.as_ref()
+    }
 
-/// The outcome of a change.
-pub(super) struct Changed<R> {
-    pub stored: Stored<Function>,
-    pub created: bool,
-    pub result: R,
+    fn set_change(&mut self, change: Change<FunctionState>) {
+        self.change = Some(change);
+    }
+
+    fn deleted(&self) -> bool {
+        self.deleted
+    }
+
+    fn set_deleted(&mut self) {
+        self.deleted = true;
+    }
+
+    fn next_version(&self) -> u64 {
+        self.next_version
+    }
+
+    fn leftovers(&self) -> Vec<String> {
+        vec![keys::versions_of(&self.id), keys::shadows_of(&self.id)]
+    }
+}
+
+/// What a change of `$LATEST` is called if the function exists, and whether it shall be published.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub what: What,
+    pub publish: bool,
+}
+
+/// The place of a function itself, without its aliases.
+pub(super) fn place(key: &FunctionKey) -> Place<'_, Function> {
+    Place {
+        document: keys::function(key),
+        named: named(key),
+        namespace: Some(&key.namespace),
+        revision: &|function: &Function| Some(function.revision),
+        of: None,
+    }
 }
 
 impl Catalog {
@@ -59,7 +97,7 @@ impl Catalog {
         &self,
         key: &FunctionKey,
         put: PutFunction,
-        precondition: Precondition,
+        intent: &Intent,
     ) -> Result<Put> {
         let PutFunction { config, settings, code, publish } = put;
         config.validate()?;
@@ -71,9 +109,11 @@ impl Catalog {
             Some(digest) => Some(self.package(&digest.parse::<Digest>()?).await?),
             None => None,
         };
+        let layers = self.attach(&key.namespace, &config.layers).await?;
+        let what = if code.is_some() { What::Deploy } else { What::Configure };
+        let wish = Wish { what, publish };
         let changed = self
-            .change(key, precondition, |current| {
-                let now = self.clock.now();
+            .change_latest(key, intent, wish, |current, turn| {
                 let kept = current.as_ref().map(|f| f.latest.code);
                 let stored = current.as_ref().map(|f| f.latest.config.environment.clone());
                 let environment = self
@@ -86,28 +126,21 @@ impl Catalog {
                     number: None,
                     config,
                     code: code.or(kept).ok_or_else(no_code)?,
+                    layers: layers.clone(),
                     runtime: runtime.clone(),
-                    modified_at: now,
+                    modified_at: turn.now,
                 };
                 let mut function = match current {
                     Some(function) => with_latest(function, latest),
-                    None => Function {
-                        id: RequestId::generate(),
-                        created_at: now,
-                        settings: FunctionSettings::default(),
-                        latest,
-                        versions: Vec::new(),
-                        next_version: 1,
-                    },
+                    None => new_function(latest, turn),
                 };
                 if let Some(settings) = &settings {
                     function.settings = settings.clone();
                 }
-                let publishing = publish.then(|| Publishing::begin(&mut function, now));
-                Ok((function, publishing))
+                Ok(function)
             })
             .await?;
-        self.finish(changed).await
+        Ok(changed)
     }
 
     /// Replaces a function's code.
@@ -116,20 +149,17 @@ impl Catalog {
         key: &FunctionKey,
         code: CodeRef,
         publish: bool,
-        precondition: Precondition,
+        intent: &Intent,
     ) -> Result<Put> {
-        let changed = self
-            .change(key, precondition, |current| {
-                let function = existing(key, current)?;
-                let now = self.clock.now();
-                let runtime = self.sandbox.resolve_runtime(&function.latest.config.runtime)?;
-                let latest = Version { code, runtime, modified_at: now, ..function.latest.clone() };
-                let mut function = with_latest(function, latest);
-                let publishing = publish.then(|| Publishing::begin(&mut function, now));
-                Ok((function, publishing))
-            })
-            .await?;
-        self.finish(changed).await
+        let wish = Wish { what: What::Deploy, publish };
+        self.change_latest(key, intent, wish, |current, turn| {
+            let function = existing(key, current)?;
+            let runtime = self.sandbox.resolve_runtime(&function.latest.config.runtime)?;
+            let latest =
+                Version { code, runtime, modified_at: turn.now, ..function.latest.clone() };
+            Ok(with_latest(function, latest))
+        })
+        .await
     }
 
     /// Changes the named fields of a function's configuration and settings.
@@ -137,26 +167,154 @@ impl Catalog {
         &self,
         key: &FunctionKey,
         patch: &PatchConfig,
-        precondition: Precondition,
-    ) -> Result<FunctionAt> {
+        intent: &Intent,
+    ) -> Result<Put> {
+        let layers = match &patch.layers {
+            Some(layers) => Some(self.attach(&key.namespace, layers).await?),
+            None => None,
+        };
+        let wish = Wish { what: What::Configure, publish: false };
+        self.change_latest(key, intent, wish, |current, turn| {
+            let mut function = existing(key, current)?;
+            let config = self.patched(key, &function.latest.config, patch)?;
+            config.validate()?;
+            let config = config.stored();
+            patch_settings(&mut function.settings, patch);
+            function.settings.validate()?;
+            self.sandbox.check_network(&config.network)?;
+            let runtime = self.sandbox.resolve_runtime(&config.runtime)?;
+            let layers = layers.clone().unwrap_or_else(|| function.latest.layers.clone());
+            let latest = Version {
+                config,
+                layers,
+                runtime,
+                modified_at: turn.now,
+                ..function.latest.clone()
+            };
+            Ok(with_latest(function, latest))
+        })
+        .await
+    }
+
+    /// Brings `$LATEST` back to what a published version is.
+    pub(crate) async fn rollback_function(
+        &self,
+        key: &FunctionKey,
+        number: u64,
+        intent: &Intent,
+    ) -> Result<Put> {
+        let seen = self.function_record(key).await?;
+        let version = self.version(&seen, number).await?;
+        let wish = Wish { what: What::Rollback, publish: false };
+        self.change_latest(key, intent, wish, |current, turn| {
+            let function = existing(key, current)?;
+            if function.id != seen.id || function.published(number).is_none() {
+                return Err(Error::not_found("version", format!("{key}:{number}")));
+            }
+            let latest = Version { number: None, modified_at: turn.now, ..version.clone() };
+            Ok(with_latest(function, latest))
+        })
+        .await
+    }
+
+    /// `$LATEST` gets the layers that its references mean now, if it has others.
+    pub(super) async fn follow_layers(&self, key: &FunctionKey, reason: &str) -> Result<bool> {
+        let function = match self.function_record(key).await {
+            Err(e) if e.code() == Code::NotFound => return Ok(false),
+            function => function?,
+        };
+        let wanted = function.latest.config.layers;
+        let layers = self.attach(&key.namespace, &wanted).await?;
+        let wish = Wish { what: What::FollowLayer, publish: false };
+        let mut moved = false;
+        let intent = Intent::daemon(reason);
+        self.change_latest_once(key, &intent, wish, |current, turn| {
+            let function = existing(key, current)?;
+            moved = function.latest.config.layers == wanted && function.latest.layers != layers;
+            if !moved {
+                return Ok(function);
+            }
+            let layers = layers.clone();
+            let latest = Version { layers, modified_at: turn.now, ..function.latest.clone() };
+            Ok(with_latest(function, latest))
+        })
+        .await?;
+        Ok(moved)
+    }
+
+    /// One change of `$LATEST`, of the settings, or of both: checked against the namespace's rules, recorded, and published if that is asked
+    /// for. A layer that moved meanwhile is followed.
+    async fn change_latest(
+        &self,
+        key: &FunctionKey,
+        intent: &Intent,
+        wish: Wish,
+        edit: impl FnMut(Option<Function>, Turn) -> Result<Function> + Send,
+    ) -> Result<Put> {
+        let put = self.change_latest_once(key, intent, wish, edit).await?;
+        if put.function.function.latest.config.layers.is_empty() {
+            return Ok(put);
+        }
+        if self.follow_layers(key, "a layer moved on during the change").await? {
+            let function = self.function_record(key).await?.into();
+            return Ok(Put { function, ..put });
+        }
+        Ok(put)
+    }
+
+    pub(super) async fn change_latest_once(
+        &self,
+        key: &FunctionKey,
+        intent: &Intent,
+        wish: Wish,
+        mut edit: impl FnMut(Option<Function>, Turn) -> Result<Function> + Send,
+    ) -> Result<Put> {
+        let rules = self.rules(&key.namespace).await?;
         let changed = self
-            .change(key, precondition, |current| {
-                let mut function = existing(key, current)?;
-                let config = self.patched(key, &function.latest.config, patch)?;
-                config.validate()?;
-                let config = config.stored();
-                patch_settings(&mut function.settings, patch);
-                function.settings.validate()?;
-                self.sandbox.check_network(&config.network)?;
-                let runtime = self.sandbox.resolve_runtime(&config.runtime)?;
-                let now = self.clock.now();
-                let latest =
-                    Version { config, runtime, modified_at: now, ..function.latest.clone() };
-                Ok((with_latest(function, latest), ()))
+            .edit(&place(key), intent, |current: Option<Function>, turn| {
+                let mut value = edit(current.clone(), turn)?;
+                let before = current.as_ref().map(state);
+                let unchanged = before.as_ref() == Some(&state(&value));
+                let always = value.settings.publish == Publish::Always;
+                let published = if wish.publish || always && !unchanged {
+                    Some(publish(&mut value, turn)?)
+                } else {
+                    None
+                };
+                self.check(&rules, current.as_ref(), &value)?;
+                let new = published.as_ref().and_then(Published::as_new);
+                if unchanged && new.is_none() {
+                    return Ok(Edit { value, draft: None, body: None, result: published });
+                }
+                value.revision = turn.revision;
+                let what = match (&current, unchanged) {
+                    (None, _) => What::Create,
+                    (_, true) => What::Publish,
+                    _ => wish.what,
+                };
+                let of = new.map(|version| version.label().to_string());
+                let after = Some(state(&value));
+                let draft = Some(Draft { what, of, before, after });
+                let body = new.map(|version| body_of(&value.id, version)).transpose()?;
+                Ok(Edit { value, draft, body, result: published })
             })
             .await?;
-        self.engine.caught_up(changed.stored.revision).await?;
-        Ok(changed.stored.into())
+        let Changed { stored: Stored { value: function, .. }, created, result } = changed;
+        let (version, published) = match result {
+            None => (function.latest.clone(), false),
+            Some(Published::Existing(number)) => (self.version(&function, number).await?, false),
+            Some(Published::New(version)) => (*version, true),
+        };
+        Ok(Put { function: FunctionAt { function, version }, created, published })
+    }
+
+    /// What the namespace's rules say to a function as it shall be.
+    fn check(&self, rules: &Rules<'_>, before: Option<&Function>, after: &Function) -> Result<()> {
+        let mut config = after.latest.config.clone();
+        config.resolve_memory(self.engine.host_memory_mb());
+        rules.policy().check(&after.latest.runtime.name, &config, &after.settings)?;
+        check_unpacked(&after.latest)?;
+        rules.check_function(before, after)
     }
 
     fn patched(
@@ -173,7 +331,7 @@ impl Catalog {
         Ok(patched(config, patch).with_environment(environment))
     }
 
-    fn environment<'a>(
+    pub(super) fn environment<'a>(
         &'a self,
         function: &'a FunctionKey,
         stored: &'a BTreeMap<String, Variable>,
@@ -181,16 +339,22 @@ impl Catalog {
         Environment { vault: &*self.vault, function, stored }
     }
 
-    /// The function at a version; `not-found` if either is missing.
+    /// The function at a version; `not-found` if either is missing. An alias means the function, where it leads to several versions, at the
+    /// first of them.
     pub(crate) async fn function(&self, target: &FunctionRef) -> Result<FunctionAt> {
-        let stored = self.function_record(&target.key).await?;
+        let function = self.function_record(&target.key).await?;
         let number = match &target.qualifier {
-            Qualifier::Latest => return Ok(stored.into()),
-            Qualifier::Version(number) => *number,
-            Qualifier::Alias(_) => return Err(Error::not_found("alias", target)),
+            Qualifier::Latest => None,
+            Qualifier::Version(number) => Some(*number),
+            Qualifier::Alias(name) => {
+                let record = function.aliases.get(name);
+                let record = record.ok_or_else(|| Error::not_found("alias", target))?;
+                record.alias.targets.first().and_then(|first| first.version.number())
+            }
         };
-        let version = self.version(&stored.value, number).await?;
-        Ok(FunctionAt { function: stored.value, version, revision: stored.revision })
+        let Some(number) = number else { return Ok(function.into()) };
+        let version = self.version(&function, number).await?;
+        Ok(FunctionAt { function, version })
     }
 
     /// A page of a namespace's functions by name, and whether more follow.
@@ -201,115 +365,58 @@ impl Catalog {
         limit: usize,
     ) -> Result<(Vec<FunctionAt>, bool)> {
         self.namespace(namespace).await?;
-        let (functions, more) = self.list(&keys::functions_of(namespace), after, limit).await?;
-        Ok((functions.into_iter().map(FunctionAt::from).collect(), more))
+        let (functions, more) =
+            self.list::<Function>(&keys::functions_of(namespace), after, limit).await?;
+        let live = functions.into_iter().map(|f| f.value).filter(|f| !f.deleted);
+        Ok((live.map(FunctionAt::from).collect(), more))
     }
 
-    /// Deletes a function with its versions and logs. Packages stay: others may name them too.
-    pub(crate) async fn delete_function(
-        &self,
-        key: &FunctionKey,
-        precondition: Precondition,
-    ) -> Result<()> {
-        for _ in 0..CHANGE_ATTEMPTS {
-            let stored = self.function_record(key).await?;
-            precondition.check(&named(key), Some(&stored))?;
-            match self.meta.delete_if(&keys::function(key), stored.revision).await {
-                Ok(revision) => {
-                    self.engine.caught_up(revision).await?;
-                    self.delete_versions(&stored.value).await?;
-                    return self.logs.delete(key).await;
-                }
-                Err(e) if e.code() == Code::Conflict => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Err(busy(&named(key)))
+    /// Deletes a function with its versions, aliases and logs. Packages stay: others may name them too.
+    pub(crate) async fn delete_function(&self, key: &FunctionKey, intent: &Intent) -> Result<()> {
+        self.erase(&place(key), intent, |current: Option<&Function>| Ok(current.map(state)))
+            .await?;
+        self.logs.delete(key).await
     }
 
     /// The function's document; `not-found` if there is none.
-    pub(super) async fn function_record(&self, key: &FunctionKey) -> Result<Stored<Function>> {
-        let stored = self.read(&keys::function(key)).await?;
-        stored.ok_or_else(|| Error::not_found("function", key))
-    }
-
-    /// Changes a function's document by compare-and-set, again and again while others change it in between. A change that leaves
-    /// it as it was is not written. A creation is tied to its namespace as [`super::namespaces`] says.
-    pub(super) async fn change<R: Send>(
-        &self,
-        key: &FunctionKey,
-        precondition: Precondition,
-        mut edit: impl Edit<R>,
-    ) -> Result<Changed<R>> {
-        let document = keys::function(key);
-        for _ in 0..CHANGE_ATTEMPTS {
-            let current = self.read::<Function>(&document).await?;
-            precondition.check(&named(key), current.as_ref())?;
-            let (value, result) = edit(current.as_ref().map(|c| c.value.clone()))?;
-            let created = current.is_none();
-            if let Some(current) = &current
-                && current.value == value
-            {
-                let stored = Stored { value, revision: current.revision };
-                return Ok(Changed { stored, created, result });
-            }
-            if created {
-                self.namespace_accepts(&key.namespace).await?;
-            }
-            let revision = match self.write(&document, expect(current.as_ref()), &value).await {
-                Ok(revision) => revision,
-                Err(e) if e.code() == Code::Conflict => continue,
-                Err(e) => return Err(e),
-            };
-            if created {
-                self.confirm_created(&value).await?;
-            }
-            return Ok(Changed { stored: Stored { value, revision }, created, result });
-        }
-        Err(busy(&named(key)))
-    }
-
-    /// Step (c) of a creation: undoes it if the namespace went away, also what others made of the function meanwhile.
-    async fn confirm_created(&self, function: &Function) -> Result<()> {
-        let key = function.key();
-        let Err(gone) = self.namespace_accepts(&key.namespace).await else { return Ok(()) };
-        let document = keys::function(key);
-        for _ in 0..CHANGE_ATTEMPTS {
-            let stored = self.read::<Function>(&document).await?;
-            let Some(stored) = stored.filter(|s| s.value.id == function.id) else {
-                return Err(gone);
-            };
-            match self.meta.delete_if(&document, stored.revision).await {
-                Ok(_) => {
-                    self.delete_versions(&stored.value).await?;
-                    return Err(gone);
-                }
-                Err(e) if e.code() == Code::Conflict => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Err(busy(&named(key)))
-    }
-
-    async fn finish(&self, changed: Changed<Option<Publishing>>) -> Result<Put> {
-        let Changed { stored, created, result } = changed;
-        let function = match result {
-            None => stored.into(),
-            Some(publishing) => self.finish_publishing(stored, publishing).await?.function,
-        };
-        self.engine.caught_up(function.revision).await?;
-        Ok(Put { function, created })
+    pub(super) async fn function_record(&self, key: &FunctionKey) -> Result<Function> {
+        let stored = self.read::<Function>(&keys::function(key)).await?;
+        let live = stored.map(|s| s.value).filter(|f| !f.deleted);
+        live.ok_or_else(|| Error::not_found("function", key))
     }
 }
 
 /// The function, or why there is nothing to change.
 pub(super) fn existing(key: &FunctionKey, current: Option<Function>) -> Result<Function> {
-    current.ok_or_else(|| Error::not_found("function", key))
+    current.ok_or_else(|| missing(&named(key)))
 }
 
 /// How messages name a function.
 pub(super) fn named(key: &FunctionKey) -> String {
     format!("function '{key}'")
+}
+
+/// What a change of a function is recorded with.
+fn state(function: &Function) -> FunctionState {
+    FunctionState::Function {
+        settings: function.settings.clone(),
+        latest: Box::new(function.latest.clone()),
+    }
+}
+
+fn new_function(latest: Version, turn: Turn) -> Function {
+    Function {
+        id: RequestId::generate(),
+        created_at: turn.now,
+        settings: FunctionSettings::default(),
+        latest,
+        versions: Vec::new(),
+        next_version: turn.next_version,
+        aliases: BTreeMap::new(),
+        revision: turn.revision,
+        change: None,
+        deleted: false,
+    }
 }
 
 fn no_code() -> Error {
@@ -324,6 +431,22 @@ fn with_latest(mut function: Function, latest: Version) -> Function {
         function.latest = latest;
     }
     function
+}
+
+/// Code and layers together have a limit: they are one instance's files.
+fn check_unpacked(latest: &Version) -> Result<()> {
+    let layers: u64 = latest.layers.iter().map(|layer: &AttachedLayer| layer.code.unpacked_bytes).sum();
+    let all = layers.saturating_add(latest.code.unpacked_bytes);
+    if !latest.layers.is_empty() && all > model::limits::UNPACKED_BYTES {
+        return Err(Error::caller(
+            Code::PackageTooLarge,
+            format!(
+                "code and layers have {all} bytes unpacked: expected at most {} together",
+                model::limits::UNPACKED_BYTES
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// Everything but the environment.
@@ -345,12 +468,14 @@ fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionConfig {
     set(&mut new.tmp_mb, patch.tmp_mb.as_ref());
     set(&mut new.output_bytes_per_second, patch.output_bytes_per_second.as_ref());
     set(&mut new.network, patch.network.as_ref());
+    set(&mut new.layers, patch.layers.as_ref());
     new
 }
 
 fn patch_settings(settings: &mut FunctionSettings, patch: &PatchConfig) {
     settings.max_instances = patch.max_instances.or(settings.max_instances);
     set(&mut settings.url_auth, patch.url_auth.as_ref());
+    set(&mut settings.publish, patch.publish.as_ref());
     merge(&mut settings.tags, patch.tags.as_ref());
 }
 

@@ -1,193 +1,189 @@
-//! Publishing: how `$LATEST` becomes a numbered, immutable version.
+//! Published versions: how `$LATEST` becomes a numbered, immutable one; reading, listing, deleting.
 //!
-//! In three durable steps: (1) the change that makes or names the content also takes the next number, in the function's document;
-//! (2) the version's body is written under that number, which nobody else can have; (3) the function's document lists it. A crash
-//! after (1) or (2) leaves a number that is never used and nothing that anybody sees.
+//! A version's body is a document of its own, written before one compare-and-set of the function's document gives it the next number
+//! and lists it: so numbers have no gaps, and a crash leaves at most a body that nothing names. Its key holds number and fingerprint, for
+//! two publishers may each write a body for the same number before one of them gets it.
 
 use model::Result;
-use model::clock::UnixMillis;
-use model::error::Error;
-use model::function::{Function, Version, VersionSummary};
-use model::ids::{FunctionKey, RequestId};
-use model::keys;
-use model::limits;
-use model::ports::Expect;
+use model::change::What;
+use model::error::{Code, Error};
+use model::function::{Function, FunctionState, Version, VersionSummary};
+use model::ids::{FunctionKey, RequestId, VersionRef};
+use model::{keys, limits};
 
-use super::functions::{FunctionAt, existing};
-use super::{Catalog, Precondition, Stored};
+use super::functions::{Put, Wish, existing, named, place};
+use super::record::{Draft, Edit, Intent, Place, Turn};
+use super::Catalog;
 
-/// The first step of publishing, done.
+/// What publishing comes to.
 #[derive(Debug)]
-pub(super) enum Publishing {
+pub(super) enum Published {
     /// A version of the same content exists: its number.
     Existing(u64),
-    /// A number is taken; the body that goes under it.
+    /// The next number, and what it is.
     New(Box<Version>),
 }
 
-impl Publishing {
-    /// Step (1): finds the version that has `$LATEST`'s content, or takes a number for it.
-    pub(super) fn begin(function: &mut Function, now: UnixMillis) -> Self {
-        if let Some(number) = same_content(function, &function.latest) {
-            return Self::Existing(number);
+impl Published {
+    /// The version, if it is new.
+    pub(super) fn as_new(&self) -> Option<&Version> {
+        match self {
+            Self::Existing(_) => None,
+            Self::New(version) => Some(version),
         }
-        let number = function.next_version;
-        function.next_version += 1;
-        let number = Some(number);
-        let version = Version { number, modified_at: now, ..function.latest.clone() };
-        Self::New(Box::new(version))
     }
 }
 
-fn same_content(function: &Function, version: &Version) -> Option<u64> {
-    let fingerprint = version.fingerprint();
-    function.versions.iter().find(|v| v.fingerprint == fingerprint).map(|v| v.number)
+/// Finds the version that has `$LATEST`'s content, or lists a new one.
+pub(super) fn publish(function: &mut Function, turn: Turn) -> Result<Published> {
+    let fingerprint = function.latest.fingerprint();
+    if let Some(found) = function.versions.iter().find(|v| v.fingerprint == fingerprint) {
+        return Ok(Published::Existing(found.number));
+    }
+    if function.versions.len() >= limits::VERSIONS {
+        return Err(Error::caller(
+            Code::InvalidParameter,
+            format!(
+                "{} has {} versions: expected at most {}",
+                named(function.key()),
+                function.versions.len(),
+                limits::VERSIONS
+            ),
+        )
+        .with_hint("delete versions that are not needed any more"));
+    }
+    let number = function.next_version;
+    function.next_version += 1;
+    function.versions.push(VersionSummary {
+        number,
+        fingerprint,
+        published_at: turn.now,
+        size_bytes: function.latest.code.size_bytes,
+    });
+    let version =
+        Version { number: Some(number), modified_at: turn.now, ..function.latest.clone() };
+    Ok(Published::New(Box::new(version)))
 }
 
-/// What publishing gave.
-#[derive(Debug)]
-pub(crate) struct Published {
-    /// The function at the version.
-    pub function: FunctionAt,
-    /// Whether the version is new.
-    pub created: bool,
+/// Key and value of a version's own document.
+pub(super) fn body_of(id: &RequestId, version: &Version) -> Result<(String, Vec<u8>)> {
+    let number = version.number.unwrap_or_default();
+    let body = serde_json::to_vec(version).map_err(Error::internal)?;
+    Ok((keys::version(id, number, version.fingerprint()), body))
 }
 
 impl Catalog {
     /// Publishes `$LATEST`; an unchanged one gives the version that already has its content.
-    pub(crate) async fn publish(
-        &self,
-        key: &FunctionKey,
-        precondition: Precondition,
-    ) -> Result<Published> {
-        let changed = self
-            .change(key, precondition, |current| {
-                let mut function = existing(key, current)?;
-                let publishing = Publishing::begin(&mut function, self.clock.now());
-                Ok((function, publishing))
-            })
-            .await?;
-        let published = self.finish_publishing(changed.stored, changed.result).await?;
-        self.engine.caught_up(published.function.revision).await?;
-        Ok(published)
-    }
-
-    /// Steps (2) and (3).
-    pub(super) async fn finish_publishing(
-        &self,
-        stored: Stored<Function>,
-        publishing: Publishing,
-    ) -> Result<Published> {
-        let version = match publishing {
-            Publishing::Existing(number) => {
-                let version = self.version(&stored.value, number).await?;
-                let Stored { value: function, revision } = stored;
-                return Ok(Published {
-                    function: FunctionAt { function, version, revision },
-                    created: false,
-                });
-            }
-            Publishing::New(version) => *version,
-        };
-        let (id, number) = (stored.value.id, version.number.unwrap_or_default());
-        let body = keys::version(&id, number);
-        let written = self.write(&body, Expect::Absent, &version).await?;
-        match self.list_version(&stored.value, version).await {
-            Ok(published) => {
-                if !published.created {
-                    // Another caller listed the same content meanwhile: ours is not needed.
-                    self.meta.delete_if(&body, written).await?;
-                }
-                Ok(published)
-            }
-            Err(e) => {
-                // The error stands; a body that could not be removed is never looked at.
-                if let Err(left) = self.meta.delete_if(&body, written).await {
-                    tracing::warn!(key = %body, "an unlisted version stays behind: {left}");
-                }
-                Err(e)
-            }
-        }
-    }
-
-    /// Step (3).
-    async fn list_version(&self, function: &Function, version: Version) -> Result<Published> {
-        let (key, id) = (function.key(), function.id);
-        let summary = VersionSummary {
-            number: version.number.unwrap_or_default(),
-            fingerprint: version.fingerprint(),
-            published_at: version.modified_at,
-        };
-        let changed = self
-            .change(key, Precondition::None, |current| {
-                let mut function = existing(key, current)?;
-                if function.id != id {
-                    // Deleted and created again in between: this content belongs to the old one.
-                    return Err(Error::not_found("function", key));
-                }
-                if let Some(number) = same_content(&function, &version) {
-                    return Ok((function, Some(number)));
-                }
-                let at = function.versions.partition_point(|v| v.number < summary.number);
-                function.versions.insert(at, summary.clone());
-                Ok((function, None))
-            })
-            .await?;
-        let Stored { value: function, revision } = changed.stored;
-        let (version, created) = match changed.result {
-            Some(number) => (self.version(&function, number).await?, false),
-            None => (version, true),
-        };
-        Ok(Published { function: FunctionAt { function, version, revision }, created })
+    pub(crate) async fn publish(&self, key: &FunctionKey, intent: &Intent) -> Result<Put> {
+        let wish = Wish { what: What::Publish, publish: true };
+        self.change_latest_once(key, intent, wish, |current, _| existing(key, current)).await
     }
 
     /// A listed version's body; `not-found` if the function lists no such number.
     pub(super) async fn version(&self, function: &Function, number: u64) -> Result<Version> {
         let missing = || Error::not_found("version", format!("{}:{number}", function.key()));
-        if function.versions.binary_search_by_key(&number, |v| v.number).is_err() {
-            return Err(missing());
-        }
-        let stored = self.read(&keys::version(&function.id, number)).await?;
-        Ok(stored.ok_or_else(missing)?.value)
+        let summary = function.published(number).ok_or_else(missing)?;
+        let stored = self.read::<Version>(&keys::version_of(&function.id, summary)).await?;
+        let version = stored.ok_or_else(missing)?.value;
+        // The body may be another publisher's, who wrote the same a moment before.
+        Ok(Version { modified_at: summary.published_at, ..version })
     }
 
-    /// The published versions of a function, ascending, with numbers above `after`; and whether more follow.
+    /// The published versions of a function, ascending, with numbers above `after`, each with the aliases that may lead to it; and whether
+    /// more follow.
     pub(crate) async fn versions(
         &self,
         key: &FunctionKey,
         after: u64,
         limit: usize,
-    ) -> Result<(Vec<VersionSummary>, bool)> {
-        let mut versions = self.function_record(key).await?.value.versions;
-        versions.retain(|v| v.number > after);
+    ) -> Result<(Vec<(VersionSummary, Vec<String>)>, bool)> {
+        let function = self.function_record(key).await?;
+        let mut versions: Vec<_> =
+            function.versions.iter().filter(|v| v.number > after).cloned().collect();
         let more = versions.len() > limit;
         versions.truncate(limit);
-        Ok((versions, more))
+        let with_aliases = |version: VersionSummary| {
+            let aliases = leading_to(&function, version.number);
+            (version, aliases)
+        };
+        Ok((versions.into_iter().map(with_aliases).collect(), more))
     }
 
-    /// Removes the bodies of a function that is gone.
-    pub(super) async fn delete_versions(&self, function: &Function) -> Result<()> {
-        let prefix = version_prefix(&function.id);
-        loop {
-            let entries = self.meta.list(&prefix, None, limits::PAGE_ENTRIES).await?;
-            if entries.is_empty() {
-                return Ok(());
-            }
-            for entry in entries {
-                self.meta.delete_if(&entry.key, entry.revision).await?;
-            }
+    /// Deletes a published version; `conflict` while an alias may lead to it.
+    pub(crate) async fn delete_version(
+        &self,
+        key: &FunctionKey,
+        number: u64,
+        intent: &Intent,
+    ) -> Result<()> {
+        let of = number.to_string();
+        let place = Place {
+            revision: &|function: &Function| function.published(number).map(|_| function.revision),
+            of: Some(&of),
+            ..place(key)
+        };
+        let changed = self
+            .edit(&place, intent, |current, turn| {
+                let mut value = existing(key, current)?;
+                let at = value.versions.binary_search_by_key(&number, |v| v.number);
+                let at = at.map_err(|_| Error::not_found("version", format!("{key}:{number}")))?;
+                let aliases = leading_to(&value, number);
+                if !aliases.is_empty() {
+                    return Err(in_use(key, number, &aliases));
+                }
+                let summary = value.versions.remove(at);
+                value.revision = turn.revision;
+                let draft = Draft {
+                    what: What::Delete,
+                    of: Some(of.clone()),
+                    before: Some(FunctionState::Version(summary.clone())),
+                    after: None,
+                };
+                Ok(Edit { value, draft: Some(draft), body: None, result: summary })
+            })
+            .await?;
+        // No number is given twice, so nobody can come to need the body again.
+        let body = keys::version_of(&changed.stored.value.id, &changed.result);
+        if let Err(error) = self.remove_all(&body).await {
+            tracing::warn!(%error, key = body, "the body of a deleted version stays behind");
         }
+        Ok(())
     }
 }
 
-/// All bodies of one function.
-fn version_prefix(id: &RequestId) -> String {
-    let first = keys::version(id, 0);
-    first.trim_end_matches('0').to_owned()
+/// Names of the aliases that may lead to a version, or go back to it.
+fn leading_to(function: &Function, number: u64) -> Vec<String> {
+    let version = VersionRef::Number(number);
+    let leads = function.aliases.iter().filter(|(_, record)| {
+        let shift = record.rollout.iter();
+        let back = shift.flat_map(|r| r.before.iter().map(|t| t.version).chain([r.to]));
+        record.alias.versions().chain(back).any(|v| v == version)
+    });
+    leads.map(|(name, _)| name.to_string()).collect()
+}
+
+fn in_use(key: &FunctionKey, number: u64, aliases: &[String]) -> Error {
+    const SHOWN: usize = 5;
+    let shown = aliases.iter().take(SHOWN).map(|a| format!("'{a}'")).collect::<Vec<_>>();
+    let more = match aliases.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Error::caller(
+        Code::Conflict,
+        format!(
+            "version '{key}:{number}' is in use: calls of alias {}{more} may reach it",
+            shown.join(", ")
+        ),
+    )
+    .with_hint("change or delete these aliases first")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use model::clock::UnixMillis;
     use model::function::{CodeRef, FunctionSettings, RuntimeInfo};
     use model::ids::Digest;
 
@@ -207,40 +203,77 @@ mod tests {
                 number: None,
                 config: serde_json::from_str(r#"{"runtime":"nodejs20","handler":"a.b"}"#).unwrap(),
                 code: CodeRef { digest: Digest::of(b"zip"), size_bytes: 3, unpacked_bytes: 3 },
+                layers: Vec::new(),
                 runtime: RuntimeInfo { name: "nodejs20".into(), version: "20.0.0".into() },
                 modified_at: now,
             },
             versions: Vec::new(),
             next_version: 1,
+            aliases: BTreeMap::new(),
+            revision: 1,
+            change: None,
+            deleted: false,
         }
+    }
+
+    fn turn(now: u64) -> Turn {
+        Turn { revision: 2, next_version: 1, now: UnixMillis(now) }
     }
 
     #[test]
     fn equal_content_gives_the_version_that_has_it() {
         let mut function = function();
-        let Publishing::New(version) = Publishing::begin(&mut function, UnixMillis(5)) else {
+        let Published::New(version) = publish(&mut function, turn(5)).unwrap() else {
             panic!("nothing is published yet");
         };
         assert_eq!((version.number, version.modified_at), (Some(1), UnixMillis(5)));
-        assert_eq!(function.next_version, 2);
-        function.versions.push(VersionSummary {
-            number: 1,
-            fingerprint: version.fingerprint(),
-            published_at: UnixMillis(5),
-        });
-        assert!(matches!(Publishing::begin(&mut function, UnixMillis(9)), Publishing::Existing(1)));
+        assert_eq!((function.next_version, function.versions.len()), (2, 1));
+        assert!(matches!(publish(&mut function, turn(9)), Ok(Published::Existing(1))));
         assert_eq!(function.next_version, 2);
 
         function.latest.config.memory_mb += 1;
-        assert!(matches!(Publishing::begin(&mut function, UnixMillis(9)), Publishing::New(_)));
+        assert!(publish(&mut function, turn(9)).unwrap().as_new().is_some());
     }
 
     #[test]
-    fn the_prefix_covers_every_number() {
-        let id = RequestId::generate();
-        for number in [0, 1, 10, 100] {
-            assert!(keys::version(&id, number).starts_with(&version_prefix(&id)));
+    fn versions_have_a_limit() {
+        let mut function = function();
+        publish(&mut function, turn(5)).unwrap();
+        let first = function.versions[0].clone();
+        function.versions = (1..=limits::VERSIONS as u64)
+            .map(|number| VersionSummary { number, ..first.clone() })
+            .collect();
+        function.latest.config.memory_mb += 1;
+        let e = publish(&mut function, turn(9)).unwrap_err();
+        assert!(e.message().contains("expected at most 10000"), "{e}");
+    }
+
+    #[test]
+    fn aliases_that_lead_somewhere_are_found() {
+        let mut function = function();
+        let record = |json: &str| model::alias::AliasRecord {
+            alias: serde_json::from_str(json).unwrap(),
+            revision: 1,
+            created_at: UnixMillis(1),
+            modified_at: UnixMillis(1),
+            rollout: None,
+        };
+        for (name, json) in [
+            ("target", r#"{"targets":[{"version":"1","weight":0},{"version":"9","weight":1}]}"#),
+            (
+                "rule",
+                r#"{"targets":[{"version":"9","weight":1}],"rules":[{"when":[{"on":"path","exact":"/"}],"to":"1"}]}"#,
+            ),
+            (
+                "shadow",
+                r#"{"targets":[{"version":"9","weight":1}],"shadow":{"version":"1","share":"1%"}}"#,
+            ),
+            ("other", r#"{"targets":[{"version":"9","weight":1}]}"#),
+        ] {
+            function.aliases.insert(name.parse().unwrap(), record(json));
         }
-        assert!(version_prefix(&id).ends_with('/'));
+        assert_eq!(leading_to(&function, 1), ["rule", "shadow", "target"]);
+        let e = in_use(function.key(), 1, &leading_to(&function, 1));
+        assert!(e.message().contains("alias 'rule', 'shadow', 'target'"), "{e}");
     }
 }

@@ -3,7 +3,7 @@
 //! SQLite because it was the fastest of those measured with one `fsync` per group of commits, and because a torn write, a full disk and a
 //! killed process are what it is tested for. Write-ahead log with `synchronous=FULL`: what is answered is on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -60,6 +60,8 @@ CREATE TABLE IF NOT EXISTS log_deleted (
     function TEXT PRIMARY KEY, before INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
+/// The database's file in the data folder.
+pub(crate) const FILE: &str = "catalog.db";
 /// Name in `number` of the revision up to which deleted keys are forgotten.
 pub(crate) const FORGOTTEN: &str = "meta-forgotten";
 
@@ -75,13 +77,8 @@ pub(crate) struct Db {
 impl Db {
     /// Opens or creates `catalog.db` and starts its writer.
     pub(crate) fn open(folder: &Folder, clock: Arc<dyn Clock>) -> Result<Self> {
-        let path: PathBuf = folder.join("catalog.db");
-        let unusable = |e| match fault::database(e) {
-            e if e.code() == model::Code::Internal => {
-                fault::unusable(&path, "cannot be opened").with_source(e)
-            }
-            e => e,
-        };
+        let path: PathBuf = folder.join(FILE);
+        let unusable = |e: rusqlite::Error| unusable(&path, e.into());
         let conn = connect(&path).map_err(unusable)?;
         let now = clock.now();
         let counters = Counters {
@@ -169,7 +166,18 @@ impl Db {
     }
 }
 
-fn connect(path: &std::path::Path) -> rusqlite::Result<Connection> {
+/// What makes the database at `path` unusable, unless the failure has a name of its own.
+pub(crate) fn unusable(path: &Path, failure: Failure) -> Error {
+    match Error::from(failure) {
+        e if e.code() == model::Code::Internal => {
+            fault::unusable(path, "cannot be opened").with_source(e)
+        }
+        e => e,
+    }
+}
+
+/// Opens or creates the database at `path`.
+pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open(path)?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::clock::UnixMillis;
+use model::function::{Function, Version};
 use model::ids::{Digest, Qualifier, RequestId};
+use model::keys;
 use model::ports::{
     Enqueued, Expect, LogQuery, NewMessage, UsageDelta, UsageQuery, UsageSums, Vault as _,
 };
@@ -21,8 +23,12 @@ use crate::support::{key, line, open_at};
 const START: UnixMillis = UnixMillis(1_767_225_600_000);
 const LONG: Duration = Duration::from_secs(3600);
 
-fn folder(version: u32) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/format-{version}"))
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+pub(crate) fn folder(version: u32) -> PathBuf {
+    fixtures().join(format!("format-{version}"))
 }
 
 fn id(n: u8) -> RequestId {
@@ -70,6 +76,46 @@ async fn check_vault(store: &Store, folder: &Path, version: u32) {
     }
 }
 
+/// Documents of a format, a line each: a function with two versions, its namespace, and another one. Those of format 2 are what its daemon
+/// wrote, those of format 3 what becomes of them.
+pub(crate) fn documents(version: u32) -> Vec<(String, Vec<u8>)> {
+    let text = fs::read_to_string(fixtures().join(format!("documents-{version}.txt"))).unwrap();
+    let split = |line: &str| {
+        let (key, value) = line.split_once(' ').unwrap();
+        (key.to_owned(), value.as_bytes().to_vec())
+    };
+    text.lines().map(split).collect()
+}
+
+const DOCUMENTS_SINCE: u32 = 3;
+
+async fn fill_documents(store: &Store) {
+    for (key, value) in documents(FORMAT_VERSION) {
+        store.meta.put_if(&key, Expect::Absent, value.into()).await.unwrap();
+    }
+}
+
+async fn check_documents(store: &Store, version: u32) {
+    let function = store.meta.get("function/team/greet").await.unwrap();
+    assert_eq!(function.is_some(), version >= DOCUMENTS_SINCE);
+    if let Some(function) = function {
+        let function: Function = serde_json::from_slice(&function.value).unwrap();
+        assert_eq!(function.versions.len(), 2);
+        check_versions(store, &function).await;
+    }
+}
+
+/// Every listed version is found, and is what its line says.
+pub(crate) async fn check_versions(store: &Store, function: &Function) {
+    for line in &function.versions {
+        let entry = store.meta.get(&keys::version_of(&function.id, line)).await.unwrap();
+        let version: Version = serde_json::from_slice(&entry.unwrap().value).unwrap();
+        assert_eq!(version.number, Some(line.number));
+        assert_eq!(version.fingerprint(), line.fingerprint, "of version {}", line.number);
+        assert_eq!(version.code.size_bytes, line.size_bytes);
+    }
+}
+
 async fn fill(store: &Store) {
     store.meta.put_if("function/default/hello", Expect::Absent, "{}".into()).await.unwrap();
     let gone = store.meta.put_if("function/default/gone", Expect::Absent, "{}".into()).await;
@@ -93,11 +139,15 @@ async fn fill(store: &Store) {
 }
 
 async fn check(store: &Store, version: u32) {
-    let functions = store.meta.list("function/", None, 10).await.unwrap();
+    let functions = store.meta.list("function/default/", None, 10).await.unwrap();
     assert_eq!(functions.len(), 1);
     assert_eq!((functions[0].key.as_str(), functions[0].revision), ("function/default/hello", 1));
-    // The vault's keys and the secret came last.
-    let revision = if version < SECRET_SINCE { 3 } else { 5 };
+    // The vault's keys and the secret came next, then the documents.
+    let revision = match version {
+        ..SECRET_SINCE => 3,
+        SECRET_SINCE..DOCUMENTS_SINCE => 5,
+        DOCUMENTS_SINCE.. => 10,
+    };
     assert_eq!(store.meta.revision().await.unwrap(), revision);
     let mut watch = store.meta.watch("", 1).await.unwrap();
     assert_eq!(watch.next().await.unwrap().unwrap().value, None, "the deletion is known");
@@ -128,7 +178,7 @@ async fn check(store: &Store, version: u32) {
     assert_eq!(deleted, []);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
@@ -150,11 +200,12 @@ async fn a_folder_of_every_format_opens() {
         let store = open_at(temp.path()).await.unwrap();
         check(&store, version).await;
         check_vault(&store, temp.path(), version).await;
+        check_documents(&store, version).await;
         store.close().await.unwrap();
     }
 }
 
-/// For a new format: `cargo test -p store -- --ignored write_the_fixture`.
+/// For a new format, with its `documents-N.txt`: `cargo test -p store -- --ignored write_the_fixture`.
 #[tokio::test]
 #[ignore = "writes into the source tree"]
 async fn write_the_fixture() {
@@ -166,6 +217,7 @@ async fn write_the_fixture() {
     let store = open_at(temp.path()).await.unwrap();
     fill(&store).await;
     fill_vault(&store, temp.path()).await;
+    fill_documents(&store).await;
     store.close().await.unwrap();
     fs::remove_file(temp.path().join("lock")).unwrap();
     copy(temp.path(), &target);
