@@ -15,24 +15,35 @@ const SUMMARY_CHARS: usize = 30;
 /// One line each: `~ path: before → after`, `+ path: after`, `- path: before`.
 pub(super) fn lines(screen: &Screen, differences: &[Difference]) -> Vec<String> {
     let line = |difference: &Difference| {
-        let (ink, sign) = match (&difference.before, &difference.after) {
-            (None, _) => (Ink::Green, '+'),
-            (_, None) => (Ink::Red, '-'),
-            _ => (Ink::Cyan, '~'),
+        let (ink, sign) = match sign(difference) {
+            "" => (Ink::Cyan, "~ "),
+            "-" => (Ink::Red, "- "),
+            _ => (Ink::Green, "+ "),
         };
-        screen.ink(ink, &format!("{sign} {}", text(difference, VALUE_CHARS)))
+        screen.ink(ink, &format!("{sign}{}", text(difference, VALUE_CHARS)))
     };
     differences.iter().map(line).collect()
 }
 
-/// The first few on one line.
+/// The first few on one line. That a thing came or went as a whole is nothing a line could hold.
 pub(super) fn summary(differences: &[Difference]) -> String {
-    let mut parts: Vec<String> =
-        differences.iter().take(SUMMARY).map(|d| text(d, SUMMARY_CHARS)).collect();
-    if differences.len() > SUMMARY {
-        parts.push(format!("and {} more", differences.len() - SUMMARY));
+    let parts = || differences.iter().filter(|difference| !difference.path.is_empty());
+    let mut told: Vec<String> = parts()
+        .take(SUMMARY)
+        .map(|difference| format!("{}{}", sign(difference), text(difference, SUMMARY_CHARS)))
+        .collect();
+    let more = parts().count().saturating_sub(SUMMARY);
+    told.extend((more > 0).then(|| format!("and {more} more")));
+    told.join("; ")
+}
+
+/// `+` for what is new, `-` for what is gone.
+fn sign(difference: &Difference) -> &'static str {
+    match (&difference.before, &difference.after) {
+        (None, _) => "+",
+        (_, None) => "-",
+        _ => "",
     }
-    parts.join("; ")
 }
 
 /// Lines of the unified format, coloured.
@@ -58,7 +69,7 @@ fn text(difference: &Difference, most: usize) -> String {
         (Some(only), None) | (None, Some(only)) => value(only),
         (None, None) => String::new(),
     };
-    // A whole document that appeared or went away has no path.
+    // A document that came or went as a whole has no path.
     if path.is_empty() { what } else { format!("{}: {what}", tame(path)) }
 }
 
@@ -101,8 +112,10 @@ mod tests {
     #[test]
     fn a_summary_is_short() {
         let text = summary(&differences());
-        assert!(text.starts_with("config.timeout_ms: 3000 → 20000; "), "{text}");
+        assert!(text.starts_with("config.timeout_ms: 3000 → 20000; +config."), "{text}");
+        assert!(text.contains("; -config.layers[0]: "), "{text}");
         assert!(text.ends_with("; and 1 more"), "{text}");
-        assert_eq!(summary(&[]), "");
+        let whole = Difference { path: String::new(), before: None, after: Some(json!({"a": 1})) };
+        assert_eq!(summary(&[whole]), "");
     }
 }

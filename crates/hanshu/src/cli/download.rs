@@ -32,9 +32,10 @@ pub(super) fn download(
         fetch(&mut io::stdout().lock())?;
         return Ok(());
     }
-    let step = Progress::new(cx.screen).step("downloading");
-    let (path, bytes) = into_file(target.to.as_deref(), Path::new(default), fetch)?;
-    drop(step);
+    let (path, bytes) = into_file(target.to.as_deref(), Path::new(default), |file| {
+        let _step = Progress::new(cx.screen).step("downloading");
+        fetch(file)
+    })?;
     let shown = path.display();
     let text = format!("wrote {shown} ({})", screen::bytes(bytes));
     Ok(cx.screen.done(&json!({ "file": shown.to_string(), "size_bytes": bytes }), &text)?)
