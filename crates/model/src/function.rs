@@ -535,7 +535,7 @@ pub enum FunctionState {
     /// An alias.
     Alias {
         /// The route.
-        alias: Alias,
+        alias: Box<Alias>,
         /// The shift under way.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rollout: Option<Rollout>,

@@ -45,7 +45,8 @@ pub struct Layer {
     #[serde(default)]
     pub aliases: BTreeMap<AliasName, u64>,
     /// The newest change.
-    pub change: Change<LayerState>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change<LayerState>>,
     /// It is gone: what is left is to be cleared away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,

@@ -1,119 +1,63 @@
 //! Keys: who may use the REST API and the function URLs that ask for one.
 //!
-//! A key is `hsk_` and 43 characters of base64url: 32 random bytes. The store has only its SHA-256, under `key/`; 256 bits of
-//! randomness need no slower hash. In dev mode no key is asked for; what protects the API then is that only this machine reaches
-//! it, so a request that a foreign web page made a browser send is refused by its `Host` or `Origin`.
+//! A key is `hsk_` and 43 characters of base64url: 32 random bytes. The store has only its SHA-256, under `key/NAME`; 256 bits of
+//! randomness need no slower hash. A key opens everything, or one namespace: for such a key there is nothing else ([`Caller::may_see`]). In
+//! dev mode no key is asked for; what protects the API then is that only this machine reaches it, so a request that a foreign web page
+//! made a browser send is refused by its `Host` or `Origin`.
 
-use std::fmt;
+mod store;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Uri, header};
 use model::Result;
 use model::error::{Code, Error};
-use model::ids::Digest;
-use model::limits;
-use model::ports::{Expect, Meta};
-use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq as _;
-use tokio::sync::OnceCell;
+use model::ids::{FunctionKey, NamespaceName};
 
-/// Metadata keys of all API keys.
-const KEYS: &str = "key/";
-/// Metadata key of the root key.
-const ROOT: &str = "key/root";
-/// What every key starts with, so that people and secret scanners recognise one.
-const PREFIX: &str = "hsk_";
-/// Random bytes in a key.
-const RANDOM_BYTES: usize = 32;
+pub(crate) use store::KeyRecord;
+pub use store::{KeyStore, NewKey, ensure_root_key};
 
-/// What the store knows of a key.
-#[derive(Debug, Serialize, Deserialize)]
-struct KeyRecord {
-    /// SHA-256 of the whole key as it is sent.
-    sha256: Digest,
+/// Whose key a request showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The key's name; `dev` where none is asked for.
+    pub name: Arc<str>,
+    /// The one namespace that it opens; `None` opens everything.
+    pub namespace: Option<NamespaceName>,
 }
 
-/// A key that was just made. Shown once; nothing can bring it back.
-pub struct NewKey(String);
-
-impl NewKey {
-    /// The key, as clients send it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for NewKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("NewKey(..)")
-    }
-}
-
-/// Creates the root key if there is none yet; `None` if there is.
-pub async fn ensure_root_key(meta: &dyn Meta) -> Result<Option<NewKey>> {
-    if meta.get(ROOT).await?.is_some() {
-        return Ok(None);
-    }
-    let mut random = [0; RANDOM_BYTES];
-    getrandom::fill(&mut random).map_err(Error::internal)?;
-    let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
-    let record = KeyRecord { sha256: Digest::of(key.as_bytes()) };
-    let record = serde_json::to_vec(&record).map_err(Error::internal)?;
-    match meta.put_if(ROOT, Expect::Absent, record.into()).await {
-        Ok(_) => Ok(Some(NewKey(key))),
-        // Another node of the same store was faster.
-        Err(e) if e.code() == Code::Conflict => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-/// The keys that are accepted, cached in memory.
-#[derive(Debug)]
-pub struct KeyStore {
-    meta: Arc<dyn Meta>,
-    digests: OnceCell<Box<[Digest]>>,
-}
-
-impl KeyStore {
-    /// Reads the keys when the first one is checked.
-    pub fn new(meta: Arc<dyn Meta>) -> Self {
-        Self { meta, digests: OnceCell::new() }
+impl Caller {
+    /// Whoever calls in dev mode.
+    pub(crate) fn dev() -> Self {
+        Self { name: "dev".into(), namespace: None }
     }
 
-    /// Fails with `unauthenticated` unless the headers carry a known key as `Authorization: Bearer KEY`.
-    pub async fn check(&self, headers: &HeaderMap) -> Result<()> {
-        let Some(value) = headers.get(header::AUTHORIZATION) else {
-            return Err(unauthenticated("no key was sent"));
-        };
-        let Some(key) = bearer(value) else {
-            return Err(unauthenticated("the authorization header holds no bearer key"));
-        };
-        let presented = Digest::of(key);
-        let known = self.digests.get_or_try_init(|| self.load()).await?;
-        // Every digest is compared, each in constant time: how long it takes says nothing about the keys.
-        let matches = known
-            .iter()
-            .fold(subtle::Choice::from(0), |any, d| any | d.as_bytes().ct_eq(presented.as_bytes()));
-        if bool::from(matches) { Ok(()) } else { Err(unauthenticated("the key is not known")) }
-    }
-
-    async fn load(&self) -> Result<Box<[Digest]>> {
-        let entries = self.meta.list(KEYS, None, limits::PAGE_ENTRIES).await?;
-        let records = entries.iter().map(|entry| {
-            serde_json::from_slice::<KeyRecord>(&entry.value).map(|r| r.sha256).map_err(|e| {
-                let message = format!("the record '{}' cannot be read", entry.key);
-                Error::platform(Code::StorageUnusable, message).with_source(e)
-            })
-        });
-        let digests = records.collect::<Result<Box<[_]>>>()?;
-        if digests.is_empty() {
-            // Not cached: the first key may be on its way.
-            return Err(unauthenticated("the daemon has no keys yet"));
+    /// Fails with `not-found`, as if it did not exist, for a namespace that the key does not open.
+    pub(crate) fn may_see(&self, namespace: &NamespaceName) -> Result<()> {
+        match &self.namespace {
+            Some(own) if own != namespace => Err(Error::not_found("namespace", namespace)),
+            _ => Ok(()),
         }
-        Ok(digests)
+    }
+
+    /// [`Self::may_see`], in the words of a function that does not exist.
+    pub(crate) fn may_call(&self, function: &FunctionKey) -> Result<()> {
+        self.may_see(&function.namespace).map_err(|_| Error::not_found("function", function))
+    }
+
+    /// Fails with `forbidden` for a key that opens one namespace only.
+    pub(crate) fn opens_everything(&self) -> Result<()> {
+        match &self.namespace {
+            None => Ok(()),
+            Some(namespace) => Err(Error::caller(
+                Code::Forbidden,
+                format!(
+                    "the key '{}' opens namespace '{namespace}' only: expected one that opens everything",
+                    self.name
+                ),
+            )),
+        }
     }
 }
 

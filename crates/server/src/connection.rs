@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -47,6 +47,10 @@ struct Shared {
     drain: Drain,
     abort: CancellationToken,
 }
+
+/// Where a request comes from, among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub IpAddr);
 
 /// Whether connections shall end after the request they are at.
 #[derive(Clone)]
@@ -111,12 +115,13 @@ async fn serve_one(
     let Shared { app, router, drain, abort } = shared;
     let head_timeout = app.config.head_timeout;
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request: http::Request<Incoming>| {
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
         let (app, router) = (app.clone(), router.clone());
         async move {
             Ok::<_, Infallible>(if gateway::owns(request.uri().path()) {
                 gateway::serve(&app, peer, request).await.map(Either::Left)
             } else {
+                request.extensions_mut().insert(Peer(peer.ip()));
                 match router.call(request).await {
                     Ok(response) => response.map(Either::<Full<Bytes>, Body>::Right),
                     Err(never) => match never {},

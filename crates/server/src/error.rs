@@ -24,6 +24,7 @@ pub fn status_of(code: Code) -> StatusCode {
         | Code::InvalidPackage
         | Code::UnknownRuntime => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
         Code::NotFound | Code::NoRoute => StatusCode::NOT_FOUND,
         Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Code::AlreadyExists | Code::Conflict | Code::NotEmpty => StatusCode::CONFLICT,

@@ -2,6 +2,7 @@
 //!
 //! Every failure is an error of the platform that names the part and the rule.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,14 +10,22 @@ use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request
 use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 use jiff::Timestamp;
+use model::api::HEADER_REASON;
+use model::change::Author;
 use model::clock::UnixMillis;
 use model::error::{Code, Error};
-use model::ids::{FunctionKey, FunctionRef, NamespaceName, Qualifier, RequestId};
+use model::ids::{
+    AliasName, FunctionKey, FunctionName, FunctionRef, NamespaceName, Qualifier, RequestId,
+    VersionRef,
+};
+use model::layer::LayerKey;
 use serde::de::DeserializeOwned;
 
 use crate::App;
+use crate::auth::Caller;
 use crate::body::{self, Limit};
-use crate::catalog::Precondition;
+use crate::catalog::{Intent, Precondition};
+use crate::connection::Peer;
 use crate::error::Refusal;
 
 /// Path parameter `{namespace}`.
@@ -30,6 +39,42 @@ pub(crate) struct FunctionPath(pub FunctionKey);
 /// Path parameters `{namespace}` and `{function}`, which may be `NAME:QUALIFIER`, with the query's `qualifier` taken in.
 #[derive(Debug)]
 pub(crate) struct TargetPath(pub FunctionRef);
+
+/// Path parameters `{namespace}`, `{function}` and `{alias}`.
+#[derive(Debug)]
+pub(crate) struct AliasPath(pub FunctionKey, pub AliasName);
+
+/// Path parameters `{namespace}` and `{layer}`.
+#[derive(Debug)]
+pub(crate) struct LayerPath(pub LayerKey);
+
+/// The path parameter `{alias}`.
+#[derive(Debug)]
+pub(crate) struct AliasNamePath(pub AliasName);
+
+/// The path parameter `{version}`, a number.
+#[derive(Debug)]
+pub(crate) struct VersionPath(pub u64);
+
+/// The path parameter `{revision}`.
+#[derive(Debug)]
+pub(crate) struct RevisionPath(pub u64);
+
+/// The path parameter `{key}`.
+#[derive(Debug)]
+pub(crate) struct KeyPath(pub FunctionName);
+
+/// Where the request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct From(pub IpAddr);
+
+/// Whose key the request showed.
+#[derive(Clone, Debug)]
+pub(crate) struct By(pub Caller);
+
+/// [`By`], of a key that opens everything; else `forbidden`.
+#[derive(Clone, Debug)]
+pub(crate) struct Operator(pub Caller);
 
 /// The query string; unknown parameters are refused if `T` refuses them.
 #[derive(Debug)]
@@ -73,6 +118,111 @@ impl<S: Sync + Send> FromRequestParts<S> for FunctionPath {
         let params = path_params(parts, state).await?;
         let namespace = path_param(&params, "namespace")?.parse()?;
         Ok(Self(FunctionKey { namespace, name: path_param(&params, "function")?.parse()? }))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for AliasPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let FunctionPath(key) = FunctionPath::from_request_parts(parts, state).await?;
+        let AliasNamePath(name) = AliasNamePath::from_request_parts(parts, state).await?;
+        Ok(Self(key, name))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for LayerPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        let namespace = path_param(&params, "namespace")?.parse()?;
+        Ok(Self(LayerKey { namespace, name: path_param(&params, "layer")?.parse()? }))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for AliasNamePath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        Ok(Self(path_param(&params, "alias")?.parse()?))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for VersionPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        match path_param(&params, "version")?.parse::<VersionRef>()? {
+            VersionRef::Number(number) => Ok(Self(number)),
+            VersionRef::Latest => Err(Error::caller(
+                Code::InvalidParameter,
+                "version '$LATEST' has no number: expected that of a published version",
+            )
+            .into()),
+        }
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for RevisionPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        let revision = path_param(&params, "revision")?.parse().map_err(|_| {
+            Error::caller(Code::InvalidParameter, "revision is not valid: expected its number")
+        })?;
+        Ok(Self(revision))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for KeyPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        Ok(Self(key_name(path_param(&params, "key")?)?))
+    }
+}
+
+/// A key's name follows the rule of functions.
+pub(crate) fn key_name(name: &str) -> Result<FunctionName, Error> {
+    name.parse().map_err(|_: Error| {
+        Error::caller(
+            Code::InvalidName,
+            "the key's name is not valid: expected 1 to 64 letters, digits, '-' or '_'",
+        )
+    })
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for From {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let peer = parts.extensions.get::<Peer>();
+        let Peer(address) = peer.ok_or_else(|| Error::internal("the request has no peer"))?;
+        Ok(Self(*address))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for By {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        Ok(Self(caller.ok_or_else(|| Error::internal("the request has no caller"))?))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for Operator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let By(caller) = By::from_request_parts(parts, state).await?;
+        caller.opens_everything()?;
+        Ok(Self(caller))
     }
 }
 
@@ -182,12 +332,31 @@ impl<S: Sync + Send> FromRequestParts<S> for Id {
     }
 }
 
-impl<S: Sync + Send> FromRequestParts<S> for Precondition {
+impl<S: Sync + Send> FromRequestParts<S> for Intent {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        Ok(precondition(&parts.headers)?)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let By(caller) = By::from_request_parts(parts, state).await?;
+        let From(from) = From::from_request_parts(parts, state).await?;
+        let author = Author {
+            who: caller.name.to_string(),
+            from: Some(from.to_string()),
+            reason: reason(&parts.headers)?,
+        };
+        Ok(Self { author, precondition: precondition(&parts.headers)? })
     }
+}
+
+/// `x-hanshu-reason`, as UTF-8; an empty one is none.
+fn reason(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let Some(value) = headers.get(HEADER_REASON) else { return Ok(None) };
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|e| {
+        let message = format!("header {HEADER_REASON} is not valid: expected UTF-8");
+        Error::caller(Code::InvalidParameter, message).with_source(e)
+    })?;
+    let text = text.trim();
+    Author::check_reason(text)?;
+    Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
 /// `If-Match: REVISION` (quoted or not), or `If-None-Match: *`.

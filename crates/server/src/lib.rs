@@ -2,8 +2,8 @@
 //!
 //! Start at `routes`, the whole URL map on one page. A request enters through `connection` and is
 //! answered by `gateway` (function URLs, the hot path) or by a handler of `control`, which reads the request, asks `catalog` or the
-//! engine, and words the answer. `catalog` knows namespaces, functions, packages and versions, but no HTTP: other interfaces
-//! will stand on it too. `error` is the only place that turns a code into a status, `body` the only one that reads bodies,
+//! engine, and words the answer. `catalog` knows namespaces, functions, aliases, layers and their history, but no HTTP: other
+//! interfaces will stand on it too. `error` is the only place that turns a code into a status, `body` the only one that reads bodies,
 //! `auth` the only one that looks at keys.
 
 pub mod auth;
@@ -17,6 +17,7 @@ mod extract;
 pub mod fuzz;
 mod gateway;
 mod openapi;
+mod parameters;
 mod reseal;
 mod routes;
 
@@ -140,7 +141,19 @@ impl Server {
     /// Fails if the namespace `default` cannot be found or created.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
         self.app.catalog.ensure_default_namespace().await?;
+        self.start_background();
         connection::serve(&self.app, listener, shutdown).await;
         Ok(())
+    }
+
+    /// What goes on beside requests: shifts of aliases, comparisons of shadows, and what a daemon before this one left half done.
+    fn start_background(&self) {
+        let tasks = &self.app.tasks;
+        let app = Arc::clone(&self.app);
+        tasks.spawn_until_cancelled("shifts", async move { app.catalog.watch_shifts().await });
+        let app = Arc::clone(&self.app);
+        tasks.spawn_until_cancelled("shadows", async move { app.catalog.watch_shadows().await });
+        let app = Arc::clone(&self.app);
+        tasks.spawn_until_cancelled("resume", async move { app.catalog.resume().await });
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use model::api::{ErrorBody, VariableView};
+use model::api::{ErrorBody, HEADER_REASON, VariableView};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::Response;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -68,6 +68,7 @@ impl IntoResponses for Refusals {
         [
             ("400", "`invalid-…`: a name, parameter or body breaks its rule"),
             ("401", "`unauthenticated`: no key, or one that is not known"),
+            ("403", "`forbidden`: the key, a quota or the namespace's policy does not allow it"),
             ("404", "`not-found`: there is no such thing"),
             ("default", "any other refusal: see `error.code`"),
         ]
@@ -107,6 +108,36 @@ impl IntoParams for FunctionParams {
     }
 }
 
+/// Further path parameters, each after those of its route's beginning.
+macro_rules! path_parameters {
+    ($($(#[$doc:meta])* $name:ident: $($parameter:literal = $description:literal),+;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name;
+
+        impl IntoParams for $name {
+            fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+                vec![$(parameter($parameter, ParameterIn::Path, $description)),+]
+            }
+        }
+    )*};
+}
+
+path_parameters! {
+    /// Of routes of a namespace.
+    NamespaceParam: "namespace" = "the namespace's name";
+    /// Of routes of a layer.
+    LayerParams: "namespace" = "the namespace's name", "layer" = "the layer's name";
+    /// Of routes of an alias.
+    AliasParam: "alias" = "the alias's name";
+    /// Of routes of a version.
+    VersionParam: "version" = "the version's number";
+    /// Of routes of one change.
+    RevisionParam: "revision" = "the revision's number";
+    /// Of routes of a key.
+    KeyParam: "key" = "the key's name";
+}
+
 /// The headers of a conditional change.
 #[derive(Debug)]
 pub(crate) struct ChangeHeaders;
@@ -116,6 +147,11 @@ impl IntoParams for ChangeHeaders {
         vec![
             parameter("if-match", ParameterIn::Header, "change only what is at this revision"),
             parameter("if-none-match", ParameterIn::Header, "`*`: only if there is none yet"),
+            parameter(
+                HEADER_REASON,
+                ParameterIn::Header,
+                "why: kept with the change, at most 500 characters",
+            ),
         ]
     }
 }

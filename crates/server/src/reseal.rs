@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::function::{Function, Variable, Version};
+use model::change::Change;
+use model::function::{Function, FunctionState, Variable, Version};
 use model::ids::FunctionKey;
 use model::keys;
 use model::ports::{Entry, Expect, Meta, Vault};
@@ -15,36 +16,76 @@ use serde::de::DeserializeOwned;
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resealed {
-    /// Secrets of functions and versions that are under the newest key now and were not before.
+    /// Secrets of functions, aliases, versions and kept changes that are under the newest key now and were not before.
     pub secrets: usize,
     /// Secrets that cannot be opened: `NAMESPACE/FUNCTION[:VERSION] VARIABLE`. They were left as they are.
     pub unopened: Vec<String>,
 }
 
-/// Reseals the secrets of all functions and published versions. Documents without secrets are not written. May be cut off and run
-/// again. Fails with `conflict` if somebody changes a document meanwhile.
+/// Reseals the secrets of all functions with their aliases, of published versions, and of what is kept of either's changes. Documents without
+/// secrets are not written. May be cut off and run again. Fails with `conflict` if somebody changes a document meanwhile.
 pub async fn reseal(meta: &Arc<dyn Meta>, vault: &dyn Vault) -> Result<Resealed> {
     let mut done = Resealed::default();
-    each(meta, keys::FUNCTIONS, |function: &mut Function| {
-        let label = function.key().to_string();
+    each(meta, keys::FUNCTIONS, |_, function: &mut Function| {
         let key = function.latest.key.clone();
-        environment(vault, &key, &label, &mut function.latest.config.environment, &mut done)
+        let mut places = vec![(key.to_string(), &mut function.latest.config.environment)];
+        for (name, record) in &mut function.aliases {
+            places.push((format!("{key}:{name}"), &mut record.alias.environment));
+        }
+        if let Some(change) = &mut function.change {
+            places.extend(of_change(&key, change));
+        }
+        let resealed =
+            places.into_iter().map(|(label, e)| environment(vault, &key, &label, e, &mut done));
+        // Every one, not only up to the first that changed.
+        resealed.fold(false, |changed, one| changed | one)
     })
     .await?;
-    each(meta, keys::VERSIONS, |version: &mut Version| {
+    each(meta, keys::VERSIONS, |_, version: &mut Version| {
         let label = format!("{}:{}", version.key, version.number.unwrap_or_default());
         let key = version.key.clone();
         environment(vault, &key, &label, &mut version.config.environment, &mut done)
     })
     .await?;
+    let functions = keys::history_of(keys::FUNCTIONS.trim_end_matches('/'));
+    each(meta, &functions, |document, change: &mut Change<FunctionState>| {
+        let Some(key) = function_of(&functions, document) else { return false };
+        let resealed = of_change(&key, change)
+            .into_iter()
+            .map(|(label, e)| environment(vault, &key, &label, e, &mut done));
+        resealed.fold(false, |changed, one| changed | one)
+    })
+    .await?;
     Ok(done)
+}
+
+/// The function whose kept change lies under `document`.
+fn function_of(prefix: &str, document: &str) -> Option<FunctionKey> {
+    let mut parts = document.strip_prefix(prefix)?.split('/');
+    let (namespace, name) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(FunctionKey { namespace, name })
+}
+
+/// The environments that a change tells of.
+fn of_change<'a>(
+    key: &FunctionKey,
+    change: &'a mut Change<FunctionState>,
+) -> Vec<(String, &'a mut BTreeMap<String, Variable>)> {
+    let label = format!("{key} at revision {}", change.revision);
+    let states = [&mut change.before, &mut change.after].into_iter().flatten();
+    let environments = states.filter_map(|state| match state {
+        FunctionState::Function { latest, .. } => Some(&mut latest.config.environment),
+        FunctionState::Alias { alias, .. } => Some(&mut alias.environment),
+        FunctionState::Version(_) => None,
+    });
+    environments.map(|environment| (label.clone(), environment)).collect()
 }
 
 /// Lets `change` look at every document under `prefix`, and writes those that it changed.
 async fn each<T: Serialize + DeserializeOwned>(
     meta: &Arc<dyn Meta>,
     prefix: &str,
-    mut change: impl FnMut(&mut T) -> bool,
+    mut change: impl FnMut(&str, &mut T) -> bool,
 ) -> Result<()> {
     let mut after: Option<String> = None;
     loop {
@@ -56,7 +97,7 @@ async fn each<T: Serialize + DeserializeOwned>(
                 Error::platform(Code::StorageUnusable, format!("the record '{key}' cannot be read"))
                     .with_source(e)
             })?;
-            if change(&mut document) {
+            if change(&key, &mut document) {
                 let bytes = serde_json::to_vec(&document).map_err(Error::internal)?;
                 meta.put_if(&key, Expect::Revision(revision), bytes.into()).await?;
             }

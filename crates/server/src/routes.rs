@@ -5,14 +5,33 @@
 //! | `/v1/health` | GET | no key |
 //! | `/v1/openapi.json` | GET | no key |
 //! | `/v1/runtimes` | GET | |
+//! | `/v1/keys` | GET POST | a key that opens everything, as for the next |
+//! | `/v1/keys/{key}` | DELETE | |
 //! | `/v1/namespaces` | GET POST | |
-//! | `/v1/namespaces/{namespace}` | GET DELETE | |
+//! | `/v1/namespaces/{namespace}` | GET PATCH DELETE | |
+//! | `…/history`, `…/history/{revision}` | GET | |
 //! | `…/packages` | POST | |
+//! | `…/layers` | GET | |
+//! | `…/layers/{layer}` | GET DELETE | |
+//! | `…/layers/{layer}/versions` | POST GET | |
+//! | `…/layers/{layer}/versions/{version}` | GET DELETE | |
+//! | `…/layers/{layer}/versions/{version}/code` | GET | |
+//! | `…/layers/{layer}/aliases/{alias}` | PUT DELETE | |
+//! | `…/layers/{layer}/history`, `…/history/{revision}` | GET | |
 //! | `…/functions` | GET | |
 //! | `…/functions/{function}` | PUT GET DELETE | |
 //! | `…/functions/{function}/code` | PUT GET | |
 //! | `…/functions/{function}/config` | PATCH | |
+//! | `…/functions/{function}/rollback` | POST | |
 //! | `…/functions/{function}/versions` | POST GET | |
+//! | `…/functions/{function}/versions/{version}` | GET DELETE | |
+//! | `…/functions/{function}/diff` | GET | |
+//! | `…/functions/{function}/history`, `…/history/{revision}` | GET | |
+//! | `…/functions/{function}/aliases` | GET | |
+//! | `…/functions/{function}/aliases/{alias}` | PUT GET DELETE | |
+//! | `…/aliases/{alias}/rollback`, `…/resolve` | POST | |
+//! | `…/aliases/{alias}/shift` | PUT DELETE | |
+//! | `…/aliases/{alias}/shadow` | PUT GET DELETE | |
 //! | `…/functions/{function}/invoke` | POST | |
 //! | `…/functions/{function}/logs` | GET | |
 //! | `…/functions/{function}/usage` | GET | |
@@ -20,7 +39,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, body::Body};
@@ -34,9 +53,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
-use crate::auth;
+use crate::auth::{self, Caller};
 use crate::control::{
-    code, daemon, functions, invoke, logs, namespaces, packages, usage, versions,
+    aliases, code, daemon, functions, history, invoke, keys, layers, logs, namespaces, packages,
+    usage, versions,
 };
 use crate::error::{Refusal, Refused, request_id_value};
 use crate::gateway;
@@ -53,14 +73,37 @@ fn open() -> Api {
 fn keyed() -> Api {
     Api::default()
         .routes(routes!(daemon::runtimes))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::delete))
         .routes(routes!(namespaces::list, namespaces::create))
-        .routes(routes!(namespaces::get, namespaces::delete))
+        .routes(routes!(namespaces::get, namespaces::patch, namespaces::delete))
+        .routes(routes!(history::of_namespace))
+        .routes(routes!(history::one_of_namespace))
         .routes(routes!(packages::upload))
+        .routes(routes!(layers::list))
+        .routes(routes!(layers::get, layers::delete))
+        .routes(routes!(layers::publish, layers::versions))
+        .routes(routes!(layers::version, layers::delete_version))
+        .routes(routes!(layers::code))
+        .routes(routes!(layers::put_alias, layers::delete_alias))
+        .routes(routes!(history::of_layer))
+        .routes(routes!(history::one_of_layer))
         .routes(routes!(functions::list))
         .routes(routes!(functions::put, functions::get, functions::delete))
         .routes(routes!(code::put, code::get))
         .routes(routes!(functions::patch))
+        .routes(routes!(functions::rollback))
         .routes(routes!(versions::publish, versions::list))
+        .routes(routes!(versions::get, versions::delete))
+        .routes(routes!(versions::diff))
+        .routes(routes!(history::of_function))
+        .routes(routes!(history::one_of_function))
+        .routes(routes!(aliases::list))
+        .routes(routes!(aliases::put, aliases::get, aliases::delete))
+        .routes(routes!(aliases::rollback))
+        .routes(routes!(aliases::resolve))
+        .routes(routes!(aliases::shift, aliases::stop_shift))
+        .routes(routes!(aliases::shadow, aliases::shadow_report, aliases::stop_shadow))
         .routes(routes!(invoke::invoke))
         .routes(routes!(logs::get))
         .routes(routes!(usage::get))
@@ -83,16 +126,23 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     open.merge(keyed).fallback(no_route).layer(middleware::from_fn(edge)).with_state(app.clone())
 }
 
+/// Finds out whose key the request shows. What lies in a namespace that the key does not open is not there.
 async fn authenticate(
     State(app): State<Arc<App>>,
-    request: Request,
+    params: RawPathParams,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
-    if app.config.dev {
+    let caller = if app.config.dev {
         auth::check_local(request.headers())?;
+        Caller::dev()
     } else {
-        app.keys.check(request.headers()).await?;
+        app.keys.check(request.headers()).await?
+    };
+    if let Some((_, namespace)) = params.iter().find(|(name, _)| *name == "namespace") {
+        caller.may_see(&namespace.parse()?)?;
     }
+    request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
 

@@ -1,6 +1,5 @@
 //! Aliases: created, replaced, brought back, deleted; parts of their function's document.
 
-
 use model::Result;
 use model::alias::{Alias, AliasRecord, Rollout, Shadow, Target, compat};
 use model::api::PutAlias;
@@ -8,11 +7,11 @@ use model::change::{Change, What};
 use model::error::{Code, Error};
 use model::function::{Function, FunctionState};
 use model::ids::{AliasName, FunctionKey};
-use model::limits;
+use model::{keys, limits};
 
+use super::Catalog;
 use super::functions::{existing, named};
 use super::record::{Draft, Edit, Intent, Place, Turn};
-use super::{Catalog, keys};
 
 /// An alias with its function.
 #[derive(Clone, Debug)]
@@ -117,8 +116,10 @@ impl Catalog {
     async fn alias_at(&self, key: &FunctionKey, name: &AliasName, revision: u64) -> Result<Alias> {
         let change = self.change::<Function>(&keys::function(key), &named(key), revision).await?;
         match change.after {
-            Some(FunctionState::Alias { alias, .. }) if change.of.as_deref() == Some(name.as_str()) => {
-                Ok(alias)
+            Some(FunctionState::Alias { alias, .. })
+                if change.of.as_deref() == Some(name.as_str()) =>
+            {
+                Ok(*alias)
             }
             _ => Err(Error::caller(
                 Code::InvalidParameter,
@@ -137,9 +138,10 @@ impl Catalog {
                 .changes::<Function>(&document, Some(name.as_str()), before, limits::PAGE_ENTRIES)
                 .await?;
             // The steps of a shift lead back to where it began.
-            let step = |change: &&Change<_>| !matches!(change.what, What::ShiftStep | What::ShiftDone);
+            let step =
+                |change: &&Change<_>| !matches!(change.what, What::ShiftStep | What::ShiftDone);
             match changes.iter().find(step).map(|change| &change.before) {
-                Some(Some(FunctionState::Alias { alias, .. })) => return Ok(alias.clone()),
+                Some(Some(FunctionState::Alias { alias, .. })) => return Ok(Alias::clone(alias)),
                 None if more => before = changes.last().map(|change| change.revision),
                 _ => {
                     return Err(Error::caller(
@@ -281,13 +283,16 @@ pub(super) fn has_versions(function: &Function, alias: &Alias) -> Result<()> {
     match alias.versions().find(|version| !function.has(*version)) {
         None => Ok(()),
         Some(version) => Err(Error::not_found("version", format!("{}:{version}", function.key()))
-            .with_hint(format!("list the versions there are with `hanshu versions {}`", function.key().name))),
+            .with_hint(format!(
+                "list the versions there are with `hanshu versions {}`",
+                function.key().name
+            ))),
     }
 }
 
 /// What a change of an alias is recorded with.
 fn state(record: &AliasRecord) -> FunctionState {
-    FunctionState::Alias { alias: record.alias.clone(), rollout: record.rollout.clone() }
+    FunctionState::Alias { alias: Box::new(record.alias.clone()), rollout: record.rollout.clone() }
 }
 
 pub(super) fn no_alias(key: &FunctionKey, name: &AliasName) -> Error {

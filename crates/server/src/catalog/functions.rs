@@ -13,8 +13,8 @@ use model::ids::{Digest, FunctionKey, FunctionRef, NamespaceName, Qualifier, Req
 use model::keys;
 use model::layer::AttachedLayer;
 
-use super::namespaces::Rules;
 use super::record::{Changed, Document, Draft, Edit, Intent, Place, Turn, missing};
+use super::rules::Rules;
 use super::secrets::Environment;
 use super::versions::{Published, body_of, publish};
 use super::{Catalog, Stored};
@@ -435,7 +435,8 @@ fn with_latest(mut function: Function, latest: Version) -> Function {
 
 /// Code and layers together have a limit: they are one instance's files.
 fn check_unpacked(latest: &Version) -> Result<()> {
-    let layers: u64 = latest.layers.iter().map(|layer: &AttachedLayer| layer.code.unpacked_bytes).sum();
+    let layers: u64 =
+        latest.layers.iter().map(|layer: &AttachedLayer| layer.code.unpacked_bytes).sum();
     let all = layers.saturating_add(latest.code.unpacked_bytes);
     if !latest.layers.is_empty() && all > model::limits::UNPACKED_BYTES {
         return Err(Error::caller(

@@ -1,17 +1,97 @@
 //! Reading what was changed: newest first, by page; one change whole.
 
 use model::Result;
-use model::change::Change;
+use model::change::{Change, Departed};
 use model::error::Error;
+use model::function::{Function, FunctionState};
+use model::ids::{AliasName, FunctionKey, NamespaceName};
+use model::layer::{Layer, LayerKey, LayerState};
+use model::namespace::{Namespace, NamespaceSettings};
 use model::{keys, limits};
 
 use super::record::Document;
 use super::{Catalog, decode};
 
+/// A page of changes, and whether older ones follow.
+type Changes<S> = Result<(Vec<Change<S>>, bool)>;
+
 /// Kept changes that are read at once.
 const READ_AT_ONCE: u64 = 100;
 
 impl Catalog {
+    /// Changes of a function, newest first: of one alias only, if one is named; with revisions below `before`.
+    pub(crate) async fn function_changes(
+        &self,
+        key: &FunctionKey,
+        alias: Option<&AliasName>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Changes<FunctionState> {
+        let document = keys::function(key);
+        self.was_there(&document, || Error::not_found("function", key)).await?;
+        self.changes::<Function>(&document, alias.map(AliasName::as_str), before, limit).await
+    }
+
+    /// One change of a function.
+    pub(crate) async fn function_change(
+        &self,
+        key: &FunctionKey,
+        revision: u64,
+    ) -> Result<Change<FunctionState>> {
+        let named = format!("function '{key}'");
+        self.change::<Function>(&keys::function(key), &named, revision).await
+    }
+
+    /// Changes of a layer, as [`Self::function_changes`].
+    pub(crate) async fn layer_changes(
+        &self,
+        key: &LayerKey,
+        alias: Option<&AliasName>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Changes<LayerState> {
+        let document = keys::layer(key);
+        self.was_there(&document, || Error::not_found("layer", key)).await?;
+        self.changes::<Layer>(&document, alias.map(AliasName::as_str), before, limit).await
+    }
+
+    /// One change of a layer.
+    pub(crate) async fn layer_change(
+        &self,
+        key: &LayerKey,
+        revision: u64,
+    ) -> Result<Change<LayerState>> {
+        self.change::<Layer>(&keys::layer(key), &format!("layer '{key}'"), revision).await
+    }
+
+    /// Changes of a namespace itself, newest first; with revisions below `before`.
+    pub(crate) async fn namespace_changes(
+        &self,
+        name: &NamespaceName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Changes<NamespaceSettings> {
+        let document = keys::namespace(name);
+        self.was_there(&document, || Error::not_found("namespace", name)).await?;
+        self.changes::<Namespace>(&document, None, before, limit).await
+    }
+
+    /// One change of a namespace.
+    pub(crate) async fn namespace_change(
+        &self,
+        name: &NamespaceName,
+        revision: u64,
+    ) -> Result<Change<NamespaceSettings>> {
+        let named = format!("namespace '{name}'");
+        self.change::<Namespace>(&keys::namespace(name), &named, revision).await
+    }
+
+    /// Fails as `missing` says where there never was such a document.
+    async fn was_there(&self, document: &str, missing: impl FnOnce() -> Error) -> Result<()> {
+        let there = self.meta.get(document).await?.is_some() || self.last_kept(document).await? > 0;
+        if there { Ok(()) } else { Err(missing()) }
+    }
+
     /// The changes of the document under `document`, newest first: those with revisions below `before`, of one alias or version only if `of` says
     /// so; and whether older ones follow. Empty where there never was such a document; one that was deleted has its history still.
     pub(super) async fn changes<D: Document>(
@@ -73,7 +153,7 @@ impl Catalog {
 
     /// The last revision of a document that is gone; 0 for one that never was.
     async fn last_kept(&self, document: &str) -> Result<u64> {
-        let departed = self.read::<model::change::Departed>(&keys::departed(document)).await?;
+        let departed = self.read::<Departed>(&keys::departed(document)).await?;
         Ok(departed.map_or(0, |departed| departed.value.revision))
     }
 

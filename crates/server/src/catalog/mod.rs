@@ -1,14 +1,24 @@
-//! The service layer: namespaces, functions, packages and versions, as documents in the store. Knows no HTTP.
+//! The service layer: namespaces, functions, versions, aliases, layers and packages, as documents in the store. Knows no HTTP.
 //!
-//! Every change is a compare-and-set of one document; there is no transaction over two. Where an operation spans documents, their
-//! order makes every intermediate state harmless: a package is stored before its record, its record before the function that
-//! names it; a version's body before the function lists it ([`versions`]); and a function's creation looks at its namespace
-//! before and after ([`namespaces`]). A crash in between leaves at most a document that nothing names.
+//! Every change is a compare-and-set of one document, and is kept ([`record`]); there is no transaction over two. Where an operation spans
+//! documents, their order makes every intermediate state harmless: a package is stored before its record, its record before the function
+//! that names it; a version's body before the function lists it ([`versions`]); a layer's alias moves before the functions that follow it
+//! ([`layers`]); and a creation looks at its namespace before and after ([`namespaces`]). A crash in between leaves at most a document
+//! that nothing names, or a step that the next start takes ([`resume`]).
 
+mod aliases;
+mod differ;
 mod functions;
+mod history;
+mod layers;
 mod namespaces;
 mod packages;
+mod record;
+mod resume;
+mod rules;
 mod secrets;
+mod shadows;
+mod shifts;
 mod source_file;
 mod versions;
 
@@ -22,11 +32,16 @@ use model::error::{Code, Error};
 use model::ports::{Blobs, Entry, Expect, Logs, Meta, Revision, Sandbox, Vault};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::Deps;
 
+pub(crate) use aliases::AliasAt;
+pub(crate) use differ::{difference_of, function_state, without_marks};
 pub(crate) use functions::FunctionAt;
+pub(crate) use layers::NewLayerVersion;
+pub(crate) use record::{Intent, Precondition};
+pub(crate) use shifts::Window;
 pub(crate) use source_file::SourceName;
 
 /// How often a change is tried again because somebody else changed the document in between. Each round somebody succeeds, so this
@@ -47,6 +62,10 @@ pub(crate) struct Catalog {
     clock: Arc<dyn Clock>,
     uploads: Arc<Semaphore>,
     upload_wait: Duration,
+    /// Held by changes in namespaces whose quotas are counted.
+    counting: Mutex<()>,
+    tracks: std::sync::Mutex<shifts::Tracks>,
+    shadows: shadows::Shadows,
 }
 
 /// A document with the revision it was read or written at.
@@ -58,46 +77,12 @@ pub(crate) struct Stored<T> {
     pub revision: Revision,
 }
 
-/// What a change expects to find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Precondition {
-    /// Anything.
-    None,
-    /// The document as it was at this revision; else `conflict`.
-    Revision(Revision),
-    /// Nothing; else `already-exists`.
-    Absent,
-}
-
-impl Precondition {
-    /// Whether a failed change is the caller's own condition rather than contention.
-    pub(crate) fn is_revision(self) -> bool {
-        matches!(self, Self::Revision(_))
-    }
-
-    fn check<T>(self, what: &str, found: Option<&Stored<T>>) -> Result<()> {
-        match (self, found) {
-            (Self::None, _) | (Self::Absent, None) => Ok(()),
-            (Self::Revision(expected), Some(found)) if found.revision == expected => Ok(()),
-            (Self::Revision(expected), found) => {
-                let now = found.map_or_else(
-                    || "does not exist".into(),
-                    |f| format!("is at revision {}", f.revision),
-                );
-                Err(Error::caller(
-                    Code::Conflict,
-                    format!("{what} {now}, expected revision {expected}"),
-                )
-                .with_hint("read it again, and repeat the change with its revision"))
-            }
-            (Self::Absent, Some(_)) => {
-                Err(Error::caller(Code::AlreadyExists, format!("{what} exists already")))
-            }
-        }
-    }
-}
-
 impl Catalog {
+    /// What is known of the shifts under way.
+    pub(crate) fn tracks(&self) -> &std::sync::Mutex<shifts::Tracks> {
+        &self.tracks
+    }
+
     pub(crate) fn new(deps: &Deps, upload_wait: Duration) -> Self {
         Self {
             meta: deps.meta.clone(),
@@ -109,6 +94,9 @@ impl Catalog {
             clock: deps.clock.clone(),
             uploads: Arc::new(Semaphore::new(model::limits::UPLOADS_AT_ONCE)),
             upload_wait,
+            counting: Mutex::default(),
+            tracks: std::sync::Mutex::default(),
+            shadows: shadows::Shadows::default(),
         }
     }
 
@@ -158,26 +146,4 @@ fn expect<T>(current: Option<&Stored<T>>) -> Expect {
 fn busy(what: &str) -> Error {
     Error::caller(Code::Conflict, format!("{what} is changed by too many callers at once"))
         .retry_after(BUSY_RETRY)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn preconditions_hold_or_say_why_not() {
-        let found = Stored { value: (), revision: 7 };
-        for good in [Precondition::None, Precondition::Revision(7)] {
-            good.check("function 'f'", Some(&found)).unwrap();
-        }
-        Precondition::Absent.check::<()>("function 'f'", None).unwrap();
-
-        let e = Precondition::Revision(6).check("function 'f'", Some(&found)).unwrap_err();
-        assert_eq!(e.code(), Code::Conflict);
-        assert_eq!(e.message(), "function 'f' is at revision 7, expected revision 6");
-        let e = Precondition::Revision(6).check::<()>("function 'f'", None).unwrap_err();
-        assert_eq!(e.message(), "function 'f' does not exist, expected revision 6");
-        let e = Precondition::Absent.check("function 'f'", Some(&found)).unwrap_err();
-        assert_eq!(e.code(), Code::AlreadyExists);
-    }
 }

@@ -1,90 +1,154 @@
-//! Namespaces, and how their deletion and the creation of functions in them keep out of each other's way.
+//! Namespaces, and how their deletion and the creation of functions and layers in them keep out of each other's way.
 //!
-//! A deletion (1) marks the namespace's document, (2) lists its functions, (3) deletes the document at the mark's revision, or takes
-//! the mark off if there are functions. A creation (a) finds the document unmarked, (b) writes the function, (c) looks again,
+//! A deletion (1) marks the namespace's document, (2) lists what is in it, (3) deletes the document at the mark's revision, or takes
+//! the mark off if there is something. A creation (a) finds the document unmarked, (b) writes the function or layer, (c) looks again,
 //! and undoes (b) unless the document still stands unmarked. Reads and writes of one document are linearizable: if (c) came
 //! before (1), the list of (2) has the function and the namespace stays; if it came after, the creation is undone and refused. So no
 //! acknowledged function is ever without its namespace. A mark whose deletion died is taken off by the next creation once it is
-//! [`MARK_STALE`]: should that deletion be alive after all, its step (3) fails on the changed revision and it starts over.
+//! [`MARK_STALE`]: should that deletion be alive after all, its step (3) fails on the changed document and it starts over.
 
 use std::time::Duration;
 
 use model::Result;
-use model::api::CreateNamespace;
-use model::clock::UnixMillis;
+use model::api::{CreateNamespace, PatchNamespace};
+use model::change::{Change, What};
 use model::error::{Code, Error};
+use model::function::Function;
 use model::ids::{DEFAULT_NAMESPACE, NamespaceName};
-use model::keys;
-use model::limits;
-use model::namespace::Namespace;
-use model::ports::Expect;
-use serde::{Deserialize, Serialize};
+use model::layer::Layer;
+use model::namespace::{Namespace, NamespaceSettings};
+use model::ports::Entry;
+use model::{keys, limits};
 
+use super::record::{Document, Draft, Edit, Intent, Place, Precondition, missing};
+use super::rules::Rules;
 use super::{BUSY_RETRY, CHANGE_ATTEMPTS, Catalog, Stored, busy, expect};
 
 /// Age at which a deletion's mark no longer keeps functions from being created.
 const MARK_STALE: Duration = Duration::from_secs(10);
 
-/// The stored form: the namespace, and the mark of a deletion under way, which nobody else needs to know of.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Record {
-    #[serde(flatten)]
-    namespace: Namespace,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    deleting_since: Option<UnixMillis>,
+impl Document for Namespace {
+    type State = NamespaceSettings;
+
+    fn change(&self) -> Option<&Change<NamespaceSettings>> {
+        self.change.as_ref()
+    }
+
+    fn set_change(&mut self, change: Change<NamespaceSettings>) {
+        self.change = Some(change);
+    }
+
+    fn deleted(&self) -> bool {
+        self.deleted
+    }
+
+    fn set_deleted(&mut self) {
+        self.deleted = true;
+    }
+
+    fn next_version(&self) -> u64 {
+        1
+    }
+
+    fn leftovers(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+fn place(name: &NamespaceName) -> Place<'static, Namespace> {
+    Place {
+        document: keys::namespace(name),
+        named: named(name),
+        namespace: None,
+        revision: &|namespace: &Namespace| Some(namespace.newest()),
+        of: None,
+    }
+}
+
+fn named(name: &NamespaceName) -> String {
+    format!("namespace '{name}'")
 }
 
 impl Catalog {
     /// Creates the namespace that always exists, unless it does.
     pub(crate) async fn ensure_default_namespace(&self) -> Result<()> {
         let name = NamespaceName::default_namespace();
-        if self.read::<Record>(&keys::namespace(&name)).await?.is_some() {
+        if self.read::<Namespace>(&keys::namespace(&name)).await?.is_some() {
             return Ok(());
         }
-        let new = CreateNamespace {
-            name: DEFAULT_NAMESPACE.into(),
-            description: String::new(),
-            max_instances: None,
-        };
-        match self.create_namespace(&new).await {
+        let new = CreateNamespace { name: DEFAULT_NAMESPACE.into(), ..CreateNamespace::default() };
+        match self.create_namespace(&new, Intent::daemon("it always exists")).await {
             Err(e) if e.code() == Code::AlreadyExists => Ok(()),
             created => created.map(drop),
         }
     }
 
     /// Creates a namespace; `already-exists` if there is one of the name.
-    pub(crate) async fn create_namespace(&self, new: &CreateNamespace) -> Result<Namespace> {
+    pub(crate) async fn create_namespace(
+        &self,
+        new: &CreateNamespace,
+        intent: Intent,
+    ) -> Result<Namespace> {
         let name: NamespaceName = new.name.parse()?;
-        if new.description.chars().count() > limits::DESCRIPTION_CHARS {
-            return Err(Error::caller(
-                Code::InvalidParameter,
-                format!(
-                    "description is too long: expected at most {} characters",
-                    limits::DESCRIPTION_CHARS
-                ),
-            ));
-        }
-        let namespace = Namespace {
-            name,
+        let settings = NamespaceSettings {
             description: new.description.clone(),
-            created_at: self.clock.now(),
-            max_instances: new.max_instances,
+            quotas: new.quotas,
+            policy: new.policy.clone(),
         };
-        let key = keys::namespace(&namespace.name);
-        let record = Record { namespace, deleting_since: None };
-        match self.write(&key, Expect::Absent, &record).await {
-            Ok(_) => Ok(record.namespace),
-            Err(e) if e.code() == Code::Conflict => Err(Error::caller(
-                Code::AlreadyExists,
-                format!("namespace '{}' exists already", record.namespace.name),
-            )),
-            Err(e) => Err(e),
-        }
+        settings.validate()?;
+        let intent = Intent { precondition: Precondition::Absent, ..intent };
+        let changed = self
+            .edit(&place(&name), &intent, |_, turn| {
+                let value = Namespace {
+                    name: name.clone(),
+                    settings: settings.clone(),
+                    created_at: turn.now,
+                    change: None,
+                    deleting_since: None,
+                    deleted: false,
+                };
+                let after = Some(settings.clone());
+                let draft = Draft { what: What::Create, of: None, before: None, after };
+                Ok(Edit { value, draft: Some(draft), body: None, result: () })
+            })
+            .await?;
+        Ok(changed.stored.value)
+    }
+
+    /// Changes the named fields of a namespace.
+    pub(crate) async fn patch_namespace(
+        &self,
+        name: &NamespaceName,
+        patch: &PatchNamespace,
+        intent: &Intent,
+    ) -> Result<Namespace> {
+        let changed = self
+            .edit(&place(name), intent, |current: Option<Namespace>, _| {
+                let mut value = current.ok_or_else(|| missing(&named(name)))?;
+                let before = value.settings.clone();
+                let PatchNamespace { description, quotas, policy } = patch.clone();
+                let settings = NamespaceSettings {
+                    description: description.unwrap_or(value.settings.description),
+                    quotas: quotas.unwrap_or(value.settings.quotas),
+                    policy: policy.unwrap_or(value.settings.policy),
+                };
+                settings.validate()?;
+                value.settings = settings.clone();
+                let draft = (settings != before).then(|| Draft {
+                    what: What::Configure,
+                    of: None,
+                    before: Some(before),
+                    after: Some(settings),
+                });
+                Ok(Edit { value, draft, body: None, result: () })
+            })
+            .await?;
+        Ok(changed.stored.value)
     }
 
     /// The namespace; `not-found` if there is none.
     pub(crate) async fn namespace(&self, name: &NamespaceName) -> Result<Namespace> {
-        Ok(self.namespace_record(name).await?.value.namespace)
+        Ok(self.namespace_record(name).await?.value)
     }
 
     /// A page of namespaces by name, and whether more follow.
@@ -93,52 +157,118 @@ impl Catalog {
         after: Option<&str>,
         limit: usize,
     ) -> Result<(Vec<Namespace>, bool)> {
-        let (records, more) = self.list::<Record>(keys::NAMESPACES, after, limit).await?;
-        Ok((records.into_iter().map(|r| r.value.namespace).collect(), more))
+        let (records, more) = self.list::<Namespace>(keys::NAMESPACES, after, limit).await?;
+        let live = records.into_iter().map(|r| r.value).filter(|n| !n.deleted);
+        Ok((live.collect(), more))
     }
 
-    /// Deletes a namespace without functions; `not-empty` if it has some.
-    pub(crate) async fn delete_namespace(&self, name: &NamespaceName) -> Result<()> {
+    /// What applies to changes in a namespace; held while a change is made, if quotas are counted.
+    pub(super) async fn rules(&self, name: &NamespaceName) -> Result<Rules<'_>> {
+        let settings = self.namespace_record(name).await?.value.settings;
+        Rules::new(name, settings, &self.counting, &self.engine).await
+    }
+
+    /// Deletes a namespace; with functions or layers in it `not-empty`, unless they shall go too.
+    pub(crate) async fn delete_namespace(
+        &self,
+        name: &NamespaceName,
+        everything: bool,
+        intent: &Intent,
+    ) -> Result<()> {
         if name.as_str() == DEFAULT_NAMESPACE {
             return Err(Error::caller(
                 Code::InvalidParameter,
                 "namespace 'default' always exists and cannot be deleted",
             ));
         }
-        let key = keys::namespace(name);
         for _ in 0..CHANGE_ATTEMPTS {
             let mut record = self.namespace_record(name).await?;
             record.value.deleting_since = Some(self.clock.now());
-            if !self.swap(&key, &mut record).await? {
+            if !self.swap(&mut record).await? {
                 continue;
             }
-            if !self.meta.list(&keys::functions_of(name), None, 1).await?.is_empty() {
+            if everything {
+                self.empty(name, intent).await?;
+            }
+            if !self.is_empty(name).await? {
                 record.value.deleting_since = None;
                 // If the mark is not ours any more, whoever changed it decides about it.
-                self.swap(&key, &mut record).await?;
+                self.swap(&mut record).await?;
                 return Err(Error::caller(
                     Code::NotEmpty,
-                    format!("namespace '{name}' still has functions"),
+                    format!("namespace '{name}' still has functions or layers"),
                 )
-                .with_hint("delete its functions first"));
+                .with_hint("delete them first, or confirm with everything=NAMESPACE that they shall go too"));
             }
-            match self.meta.delete_if(&key, record.revision).await {
-                Ok(_) => return Ok(()),
-                Err(e) if e.code() == Code::Conflict => {}
-                Err(e) => return Err(e),
+            let (place, expected) = (place(name), record.value.deleting_since);
+            let marked = |current: Option<&Namespace>| match current {
+                Some(now) if now.deleting_since == expected => Ok(Some(now.settings.clone())),
+                Some(_) => Err(busy(&named(name))),
+                None => Ok(None),
+            };
+            match self.erase(&place, intent, marked).await {
+                Err(e) if e.retry_hint().is_some() => {}
+                erased => return erased.map(drop),
             }
         }
-        Err(busy(&format!("namespace '{name}'")))
+        Err(busy(&named(name)))
     }
 
-    /// Step (a) of a function's creation: the namespace must stand, and not be on its way out.
+    /// Deletes every function and layer of a namespace; the mark keeps new ones out.
+    async fn empty(&self, name: &NamespaceName, intent: &Intent) -> Result<()> {
+        let own = Intent { precondition: Precondition::None, ..intent.clone() };
+        while let Some(entry) = self.first(&keys::functions_of(name)).await? {
+            let stored: Stored<Function> = super::decode(&entry)?;
+            if stored.value.deleted {
+                self.clear(&entry.key, &stored).await?;
+            } else {
+                gone_is_fine(self.delete_function(stored.value.key(), &own).await)?;
+            }
+        }
+        while let Some(entry) = self.first(&keys::layers_of(name)).await? {
+            let stored: Stored<Layer> = super::decode(&entry)?;
+            if stored.value.deleted {
+                self.clear(&entry.key, &stored).await?;
+            } else {
+                gone_is_fine(self.delete_layer(&stored.value.key, &own).await)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn first(&self, prefix: &str) -> Result<Option<Entry>> {
+        Ok(self.meta.list(prefix, None, 1).await?.into_iter().next())
+    }
+
+    /// Whether a namespace has no functions and no layers. What is deleted but not cleared away yet does not count, and is cleared away.
+    async fn is_empty(&self, name: &NamespaceName) -> Result<bool> {
+        Ok(self.has_none::<Function>(&keys::functions_of(name)).await?
+            && self.has_none::<Layer>(&keys::layers_of(name)).await?)
+    }
+
+    async fn has_none<D: Document>(&self, prefix: &str) -> Result<bool> {
+        loop {
+            let entries = self.meta.list(prefix, None, limits::PAGE_ENTRIES).await?;
+            if entries.is_empty() {
+                return Ok(true);
+            }
+            for entry in entries {
+                let stored: Stored<D> = super::decode(&entry)?;
+                if !stored.value.deleted() {
+                    return Ok(false);
+                }
+                self.clear(&entry.key, &stored).await?;
+            }
+        }
+    }
+
+    /// Step (a) of a creation: the namespace must stand, and not be on its way out.
     pub(super) async fn namespace_accepts(&self, name: &NamespaceName) -> Result<()> {
-        let key = keys::namespace(name);
         let mut record = self.namespace_record(name).await?;
         let Some(since) = record.value.deleting_since else { return Ok(()) };
         if since.until(self.clock.now()) >= MARK_STALE {
             record.value.deleting_since = None;
-            if self.swap(&key, &mut record).await? {
+            if self.swap(&mut record).await? {
                 return Ok(());
             }
         }
@@ -146,14 +276,16 @@ impl Catalog {
             .retry_after(BUSY_RETRY))
     }
 
-    async fn namespace_record(&self, name: &NamespaceName) -> Result<Stored<Record>> {
-        let record = self.read(&keys::namespace(name)).await?;
-        record.ok_or_else(|| Error::not_found("namespace", name))
+    async fn namespace_record(&self, name: &NamespaceName) -> Result<Stored<Namespace>> {
+        let record = self.read::<Namespace>(&keys::namespace(name)).await?;
+        let live = record.filter(|record| !record.value.deleted);
+        live.ok_or_else(|| Error::not_found("namespace", name))
     }
 
-    /// Writes a record back; `false` if somebody else changed it since it was read.
-    async fn swap(&self, key: &str, record: &mut Stored<Record>) -> Result<bool> {
-        match self.write(key, expect(Some(record)), &record.value).await {
+    /// Writes a record back with its mark changed, which is no change of the namespace; `false` if somebody else changed it since it was read.
+    async fn swap(&self, record: &mut Stored<Namespace>) -> Result<bool> {
+        let key = keys::namespace(&record.value.name);
+        match self.write(&key, expect(Some(record)), &record.value).await {
             Ok(revision) => {
                 record.revision = revision;
                 Ok(true)
@@ -161,5 +293,13 @@ impl Catalog {
             Err(e) if e.code() == Code::Conflict => Ok(false),
             Err(e) => Err(e),
         }
+    }
+}
+
+/// Somebody else deleted it meanwhile.
+fn gone_is_fine(deleted: Result<()>) -> Result<()> {
+    match deleted {
+        Err(e) if e.code() == Code::NotFound => Ok(()),
+        deleted => deleted,
     }
 }

@@ -423,7 +423,10 @@ fn too_large<D>(error: Error, place: &Place<'_, D>) -> Error {
     }
     Error::caller(
         Code::InvalidParameter,
-        format!("{} has too many or too large parts: expected its record to have at most 1 MiB", place.named),
+        format!(
+            "{} has too many or too large parts: expected its record to have at most 1 MiB",
+            place.named
+        ),
     )
     .with_hint("delete versions or aliases that are not needed any more")
     .with_source(error)

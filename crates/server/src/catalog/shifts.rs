@@ -184,7 +184,8 @@ impl Catalog {
             self.clock.sleep_until(self.clock.instant() + LOOK).await;
             let shifts = self.engine.shifts();
             let verdicts = {
-                let mut tracks = self.tracks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut tracks =
+                    self.tracks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let (now, time) = (self.clock.instant(), self.clock.now());
                 let current = |id: &Id| {
                     shifts.iter().any(|s| {
@@ -207,8 +208,12 @@ impl Catalog {
         let Shifting { function, alias, rollout, .. } = shift;
         let (what, reason) = match verdict {
             Verdict::Wait => return Ok(()),
-            Verdict::Next => (What::ShiftStep, "the step is over and nothing stopped it".to_owned()),
-            Verdict::Done => (What::ShiftDone, "the last step is over and nothing stopped it".to_owned()),
+            Verdict::Next => {
+                (What::ShiftStep, "the step is over and nothing stopped it".to_owned())
+            }
+            Verdict::Done => {
+                (What::ShiftDone, "the last step is over and nothing stopped it".to_owned())
+            }
             Verdict::Stop(why) => (What::ShiftStop, why),
         };
         if what == What::ShiftStop {
@@ -229,11 +234,8 @@ impl Catalog {
                 What::ShiftStop => taken_back(record, rollout),
                 What::ShiftDone => Wanted { what, alias: record.alias.clone(), rollout: None },
                 _ => {
-                    let rollout = Rollout {
-                        step: rollout.step + 1,
-                        step_since: turn.now,
-                        ..rollout.clone()
-                    };
+                    let rollout =
+                        Rollout { step: rollout.step + 1, step_since: turn.now, ..rollout.clone() };
                     shifted(what, record, rollout)
                 }
             })
@@ -260,7 +262,7 @@ fn taken_back(record: &AliasRecord, rollout: &Rollout) -> Wanted {
 
 #[cfg(test)]
 mod tests {
-    use model::alias::{Target};
+    use model::alias::Target;
     use model::ids::VersionRef;
 
     use super::*;
@@ -307,8 +309,7 @@ mod tests {
             let now = begin + Duration::from_millis(tenth * 100);
             calls += 20;
             errors += u64::from(tenth >= 500);
-            let shifting =
-                shifting(&shift, sample(calls, 0, 1_000), sample(calls, errors, 1_000));
+            let shifting = shifting(&shift, sample(calls, 0, 1_000), sample(calls, errors, 1_000));
             match tracks.look(&shifting, now, UnixMillis(tenth * 100)) {
                 Verdict::Stop(why) => {
                     assert!((501..600).contains(&tenth), "{tenth}: {why}");

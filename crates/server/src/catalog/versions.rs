@@ -11,9 +11,9 @@ use model::function::{Function, FunctionState, Version, VersionSummary};
 use model::ids::{FunctionKey, RequestId, VersionRef};
 use model::{keys, limits};
 
+use super::Catalog;
 use super::functions::{Put, Wish, existing, named, place};
 use super::record::{Draft, Edit, Intent, Place, Turn};
-use super::Catalog;
 
 /// What publishing comes to.
 #[derive(Debug)]

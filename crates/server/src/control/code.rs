@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use model::api::{ErrorBody, FunctionView};
+use model::function::CodeRef;
 use model::ids::{FunctionRef, Qualifier};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -14,7 +15,7 @@ use utoipa::IntoParams;
 use super::functions::refusal;
 use super::{Answer, function_answer, packages, to_the_end};
 use crate::App;
-use crate::catalog::{Precondition, SourceName};
+use crate::catalog::{Intent, SourceName};
 use crate::extract::{FunctionPath, Params, QualifierParam, TargetPath};
 use crate::openapi::{ChangeHeaders, FunctionParams, Refusals};
 
@@ -48,7 +49,7 @@ pub(crate) struct CodeParams {
 pub(crate) async fn put(
     State(app): State<Arc<App>>,
     FunctionPath(key): FunctionPath,
-    precondition: Precondition,
+    intent: Intent,
     Params(params): Params<CodeParams>,
     request: Request,
 ) -> Answer<Response> {
@@ -57,9 +58,8 @@ pub(crate) async fn put(
     app.catalog.function(&FunctionRef { key: key.clone(), qualifier: Qualifier::Latest }).await?;
     let (parts, body) = request.into_parts();
     let code = packages::store(&app, &parts.headers, body, source).await?;
-    let own = app.clone();
-    let change =
-        async move { own.catalog.put_code(&key, code, params.publish, precondition).await };
+    let (own, precondition) = (app.clone(), intent.precondition);
+    let change = async move { own.catalog.put_code(&key, code, params.publish, &intent).await };
     let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
     Ok(function_answer(StatusCode::OK, app.view(put.function)))
 }
@@ -80,15 +80,25 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let at = app.catalog.function(&target).await?;
-    let tag = format!("\"{}\"", at.version.code.digest);
+    package_answer(&app, &headers, &at.version.code, target.key.name.as_str()).await
+}
+
+/// A package as an answer, unless the client has it. The entity tag is its digest.
+pub(super) async fn package_answer(
+    app: &App,
+    headers: &HeaderMap,
+    code: &CodeRef,
+    name: &str,
+) -> Answer<Response> {
+    let tag = format!("\"{}\"", code.digest);
     if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
-    let package = app.catalog.package_bytes(&at.version.code).await?;
+    let package = app.catalog.package_bytes(code).await?;
     let fields = [
         (header::CONTENT_TYPE, "application/zip".to_owned()),
         (header::ETAG, tag),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}.zip\"", target.key.name)),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.zip\"")),
     ];
     Ok((fields, Body::from(package)).into_response())
 }

@@ -6,12 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use model::api::{ErrorBody, FunctionView, Page, PatchConfig, PutFunction};
+use model::api::{ErrorBody, FunctionView, Page, PatchConfig, PutFunction, RollbackFunction};
 use model::error::Error;
 
 use super::{Answer, PageParams, created, function_answer, page, to_the_end, views};
 use crate::App;
-use crate::catalog::{FunctionAt, Precondition};
+use crate::catalog::{FunctionAt, Intent, Precondition};
 use crate::error::Refusal;
 use crate::extract::{FunctionPath, JsonBody, NamespacePath, Params, QualifierParam, TargetPath};
 use crate::openapi::{ChangeHeaders, FunctionParams, Refusals};
@@ -67,16 +67,16 @@ pub(crate) async fn list(
 pub(crate) async fn put(
     State(app): State<Arc<App>>,
     FunctionPath(key): FunctionPath,
-    precondition: Precondition,
+    intent: Intent,
     JsonBody(put): JsonBody<PutFunction>,
 ) -> Answer<Response> {
-    let own = app.clone();
-    let change = async move { own.catalog.put_function(&key, put, precondition).await };
+    let (own, precondition) = (app.clone(), intent.precondition);
+    let change = async move { own.catalog.put_function(&key, put, &intent).await };
     let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
     Ok(function_answer(created(put.created), app.view(put.function)))
 }
 
-/// One function, at `$LATEST` or another version. The path may also say `NAME:QUALIFIER`.
+/// One function, at `$LATEST` or another version; at an alias, the first of its versions. The path may also say `NAME:QUALIFIER`.
 #[utoipa::path(
     get, path = "/v1/namespaces/{namespace}/functions/{function}", operation_id = "getFunction", tag = "functions",
     params(FunctionParams, QualifierParam),
@@ -90,7 +90,7 @@ pub(crate) async fn get(
     Ok(function_answer(StatusCode::OK, app.view(at)))
 }
 
-/// Deletes a function with its versions and logs.
+/// Deletes a function with its versions, aliases and logs. Its history stays.
 #[utoipa::path(
     delete, path = "/v1/namespaces/{namespace}/functions/{function}", operation_id = "deleteFunction", tag = "functions",
     params(FunctionParams, ChangeHeaders),
@@ -103,10 +103,10 @@ pub(crate) async fn get(
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     FunctionPath(key): FunctionPath,
-    precondition: Precondition,
+    intent: Intent,
 ) -> Answer<StatusCode> {
-    let own = app.clone();
-    let change = async move { own.catalog.delete_function(&key, precondition).await };
+    let (own, precondition) = (app.clone(), intent.precondition);
+    let change = async move { own.catalog.delete_function(&key, &intent).await };
     to_the_end(&app, change).await.map_err(refusal(precondition))?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -126,13 +126,35 @@ pub(crate) async fn delete(
 pub(crate) async fn patch(
     State(app): State<Arc<App>>,
     FunctionPath(key): FunctionPath,
-    precondition: Precondition,
+    intent: Intent,
     JsonBody(patch): JsonBody<PatchConfig>,
 ) -> Answer<Response> {
-    let at = app
-        .catalog
-        .patch_config(&key, &patch, precondition)
-        .await
-        .map_err(refusal(precondition))?;
-    Ok(function_answer(StatusCode::OK, app.view(at)))
+    let (own, precondition) = (app.clone(), intent.precondition);
+    let change = async move { own.catalog.patch_config(&key, &patch, &intent).await };
+    let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    Ok(function_answer(StatusCode::OK, app.view(put.function)))
+}
+
+/// Brings `$LATEST` back to what a published version is: its code, configuration and layers, as one new revision.
+#[utoipa::path(
+    post, path = "/v1/namespaces/{namespace}/functions/{function}/rollback", operation_id = "rollbackFunction", tag = "functions",
+    params(FunctionParams, ChangeHeaders),
+    request_body = RollbackFunction,
+    responses(
+        (status = 200, body = FunctionView),
+        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
+        Refusals,
+    ),
+)]
+pub(crate) async fn rollback(
+    State(app): State<Arc<App>>,
+    FunctionPath(key): FunctionPath,
+    intent: Intent,
+    JsonBody(to): JsonBody<RollbackFunction>,
+) -> Answer<Response> {
+    let (own, precondition) = (app.clone(), intent.precondition);
+    let change = async move { own.catalog.rollback_function(&key, to.version, &intent).await };
+    let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    Ok(function_answer(StatusCode::OK, app.view(put.function)))
 }

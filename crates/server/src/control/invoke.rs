@@ -20,8 +20,9 @@ use serde::de::IgnoredAny;
 use super::Answer;
 use crate::App;
 use crate::body::{self, Limit};
-use crate::extract::{Id, QualifierParam, TargetPath};
+use crate::extract::{From, Id, QualifierParam, TargetPath};
 use crate::openapi::{FunctionParams, InvokeHeaders, Refusals};
+use crate::parameters::RequestParameters;
 
 /// Longest client context as sent, in bytes (AWS Lambda API reference, `X-Amz-Client-Context`: 3 583 bytes of base64).
 const CLIENT_CONTEXT_BYTES: usize = 3_583;
@@ -30,6 +31,7 @@ const TRACE_BYTES: usize = 1_024;
 
 /// Calls a function. The body is the event, at most 6 MiB (1 MiB when asynchronous), and is never looked into.
 ///
+/// The rules of an alias see the request's headers, cookies and source address beside the event; path, query and method are the API's own.
 /// A synchronous call is answered with the function's answer. When the function failed the status is 200 as well, the header
 /// `x-hanshu-function-error` names the kind, and the body is the function's error. An asynchronous call is durable before the 202.
 #[utoipa::path(
@@ -56,6 +58,7 @@ pub(crate) async fn invoke(
     State(app): State<Arc<App>>,
     Id(id): Id,
     TargetPath(target): TargetPath,
+    From(source): From,
     request: Request,
 ) -> Answer<Response> {
     let (parts, body) = request.into_parts();
@@ -63,20 +66,24 @@ pub(crate) async fn invoke(
     let context = context(&headers)?;
     let kind = kind(&headers)?;
     // Before the body: nobody shall send 6 MB to learn that the name is wrong.
-    let resolved = app.engine.resolve(&target).await?;
+    app.engine.settings(&target)?;
     let limit = match kind {
-        InvocationKind::DryRun => return Ok(dry_run(&resolved.version.label().to_string())),
-        InvocationKind::Sync => Limit::SYNC_PAYLOAD,
+        InvocationKind::Sync | InvocationKind::DryRun => Limit::SYNC_PAYLOAD,
         InvocationKind::Async => Limit::ASYNC_PAYLOAD,
     };
     let payload = body::collect(&headers, body, limit, app.config.body_timeout, &app.tasks).await?;
+    let parameters = RequestParameters::of_call(&headers, source);
+    if kind == InvocationKind::DryRun {
+        let version = app.engine.route(&target, &id, &parameters, &payload)?;
+        return Ok(dry_run(&version.to_string()));
+    }
     let call = Call { id, target, payload, context };
     if kind == InvocationKind::Async {
-        app.engine.enqueue(call).await?;
+        app.engine.enqueue(call, &parameters).await?;
         let accepted = Accepted { request_id: id.to_string() };
         return Ok((StatusCode::ACCEPTED, Json(accepted)).into_response());
     }
-    let completed = app.engine.invoke(call).await?;
+    let completed = app.engine.invoke(call, &parameters).await?;
     Ok(completed_answer(completed, wants_timings(&headers)))
 }
 
@@ -143,7 +150,7 @@ fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
             )
         })?),
     };
-    Ok(CallContext { trace: trace(headers), client_context, hops: 0 })
+    Ok(CallContext { trace: trace(headers), client_context, ..CallContext::default() })
 }
 
 fn client_context(value: &HeaderValue) -> Option<String> {
@@ -200,6 +207,7 @@ mod tests {
             version: Qualifier::Version(3),
             outcome: Outcome { result, run_us: 1, busy_us: None, memory_peak_bytes: None },
             timings: Timings { cold: true, ..Timings::default() },
+            errors: None,
         };
         let response = completed_answer(completed(Ok("1".into())), false);
         assert_eq!(response.headers()[HEADER_VERSION], "3");

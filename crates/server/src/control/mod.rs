@@ -1,9 +1,13 @@
 //! The REST API under `/v1`: one file a resource. A handler reads the request, asks the catalogue or the engine, and words the answer.
 
+pub(crate) mod aliases;
 pub(crate) mod code;
 pub(crate) mod daemon;
 pub(crate) mod functions;
+pub(crate) mod history;
 pub(crate) mod invoke;
+pub(crate) mod keys;
+pub(crate) mod layers;
 pub(crate) mod logs;
 pub(crate) mod namespaces;
 pub(crate) mod packages;
@@ -18,7 +22,7 @@ use http::{HeaderValue, StatusCode, header};
 use model::api::{FunctionView, Page};
 use model::error::Error;
 use model::limits;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use crate::App;
@@ -60,12 +64,17 @@ fn page<T>(items: Vec<T>, more: bool, name: impl Fn(&T) -> String) -> Json<Page<
     Json(Page { items, next })
 }
 
-/// A function as an answer: its revision is the entity tag, so that it can be sent back as `If-Match`.
+/// A function as an answer.
 fn function_answer(status: StatusCode, view: FunctionView) -> Response {
-    let revision = HeaderValue::from_str(&format!("\"{}\"", view.revision));
+    revised(status, view.revision, view)
+}
+
+/// A thing with a revision as an answer: the revision is the entity tag, so that it can be sent back as `If-Match`.
+fn revised<T: Serialize>(status: StatusCode, revision: u64, view: T) -> Response {
+    let tag = HeaderValue::from_str(&format!("\"{revision}\""));
     let mut response = (status, Json(view)).into_response();
-    if let Ok(revision) = revision {
-        response.headers_mut().insert(header::ETAG, revision);
+    if let Ok(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag);
     }
     response
 }

@@ -4,15 +4,29 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use http::StatusCode;
-use model::api::{CreateNamespace, ErrorBody, NamespaceView, Page};
+use model::api::{CreateNamespace, ErrorBody, NamespaceView, Page, PatchNamespace};
+use model::error::{Code, Error};
+use model::namespace::Namespace;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::{Answer, PageParams, page, to_the_end, views};
+use super::functions::refusal;
+use super::{Answer, PageParams, page, revised, to_the_end, views};
 use crate::App;
-use crate::extract::{JsonBody, NamespacePath, Params};
-use crate::openapi::Refusals;
+use crate::catalog::Intent;
+use crate::extract::{By, JsonBody, NamespacePath, Operator, Params};
+use crate::openapi::{ChangeHeaders, NamespaceParam, Refusals};
 
-/// Namespaces by name.
+impl App {
+    fn namespace_view(&self, namespace: Namespace) -> NamespaceView {
+        let used = self.engine.namespace_use(&namespace.name);
+        views::namespace(namespace, used)
+    }
+}
+
+/// Namespaces by name; those that the key opens.
 #[utoipa::path(
     get, path = "/v1/namespaces", operation_id = "listNamespaces", tag = "namespaces",
     params(PageParams),
@@ -20,11 +34,14 @@ use crate::openapi::Refusals;
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    By(caller): By,
     Params(params): Params<PageParams>,
 ) -> Answer<Json<Page<NamespaceView>>> {
-    let (namespaces, more) =
-        app.catalog.namespaces(params.after.as_deref(), params.limit()?).await?;
-    let views = namespaces.into_iter().map(views::namespace).collect();
+    let (namespaces, more) = match &caller.namespace {
+        Some(own) => (vec![app.catalog.namespace(own).await?], false),
+        None => app.catalog.namespaces(params.after.as_deref(), params.limit()?).await?,
+    };
+    let views = namespaces.into_iter().map(|n| app.namespace_view(n)).collect();
     Ok(page(views, more, |n: &NamespaceView| n.name.clone()))
 }
 
@@ -40,40 +57,94 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
+    _: Operator,
+    intent: Intent,
     JsonBody(new): JsonBody<CreateNamespace>,
-) -> Answer<(StatusCode, Json<NamespaceView>)> {
-    let namespace = app.catalog.create_namespace(&new).await?;
-    Ok((StatusCode::CREATED, Json(views::namespace(namespace))))
+) -> Answer<Response> {
+    let own = app.clone();
+    let change = async move { own.catalog.create_namespace(&new, intent).await };
+    let namespace = to_the_end(&app, change).await?;
+    let view = app.namespace_view(namespace);
+    Ok(revised(StatusCode::CREATED, view.revision, view))
 }
 
-/// One namespace.
+/// One namespace, with what it uses of its quotas.
 #[utoipa::path(
     get, path = "/v1/namespaces/{namespace}", operation_id = "getNamespace", tag = "namespaces",
-    params(("namespace" = String, Path, description = "the namespace's name")),
+    params(NamespaceParam),
     responses((status = 200, body = NamespaceView), Refusals),
 )]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
     NamespacePath(name): NamespacePath,
-) -> Answer<Json<NamespaceView>> {
-    Ok(Json(views::namespace(app.catalog.namespace(&name).await?)))
+) -> Answer<Response> {
+    let view = app.namespace_view(app.catalog.namespace(&name).await?);
+    Ok(revised(StatusCode::OK, view.revision, view))
 }
 
-/// Deletes a namespace that has no functions. `default` always exists.
+/// Changes description, quotas or policy of a namespace. What its functions are already is not touched by a new policy.
+#[utoipa::path(
+    patch, path = "/v1/namespaces/{namespace}", operation_id = "patchNamespace", tag = "namespaces",
+    params(NamespaceParam, ChangeHeaders),
+    request_body = PatchNamespace,
+    responses(
+        (status = 200, body = NamespaceView),
+        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        Refusals,
+    ),
+)]
+pub(crate) async fn patch(
+    State(app): State<Arc<App>>,
+    _: Operator,
+    NamespacePath(name): NamespacePath,
+    intent: Intent,
+    JsonBody(patch): JsonBody<PatchNamespace>,
+) -> Answer<Response> {
+    let (own, precondition) = (app.clone(), intent.precondition);
+    let change = async move { own.catalog.patch_namespace(&name, &patch, &intent).await };
+    let namespace = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let view = app.namespace_view(namespace);
+    Ok(revised(StatusCode::OK, view.revision, view))
+}
+
+/// Query parameters of a deletion.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeleteParams {
+    /// The namespace's name once more: delete its functions and layers as well.
+    everything: Option<String>,
+}
+
+/// Deletes a namespace; one that has functions or layers only if `everything` names it once more. `default` always exists.
 #[utoipa::path(
     delete, path = "/v1/namespaces/{namespace}", operation_id = "deleteNamespace", tag = "namespaces",
-    params(("namespace" = String, Path, description = "the namespace's name")),
+    params(NamespaceParam, DeleteParams, ChangeHeaders),
     responses(
         (status = 204, description = "deleted"),
-        (status = 409, description = "`not-empty`: it still has functions", body = ErrorBody),
+        (status = 409, description = "`not-empty`: it still has functions or layers", body = ErrorBody),
+        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
+    _: Operator,
     NamespacePath(name): NamespacePath,
+    Params(params): Params<DeleteParams>,
+    intent: Intent,
 ) -> Answer<StatusCode> {
-    let own = app.clone();
-    to_the_end(&app, async move { own.catalog.delete_namespace(&name).await }).await?;
+    if let Some(confirmed) = params.everything.as_deref().filter(|c| *c != name.as_str()) {
+        let confirmed: String = confirmed.chars().take(60).flat_map(char::escape_debug).collect();
+        return Err(Error::caller(
+            Code::InvalidParameter,
+            format!("everything is '{confirmed}': expected '{name}', the namespace that shall go with everything in it"),
+        )
+        .into());
+    }
+    let (own, precondition, everything) =
+        (app.clone(), intent.precondition, params.everything.is_some());
+    let change = async move { own.catalog.delete_namespace(&name, everything, &intent).await };
+    to_the_end(&app, change).await.map_err(refusal(precondition))?;
     Ok(StatusCode::NO_CONTENT)
 }

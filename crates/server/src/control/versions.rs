@@ -5,15 +5,19 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use model::api::{ErrorBody, FunctionView, Page, VersionView};
+use http::StatusCode;
+use model::api::{ErrorBody, FunctionView, Page, VersionDiff, VersionView};
 use model::error::{Code, Error};
+use model::ids::{FunctionRef, Qualifier, VersionRef};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::functions::refusal;
 use super::{Answer, PageParams, created, function_answer, page, to_the_end, views};
 use crate::App;
-use crate::catalog::Precondition;
-use crate::extract::{FunctionPath, Params};
-use crate::openapi::{ChangeHeaders, FunctionParams, Refusals};
+use crate::catalog::Intent;
+use crate::extract::{FunctionPath, Params, VersionPath};
+use crate::openapi::{ChangeHeaders, FunctionParams, Refusals, VersionParam};
 
 /// Published versions by number.
 #[utoipa::path(
@@ -26,15 +30,19 @@ pub(crate) async fn list(
     FunctionPath(key): FunctionPath,
     Params(params): Params<PageParams>,
 ) -> Answer<Json<Page<VersionView>>> {
-    let after = match &params.after {
-        None => 0,
-        Some(after) => after.parse().map_err(|_| {
-            Error::caller(Code::InvalidParameter, "after is not valid: expected a version's number")
-        })?,
-    };
+    let after = number_after(&params)?;
     let (versions, more) = app.catalog.versions(&key, after, params.limit()?).await?;
-    let views = versions.iter().map(views::version).collect();
+    let views = versions.into_iter().map(views::version).collect();
     Ok(page(views, more, |v: &VersionView| v.version.to_string()))
+}
+
+/// The version that a page starts behind; 0 is none.
+pub(super) fn number_after(params: &PageParams) -> Result<u64, Error> {
+    params.after.as_ref().map_or(Ok(0), |after| {
+        after.parse().map_err(|_| {
+            Error::caller(Code::InvalidParameter, "after is not valid: expected a version's number")
+        })
+    })
 }
 
 /// Publishes `$LATEST` as a numbered, immutable version.
@@ -54,10 +62,76 @@ pub(crate) async fn list(
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
     FunctionPath(key): FunctionPath,
-    precondition: Precondition,
+    intent: Intent,
 ) -> Answer<Response> {
-    let own = app.clone();
-    let change = async move { own.catalog.publish(&key, precondition).await };
-    let published = to_the_end(&app, change).await.map_err(refusal(precondition))?;
-    Ok(function_answer(created(published.created), app.view(published.function)))
+    let (own, precondition) = (app.clone(), intent.precondition);
+    let change = async move { own.catalog.publish(&key, &intent).await };
+    let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    Ok(function_answer(created(put.published), app.view(put.function)))
+}
+
+/// One published version.
+#[utoipa::path(
+    get, path = "/v1/namespaces/{namespace}/functions/{function}/versions/{version}", operation_id = "getVersion", tag = "versions",
+    params(FunctionParams, VersionParam),
+    responses((status = 200, body = FunctionView), Refusals),
+)]
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    FunctionPath(key): FunctionPath,
+    VersionPath(version): VersionPath,
+) -> Answer<Response> {
+    let target = FunctionRef { key, qualifier: Qualifier::Version(version) };
+    Ok(function_answer(StatusCode::OK, app.view(app.catalog.function(&target).await?)))
+}
+
+/// Deletes a published version. Its number is not used again.
+#[utoipa::path(
+    delete, path = "/v1/namespaces/{namespace}/functions/{function}/versions/{version}", operation_id = "deleteVersion", tag = "versions",
+    params(FunctionParams, VersionParam, ChangeHeaders),
+    responses(
+        (status = 204, description = "deleted"),
+        (status = 409, description = "`conflict`: an alias may lead to it", body = ErrorBody),
+        (status = 412, description = "`conflict`: the function is not at the revision of `If-Match`", body = ErrorBody),
+        Refusals,
+    ),
+)]
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    FunctionPath(key): FunctionPath,
+    VersionPath(version): VersionPath,
+    intent: Intent,
+) -> Answer<StatusCode> {
+    let (own, precondition) = (app.clone(), intent.precondition);
+    let change = async move { own.catalog.delete_version(&key, version, &intent).await };
+    to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Query parameters of a comparison.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DiffParams {
+    /// A version's number, or `$LATEST`.
+    #[param(value_type = String)]
+    from: VersionRef,
+    /// A version's number; absent: `$LATEST`.
+    #[param(value_type = Option<String>)]
+    to: Option<VersionRef>,
+}
+
+/// What differs between two versions: configuration, layers, files.
+#[utoipa::path(
+    get, path = "/v1/namespaces/{namespace}/functions/{function}/diff", operation_id = "diffVersions", tag = "versions",
+    params(FunctionParams, DiffParams),
+    responses((status = 200, body = VersionDiff), Refusals),
+)]
+pub(crate) async fn diff(
+    State(app): State<Arc<App>>,
+    FunctionPath(key): FunctionPath,
+    Params(params): Params<DiffParams>,
+) -> Answer<Json<VersionDiff>> {
+    let to = params.to.unwrap_or(VersionRef::Latest);
+    Ok(Json(app.catalog.diff_versions(&key, params.from, to).await?))
 }

@@ -1,20 +1,122 @@
 //! Nouns → what the API shows of them.
 
+use model::alias::Rollout;
+use model::alias::rollout::Sample;
 use model::api::{
-    FunctionView, LogLineView, NamespaceView, PackageView, UsageView, VariableView, VersionView,
+    AliasView, AttachedLayerView, FunctionView, KeyView, LayerAliasView, LayerVersionView,
+    LayerView, LogLineView, NamespaceUse, NamespaceView, PackageView, SampleView, ShiftView,
+    UsageView, VariableView, VersionView,
 };
-use model::function::{CodeRef, Namespace, VersionSummary};
+use model::function::{CodeRef, VersionSummary, arn};
+use model::ids::{FunctionKey, Qualifier};
+use model::layer::{Layer, LayerKey, LayerVersion};
+use model::namespace::Namespace;
 use model::ports::{LogLine, UsageRow};
 
-use crate::catalog::FunctionAt;
+use crate::auth::KeyRecord;
+use crate::catalog::{AliasAt, FunctionAt, Window};
 
 /// A namespace.
-pub(super) fn namespace(namespace: Namespace) -> NamespaceView {
+pub(super) fn namespace(namespace: Namespace, used: NamespaceUse) -> NamespaceView {
+    let revision = namespace.change.as_ref().map_or(0, |change| change.revision);
     NamespaceView {
         name: namespace.name.to_string(),
-        description: namespace.description,
+        description: namespace.settings.description,
         created_at: namespace.created_at.to_string(),
-        max_instances: namespace.max_instances,
+        quotas: namespace.settings.quotas,
+        policy: namespace.settings.policy,
+        used,
+        revision,
+    }
+}
+
+/// A key.
+pub(super) fn key(name: String, record: &KeyRecord) -> KeyView {
+    KeyView {
+        name,
+        namespace: record.namespace.as_ref().map(ToString::to_string),
+        created_at: record.created_at.map(|at| at.to_string()),
+        created_by: record.created_by.clone(),
+    }
+}
+
+/// A layer.
+pub(super) fn layer(layer: Layer) -> LayerView {
+    let alias = |(name, version): (&model::ids::AliasName, &u64)| LayerAliasView {
+        name: name.to_string(),
+        version: *version,
+    };
+    LayerView {
+        namespace: layer.key.namespace.to_string(),
+        name: layer.key.name.to_string(),
+        created_at: layer.created_at.to_string(),
+        latest: layer.versions.last().map(|newest| layer_version(&layer.key, newest)),
+        aliases: layer.aliases.iter().map(alias).collect(),
+        revision: layer.change.as_ref().map_or(0, |change| change.revision),
+    }
+}
+
+/// A version of a layer.
+pub(super) fn layer_version(key: &LayerKey, version: &LayerVersion) -> LayerVersionView {
+    LayerVersionView {
+        layer: key.name.to_string(),
+        version: version.number,
+        description: version.description.clone(),
+        runtimes: version.runtimes.clone(),
+        code: package(&version.code),
+        published_at: version.published_at.to_string(),
+    }
+}
+
+/// An alias, its secrets without their values; `window` is what its shift saw last.
+pub(super) fn alias(at: AliasAt, window: &Window, public_url: &str) -> AliasView {
+    let AliasAt { function, name, record } = at;
+    let environment = record.alias.environment.iter();
+    let shown = environment.map(|(key, value)| (key.clone(), VariableView::from(value))).collect();
+    AliasView {
+        url: url(&function, Some(&name), public_url),
+        arn: arn(&function, Some(&Qualifier::Alias(name.clone()))),
+        name: name.to_string(),
+        function: function.name.to_string(),
+        config: record.alias.with_environment(shown),
+        shift: record.rollout.map(|rollout| shift(rollout, window)),
+        created_at: record.created_at.to_string(),
+        modified_at: record.modified_at.to_string(),
+        revision: record.revision,
+    }
+}
+
+fn shift(rollout: Rollout, window: &Window) -> ShiftView {
+    ShiftView {
+        to: rollout.to,
+        before: rollout.before,
+        canary: rollout.steps,
+        step: rollout.step + 1,
+        step_since: rollout.step_since.to_string(),
+        every_ms: rollout.every_ms,
+        stop_if: rollout.stop_if,
+        min_calls: rollout.min_calls,
+        started_at: rollout.started_at.to_string(),
+        new: sample(&window.new),
+        old: sample(&window.old),
+    }
+}
+
+fn sample(sample: &Sample) -> SampleView {
+    SampleView {
+        calls: sample.calls,
+        errors: sample.errors,
+        p50_us: sample.durations.quantile(0.5),
+        p99_us: sample.durations.quantile(0.99),
+    }
+}
+
+/// Where HTTP calls a function at a qualifier.
+fn url(key: &FunctionKey, qualifier: Option<&dyn std::fmt::Display>, public_url: &str) -> String {
+    let (base, FunctionKey { namespace, name }) = (public_url.trim_end_matches('/'), key);
+    match qualifier {
+        None => format!("{base}/fn/{namespace}/{name}/"),
+        Some(qualifier) => format!("{base}/fn/{namespace}/{name}:{qualifier}/"),
     }
 }
 
@@ -29,17 +131,21 @@ pub(super) fn package(code: &CodeRef) -> PackageView {
 
 /// A function at a version, its secrets without their values. `public_url` is where clients reach the server.
 pub(super) fn function(at: FunctionAt, public_url: &str) -> FunctionView {
-    let FunctionAt { function, version, revision } = at;
-    let (namespace, name) = (&version.key.namespace, &version.key.name);
-    let url = match version.number {
-        None => format!("{}/fn/{namespace}/{name}/", public_url.trim_end_matches('/')),
-        Some(n) => format!("{}/fn/{namespace}/{name}:{n}/", public_url.trim_end_matches('/')),
-    };
+    let FunctionAt { function, version } = at;
+    let qualifier = version.number.as_ref().map(|n| n as &dyn std::fmt::Display);
+    let url = url(&version.key, qualifier, public_url);
+    let attached = version.layers.iter().map(|layer| AttachedLayerView {
+        name: layer.name.to_string(),
+        version: layer.version,
+        digest: layer.code.digest.to_string(),
+        unpacked_bytes: layer.code.unpacked_bytes,
+    });
+    let layers = attached.collect();
     let environment = &version.config.environment;
     let shown = environment.iter().map(|(key, value)| (key.clone(), VariableView::from(value)));
     FunctionView {
-        namespace: namespace.to_string(),
-        name: name.to_string(),
+        namespace: version.key.namespace.to_string(),
+        name: version.key.name.to_string(),
         version: version.label().to_string(),
         arn: version.arn(),
         url,
@@ -49,13 +155,19 @@ pub(super) fn function(at: FunctionAt, public_url: &str) -> FunctionView {
         modified_at: version.modified_at.to_string(),
         resolved_runtime: version.runtime,
         config: version.config.with_environment(shown.collect()),
-        revision,
+        layers,
+        revision: function.revision,
     }
 }
 
 /// A published version in a listing.
-pub(super) fn version(version: &VersionSummary) -> VersionView {
-    VersionView { version: version.number, published_at: version.published_at.to_string() }
+pub(super) fn version((version, aliases): (VersionSummary, Vec<String>)) -> VersionView {
+    VersionView {
+        version: version.number,
+        published_at: version.published_at.to_string(),
+        size_bytes: version.size_bytes,
+        aliases,
+    }
 }
 
 /// A log line.

@@ -185,7 +185,7 @@ impl Serialize for Query<'_> {
             .split('&')
             .filter(|pair| !pair.is_empty())
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .map(|(name, value)| (form_decoded(name), form_decoded(value)))
+            .map(|(name, value)| (decoded_query(name), decoded_query(value)))
             .collect();
         // Stable, so that the values of one name keep their order.
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
@@ -204,7 +204,8 @@ impl Serialize for Query<'_> {
     }
 }
 
-fn form_decoded(text: &str) -> Cow<'_, str> {
+/// A name or value of a query string, decoded (WHATWG URL, `application/x-www-form-urlencoded` parsing).
+pub(crate) fn decoded_query(text: &str) -> Cow<'_, str> {
     if text.contains('+') {
         let spaced = text.replace('+', " ");
         return Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned());

@@ -9,6 +9,8 @@ pub(crate) mod fuzz;
 mod headers;
 mod reply;
 
+pub(crate) use event::decoded_query;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
@@ -29,6 +31,7 @@ use crate::App;
 use crate::body::{self, Limit};
 use crate::control::invoke::{timings_value, trace, wants_timings};
 use crate::error::{Refusal, request_id_value};
+use crate::parameters::RequestParameters;
 use event::Event;
 
 /// What every function URL starts with.
@@ -124,9 +127,16 @@ where
     drop(body);
     let context = CallContext { trace: trace(&parts.headers), ..CallContext::default() };
     let call = Call { id, target: address.target, payload, context };
-    let completed = app.engine.invoke(call).await?;
+    let parameters = RequestParameters::of_url(&parts, address.rest, peer.ip(), keyed);
+    let completed = app.engine.invoke(call, &parameters).await?;
     let mut response = match completed.outcome.result {
-        Ok(payload) => reply::response(&payload).unwrap_or_else(|what| bad_reply(&what, id)),
+        Ok(payload) => {
+            let response = reply::response(&payload).unwrap_or_else(|what| bad_reply(&what, id));
+            if let (Some(errors), true) = (&completed.errors, response.status().is_server_error()) {
+                errors.count();
+            }
+            response
+        }
         Err(failure) => failed(&failure, id, app.config.dev),
     };
     if wants_timings(&parts.headers)
@@ -140,19 +150,19 @@ where
 /// Checks the key where the function's URL asks for one. Returns whether the request's authorization is the platform's business, and
 /// the function must not see it.
 async fn admit(app: &App, target: &FunctionRef, headers: &http::HeaderMap) -> Result<bool> {
-    let resolved = match app.engine.resolve(target).await {
-        Ok(resolved) => resolved,
+    let settings = match app.engine.settings(target) {
+        Ok(settings) => settings,
         Err(error) => {
             // Without a key nobody learns which functions there are.
             if !app.config.dev && error.code() == Code::NotFound {
-                app.keys.check(headers).await?;
+                app.keys.check(headers).await?.may_call(&target.key)?;
             }
             return Err(error);
         }
     };
-    let keyed = !app.config.dev && resolved.settings.url_auth == UrlAuth::Key;
+    let keyed = !app.config.dev && settings.url_auth == UrlAuth::Key;
     if keyed {
-        app.keys.check(headers).await?;
+        app.keys.check(headers).await?.may_call(&target.key)?;
     }
     Ok(keyed)
 }

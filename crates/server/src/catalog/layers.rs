@@ -1,0 +1,355 @@
+//! Layers: published, named by aliases, attached to functions.
+//!
+//! A function's configuration refers to layers; what a reference means is worked out when the function is deployed, and is part of its
+//! version. When a layer's alias moves, `$LATEST` of every function that follows it moves too ([`Catalog::move_followers`]): after the alias,
+//! so that the alias is the truth that a start after a crash goes by, and a deploy that read the alias before looks at it again afterwards.
+
+use std::collections::BTreeMap;
+
+use model::Result;
+use model::change::{Change, What};
+use model::error::{Code, Error};
+use model::function::{CodeRef, Function};
+use model::ids::{AliasName, FunctionKey, NamespaceName, RequestId};
+use model::layer::{AttachedLayer, Layer, LayerAt, LayerKey, LayerRef, LayerState, LayerVersion};
+use model::{keys, limits};
+
+use super::Catalog;
+use super::record::{Document, Draft, Edit, Intent, Place, missing};
+
+/// What a layer's new version is published with.
+#[derive(Debug)]
+pub(crate) struct NewLayerVersion {
+    /// The package.
+    pub code: CodeRef,
+    /// What it is.
+    pub description: String,
+    /// Runtimes that it is meant for; none means any.
+    pub runtimes: Vec<String>,
+}
+
+impl Document for Layer {
+    type State = LayerState;
+
+    fn change(&self) -> Option<&Change<LayerState>> {
+        self.change.as_ref()
+    }
+
+    fn set_change(&mut self, change: Change<LayerState>) {
+        self.change = Some(change);
+    }
+
+    fn deleted(&self) -> bool {
+        self.deleted
+    }
+
+    fn set_deleted(&mut self) {
+        self.deleted = true;
+    }
+
+    fn next_version(&self) -> u64 {
+        self.next_version
+    }
+
+    fn leftovers(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+fn place<'a>(key: &'a LayerKey, of: Option<&'a str>) -> Place<'a, Layer> {
+    Place {
+        document: keys::layer(key),
+        named: named(key),
+        namespace: Some(&key.namespace),
+        revision: &|layer: &Layer| Some(layer.newest()),
+        of,
+    }
+}
+
+fn named(key: &LayerKey) -> String {
+    format!("layer '{key}'")
+}
+
+fn existing(key: &LayerKey, current: Option<Layer>) -> Result<Layer> {
+    current.ok_or_else(|| missing(&named(key)))
+}
+
+impl Catalog {
+    /// Publishes a version of a layer, which is created with its first one. What the newest version is already is not published again; the
+    /// answer says whether it is new.
+    pub(crate) async fn publish_layer(
+        &self,
+        key: &LayerKey,
+        new: NewLayerVersion,
+        intent: &Intent,
+    ) -> Result<(LayerVersion, bool)> {
+        new.validate()?;
+        let rules = self.rules(&key.namespace).await?;
+        let changed = self
+            .edit(&place(key, None), intent, |current: Option<Layer>, turn| {
+                let mut value = current.unwrap_or_else(|| Layer {
+                    key: key.clone(),
+                    id: RequestId::generate(),
+                    created_at: turn.now,
+                    versions: Vec::new(),
+                    next_version: turn.next_version,
+                    aliases: BTreeMap::new(),
+                    change: None,
+                    deleted: false,
+                });
+                if let Some(newest) = value.versions.last().filter(|newest| new.is(newest)) {
+                    let result = (newest.clone(), false);
+                    return Ok(Edit { value, draft: None, body: None, result });
+                }
+                if value.versions.len() >= limits::LAYER_VERSIONS {
+                    return Err(too_many(key, "versions", limits::LAYER_VERSIONS));
+                }
+                rules.check_code(0, new.code.size_bytes)?;
+                let version = LayerVersion {
+                    number: value.next_version,
+                    code: new.code,
+                    description: new.description.clone(),
+                    runtimes: new.runtimes.clone(),
+                    published_at: turn.now,
+                };
+                value.next_version += 1;
+                value.versions.push(version.clone());
+                let draft = Draft {
+                    what: What::Publish,
+                    of: Some(version.number.to_string()),
+                    before: None,
+                    after: Some(LayerState::Version(version.clone())),
+                };
+                Ok(Edit { value, draft: Some(draft), body: None, result: (version, true) })
+            })
+            .await?;
+        Ok(changed.result)
+    }
+
+    /// The layer; `not-found` if there is none.
+    pub(crate) async fn layer(&self, key: &LayerKey) -> Result<Layer> {
+        let stored = self.read::<Layer>(&keys::layer(key)).await?;
+        let live = stored.map(|s| s.value).filter(|layer| !layer.deleted);
+        live.ok_or_else(|| Error::not_found("layer", key))
+    }
+
+    /// One version of a layer; `not-found` if there is none.
+    pub(crate) async fn layer_version(&self, key: &LayerKey, number: u64) -> Result<LayerVersion> {
+        let layer = self.layer(key).await?;
+        layer.at(&LayerAt::Version(number)).cloned().ok_or_else(|| no_version(key, number))
+    }
+
+    /// A page of a namespace's layers by name, and whether more follow.
+    pub(crate) async fn layers(
+        &self,
+        namespace: &NamespaceName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Layer>, bool)> {
+        self.namespace(namespace).await?;
+        let (layers, more) = self.list::<Layer>(&keys::layers_of(namespace), after, limit).await?;
+        Ok((layers.into_iter().map(|l| l.value).filter(|l| !l.deleted).collect(), more))
+    }
+
+    /// Deletes a version of a layer; `conflict` while an alias points to it. Functions that have it keep it.
+    pub(crate) async fn delete_layer_version(
+        &self,
+        key: &LayerKey,
+        number: u64,
+        intent: &Intent,
+    ) -> Result<()> {
+        let of = number.to_string();
+        self.edit(&place(key, Some(&of)), intent, |current, _| {
+            let mut value = existing(key, current)?;
+            let at = value.versions.binary_search_by_key(&number, |v| v.number);
+            let at = at.map_err(|_| no_version(key, number))?;
+            if let Some((alias, _)) = value.aliases.iter().find(|(_, points)| **points == number) {
+                return Err(Error::caller(
+                    Code::Conflict,
+                    format!("version '{key}:{number}' is in use: alias '{alias}' points to it"),
+                )
+                .with_hint("move or delete the alias first"));
+            }
+            let version = value.versions.remove(at);
+            let draft = Draft {
+                what: What::Delete,
+                of: Some(of.clone()),
+                before: Some(LayerState::Version(version)),
+                after: None,
+            };
+            Ok(Edit { value, draft: Some(draft), body: None, result: () })
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Deletes a layer with its versions and aliases. Functions that have it keep it.
+    pub(crate) async fn delete_layer(&self, key: &LayerKey, intent: &Intent) -> Result<()> {
+        let newest = |current: Option<&Layer>| {
+            Ok(current.and_then(|layer| layer.versions.last().cloned().map(LayerState::Version)))
+        };
+        self.erase(&place(key, None), intent, newest).await.map(drop)
+    }
+
+    /// Points an alias of a layer to a version, and moves the functions that follow it; answers with their names.
+    pub(crate) async fn put_layer_alias(
+        &self,
+        key: &LayerKey,
+        name: &AliasName,
+        number: u64,
+        intent: &Intent,
+    ) -> Result<Vec<String>> {
+        self.edit(&place(key, Some(name.as_str())), intent, |current, _| {
+            let mut value = existing(key, current)?;
+            if value.at(&LayerAt::Version(number)).is_none() {
+                return Err(no_version(key, number));
+            }
+            if !value.aliases.contains_key(name) && value.aliases.len() >= limits::LAYER_ALIASES {
+                return Err(too_many(key, "aliases", limits::LAYER_ALIASES));
+            }
+            let before = value.aliases.insert(name.clone(), number);
+            let draft = (before != Some(number)).then(|| Draft {
+                what: if before.is_some() { What::Configure } else { What::Create },
+                of: Some(name.to_string()),
+                before: before.map(LayerState::Alias),
+                after: Some(LayerState::Alias(number)),
+            });
+            Ok(Edit { value, draft, body: None, result: () })
+        })
+        .await?;
+        self.move_followers(key, name).await
+    }
+
+    /// Deletes an alias of a layer; `conflict` while a function follows it.
+    pub(crate) async fn delete_layer_alias(
+        &self,
+        key: &LayerKey,
+        name: &AliasName,
+        intent: &Intent,
+    ) -> Result<()> {
+        if let Some(function) = self.followers(key, name).await?.first() {
+            return Err(Error::caller(
+                Code::Conflict,
+                format!("alias '{key}:{name}' is in use: function '{function}' follows it"),
+            )
+            .with_hint("give these functions another layer first"));
+        }
+        self.edit(&place(key, Some(name.as_str())), intent, |current, _| {
+            let mut value = existing(key, current)?;
+            let number = value
+                .aliases
+                .remove(name)
+                .ok_or_else(|| Error::not_found("alias", format!("{key}:{name}")))?;
+            let draft = Draft {
+                what: What::Delete,
+                of: Some(name.to_string()),
+                before: Some(LayerState::Alias(number)),
+                after: None,
+            };
+            Ok(Edit { value, draft: Some(draft), body: None, result: () })
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// What a configuration's references to layers mean now; `not-found` names the one that means nothing.
+    pub(super) async fn attach(
+        &self,
+        namespace: &NamespaceName,
+        layers: &[LayerRef],
+    ) -> Result<Vec<AttachedLayer>> {
+        let mut attached = Vec::with_capacity(layers.len());
+        for reference in layers {
+            let key = LayerKey { namespace: namespace.clone(), name: reference.name.clone() };
+            let layer = self.layer(&key).await?;
+            let version = layer.at(&reference.at).ok_or_else(|| {
+                Error::not_found("layer version", format!("{namespace}/{reference}"))
+                    .with_hint(format!("see `hanshu layer versions {}`", key.name))
+            })?;
+            attached.push(AttachedLayer {
+                name: key.name,
+                version: version.number,
+                code: version.code,
+            });
+        }
+        Ok(attached)
+    }
+
+    /// Gives every function that follows an alias of a layer the version it points to now; answers with the names of those that moved.
+    pub(super) async fn move_followers(
+        &self,
+        key: &LayerKey,
+        name: &AliasName,
+    ) -> Result<Vec<String>> {
+        let reason = format!("alias {name} of layer {} moved on", key.name);
+        let mut moved = Vec::new();
+        for function in self.followers(key, name).await? {
+            if self.follow_layers(&function, &reason).await? {
+                moved.push(function.name.to_string());
+            }
+        }
+        Ok(moved)
+    }
+
+    async fn followers(&self, key: &LayerKey, name: &AliasName) -> Result<Vec<FunctionKey>> {
+        let at = LayerAt::Alias(name.clone());
+        let follows = |layer: &LayerRef| layer.name == key.name && layer.at == at;
+        let mut followers = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let (functions, more) = self
+                .list::<Function>(
+                    &keys::functions_of(&key.namespace),
+                    after.as_deref(),
+                    limits::PAGE_ENTRIES,
+                )
+                .await?;
+            after = functions.last().map(|last| last.value.key().name.to_string());
+            let live = functions.into_iter().map(|f| f.value).filter(|f| !f.deleted);
+            let following = live.filter(|f| f.latest.config.layers.iter().any(follows));
+            followers.extend(following.map(|f| f.latest.key));
+            if !more {
+                return Ok(followers);
+            }
+        }
+    }
+}
+
+impl NewLayerVersion {
+    fn validate(&self) -> Result<()> {
+        let bad = |message: String| Err(Error::caller(Code::InvalidParameter, message));
+        if self.description.chars().count() > limits::DESCRIPTION_CHARS {
+            return bad(format!(
+                "description is too long: expected at most {} characters",
+                limits::DESCRIPTION_CHARS
+            ));
+        }
+        let named = |name: &String| !name.is_empty() && name.len() <= limits::HANDLER_CHARS;
+        if self.runtimes.len() > limits::POLICY_RUNTIMES || !self.runtimes.iter().all(named) {
+            return bad(format!(
+                "runtimes is not valid: expected at most {} names of runtimes, for instance python3.11",
+                limits::POLICY_RUNTIMES
+            ));
+        }
+        Ok(())
+    }
+
+    fn is(&self, version: &LayerVersion) -> bool {
+        version.code.digest == self.code.digest
+            && version.description == self.description
+            && version.runtimes == self.runtimes
+    }
+}
+
+fn no_version(key: &LayerKey, number: u64) -> Error {
+    Error::not_found("layer version", format!("{key}:{number}"))
+        .with_hint(format!("see `hanshu layer versions {}`", key.name))
+}
+
+fn too_many(key: &LayerKey, what: &str, most: usize) -> Error {
+    Error::caller(
+        Code::InvalidParameter,
+        format!("{} has {most} {what}: expected no more", named(key)),
+    )
+    .with_hint("delete those that are not needed any more")
+}
