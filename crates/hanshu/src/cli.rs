@@ -1,25 +1,33 @@
 //! The command line: one file a command, each with its arguments and its `run`.
 //!
-//! Exit codes, for every command: 0 done; 1 a function failed; 2 wrong usage, or the command could not do its work; 3 `doctor` found something
-//! missing.
+//! Exit codes, for every command: 0 done; 1 a function failed, or a shift that was watched was stopped; 2 wrong usage, or the command could
+//! not do its work; 3 `doctor` found something missing.
 //! [`screen`] writes, [`failure`] explains, [`progress`] shows long work, [`context`] holds what every command needs.
 
 pub(crate) mod failure;
 pub(crate) mod progress;
 pub(crate) mod screen;
 
+mod alias;
 mod completion;
 mod config;
 mod context;
 mod delete;
 mod deploy;
+mod differences;
 mod doctor;
+mod download;
 mod r#gen;
+mod history;
 mod init;
 mod invoke;
+mod key;
+mod layer;
 mod list;
 mod logs;
 mod namespaces;
+mod rollback;
+mod route;
 mod secrets;
 mod serve;
 mod show;
@@ -44,7 +52,8 @@ Start here:
   hanshu invoke hello --payload '{\"a\":1}'   call it
   hanshu logs hello -f                      watch what it writes
 
-Exit codes: 0 done; 1 a function failed; 2 wrong usage, or the command could not do its work; 3 `doctor` found something missing.";
+Exit codes: 0 done; 1 a function failed, or a shift that was watched was stopped; 2 wrong usage, or the command could not do its work;
+3 `doctor` found something missing.";
 
 /// Run functions on your own machine: the daemon and its command line.
 #[derive(Debug, Parser)]
@@ -70,6 +79,9 @@ struct Global {
     /// The namespace to work in [variable: HANSHU_NAMESPACE] [default: default]
     #[arg(long, short, global = true, value_name = "NAMESPACE")]
     namespace: Option<String>,
+    /// Why you make the change: kept with it and shown by `hanshu history` [variable: HANSHU_REASON]
+    #[arg(long, global = true, value_name = "TEXT")]
+    reason: Option<String>,
     /// How results are written [variable: HANSHU_OUTPUT] [default: text]
     #[arg(long, global = true, value_name = "FORMAT")]
     output: Option<Format>,
@@ -88,7 +100,12 @@ enum Command {
     Logs(logs::LogsArgs),
     Config(config::ConfigArgs),
     Versions(versions::VersionsArgs),
+    Alias(alias::AliasArgs),
+    Rollback(rollback::RollbackArgs),
+    History(history::HistoryArgs),
+    Layer(layer::LayerArgs),
     Namespaces(namespaces::NamespacesArgs),
+    Key(key::KeyArgs),
     Secrets(secrets::SecretsArgs),
     Doctor(doctor::DoctorArgs),
     Completion(completion::CompletionArgs),
@@ -130,7 +147,12 @@ fn run(command: Command, cx: &Context) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => args.run(cx),
         Command::Config(args) => args.run(cx),
         Command::Versions(args) => args.run(cx),
+        Command::Alias(args) => args.run(cx),
+        Command::Rollback(args) => args.run(cx),
+        Command::History(args) => args.run(cx),
+        Command::Layer(args) => args.run(cx),
         Command::Namespaces(args) => args.run(cx),
+        Command::Key(args) => args.run(cx),
         Command::Secrets(args) => args.run(cx),
         Command::Doctor(args) => args.run(cx),
         Command::Completion(args) => args.run(cx),
@@ -179,8 +201,72 @@ mod tests {
             "hanshu logs n -f --limit 3 --request id",
             "hanshu up examples --exit",
             "hanshu -n team list --output json",
+            "hanshu versions f",
+            "hanshu versions list publish",
+            "hanshu versions publish f --reason why",
+            "hanshu versions show f:3 --values",
+            "hanshu versions diff f 3",
+            "hanshu versions diff f 3 $LATEST --output json",
+            "hanshu versions download f:3 --to -",
+            "hanshu versions delete f:3 -y",
+            "hanshu alias list f",
+            "hanshu alias show live",
+            "hanshu alias set f:live --to 7=95 --to 8=5 --rule path=/a->8 --clear-rules --sticky cookie.s --env A=b --unset-env C",
+            "hanshu alias set f:live --no-sticky --secret T=@t --description d --file alias.json",
+            "hanshu alias delete f:live -y",
+            "hanshu alias rollback f:live --revision 3",
+            "hanshu alias history f:live --limit 5",
+            "hanshu alias resolve f:live --header a=b --query c=d --cookie e=f --path /g --method GET --source 10.0.0.1 --event {}",
+            "hanshu alias shift f:live --to 7 --canary 5%,30%,100% --every 2m --stop-if errors>1% --stop-if p99>2x --min-calls 5 --watch",
+            "hanshu alias shift f:live --stop",
+            "hanshu alias shift f:live",
+            "hanshu alias shadow f:live --to 8 --share 10%",
+            "hanshu alias shadow f:live --off",
+            "hanshu alias diff f:live",
+            "hanshu rollback f 3",
+            "hanshu rollback f:live --revision 3",
+            "hanshu history f:live",
+            "hanshu history f --revision 3",
+            "hanshu history --layer numpy --limit 5",
+            "hanshu history --of-namespace -n team",
+            "hanshu layer publish numpy dir --description d --runtime python3.11 --runtime python3.12",
+            "hanshu layer list",
+            "hanshu layer show numpy",
+            "hanshu layer versions numpy",
+            "hanshu layer download numpy:3",
+            "hanshu layer delete numpy:3 -y",
+            "hanshu layer alias numpy:stable --to 3",
+            "hanshu layer alias numpy:stable --delete",
+            "hanshu namespaces create team --description d --max-instances 5 --functions 3 --require-key",
+            "hanshu namespaces show team",
+            "hanshu namespaces set team --instances none --memory-mb 5 --code-bytes 1GiB --calls-per-second 7 --policy-none",
+            "hanshu namespaces delete team --everything --yes",
+            "hanshu key create ci --for-namespace team",
+            "hanshu key list",
+            "hanshu key delete ci -y",
+            "hanshu deploy p --layer a:1 --layer b:stable --reason why",
         ] {
-            Cli::try_parse_from(line.split(' ')).unwrap();
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_does_not_parse() {
+        for line in [
+            "hanshu versions",
+            "hanshu rollback f 3 --revision 4",
+            "hanshu history",
+            "hanshu history f --layer l",
+            "hanshu history f --of-namespace",
+            "hanshu alias set f:live --sticky path.x",
+            "hanshu alias set f:live --sticky source --no-sticky",
+            "hanshu alias shadow f:live",
+            "hanshu alias shadow f:live --to 8 --off",
+            "hanshu layer alias l:a",
+            "hanshu layer alias l:a --to 3 --delete",
+            "hanshu deploy p --layer numpy",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_err();
         }
     }
 }

@@ -1,19 +1,27 @@
 //! The command line's HTTP client: one agent, errors that say what to do next, timeouts that fit each operation.
 //!
-//! [`Client`] sends; [`control`] has the operations on functions and namespaces, [`invoke`] calls a function, [`follow`] reads
-//! a live tail. No proxy is used, whatever the environment says: the daemon is usually on this machine.
+//! [`Client`] sends. One method per route, no logic: [`control`] has functions and packages, [`versions`] what was published of a function,
+//! [`aliases`] its routes, [`layers`], [`namespaces`] and keys, [`history`]. [`invoke`] calls a function, [`follow`] reads a live tail.
+//! No proxy is used, whatever the environment says: the daemon is usually on this machine.
 
+pub(crate) mod aliases;
 pub(crate) mod control;
 pub(crate) mod follow;
+pub(crate) mod history;
 pub(crate) mod invoke;
+pub(crate) mod layers;
+pub(crate) mod namespaces;
+pub(crate) mod versions;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::Duration;
 
-use model::api::{ErrorBody, HEADER_REQUEST_ID};
+use model::api::{ErrorBody, HEADER_REASON, HEADER_REQUEST_ID, Page};
+use model::change::Author;
+use model::limits;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
-use ureq::http::{Method, Request, Response};
+use ureq::http::{HeaderValue, Method, Request, Response};
 use ureq::{Agent, Body, SendBody};
 
 use crate::cli::failure::CliError;
@@ -27,6 +35,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most bytes of an answer that are read into memory: a function's answer is at most 6 MiB, a listing page far less.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// How long the daemon may take over a package: unpacking and checking 250 MiB on a slow disk.
+const PACKAGE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The body of a request that has none.
+const NO_BODY: Option<&()> = None;
 
 /// What a path segment or a query value keeps as it is (RFC 3986, "unreserved").
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -42,6 +56,28 @@ pub(crate) struct Client {
     agent: Agent,
     base: String,
     key: Option<String>,
+    reason: Option<HeaderValue>,
+}
+
+/// What a change expects to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// Whatever is there.
+    Anything,
+    /// Nothing: it is to be made.
+    Nothing,
+    /// What was seen at this revision.
+    Revision(u64),
+}
+
+impl Expected {
+    fn header(self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Anything => None,
+            Self::Nothing => Some(("if-none-match", "*".to_owned())),
+            Self::Revision(revision) => Some(("if-match", format!("\"{revision}\""))),
+        }
+    }
 }
 
 /// One request, before it is sent.
@@ -81,7 +117,16 @@ impl Client {
             .user_agent(concat!("hanshu/", env!("CARGO_PKG_VERSION")))
             .build();
         let base = url.trim_end_matches('/').to_owned();
-        Ok(Self { agent: config.into(), base, key: key.map(str::to_owned) })
+        Ok(Self { agent: config.into(), base, key: key.map(str::to_owned), reason: None })
+    }
+
+    /// The same client, which says why with every change.
+    pub(crate) fn because(self, reason: Option<&str>) -> Result<Self, CliError> {
+        let Some(reason) = reason else { return Ok(self) };
+        Author::check_reason(reason)?;
+        let value = HeaderValue::from_bytes(reason.as_bytes())
+            .map_err(|e| CliError::new(format!("the reason cannot be sent: {e}")))?;
+        Ok(Self { reason: Some(value), ..self })
     }
 
     /// The daemon's address.
@@ -103,6 +148,9 @@ impl Client {
         }
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
+        }
+        if let Some(reason) = self.reason.as_ref().filter(|_| ask.method != Method::GET) {
+            request = request.header(HEADER_REASON, reason);
         }
         let request = request
             .body(body)
@@ -146,15 +194,78 @@ impl Client {
         path: &str,
         body: Option<&impl serde::Serialize>,
     ) -> Result<T, CliError> {
-        let mut ask = Ask::control(method, path);
+        self.change(method, path, Expected::Anything, body)?.json()
+    }
+
+    /// Sends a JSON body, or none, to change what is `expected` there.
+    pub(crate) fn change(
+        &self,
+        method: &Method,
+        path: &str,
+        expected: Expected,
+        body: Option<&impl serde::Serialize>,
+    ) -> Result<Answer, CliError> {
+        let condition = expected.header();
+        let mut headers: Vec<(&str, &str)> = Vec::new();
+        headers.extend(condition.as_ref().map(|(name, value)| (*name, value.as_str())));
         let bytes = match body {
             None => Vec::new(),
             Some(body) => {
-                ask.headers = &[("content-type", "application/json")];
+                headers.push(("content-type", "application/json"));
                 serde_json::to_vec(body).map_err(|e| CliError::new(e.to_string()))?
             }
         };
-        self.ask(ask, &bytes)?.json()
+        self.ask(Ask { headers: &headers, ..Ask::control(method, path) }, &bytes)
+    }
+
+    /// Reads what may not be there.
+    fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, CliError> {
+        match self.json(&Method::GET, path, NO_BODY) {
+            Ok(found) => Ok(Some(found)),
+            Err(e) if e.code_text() == Some("not-found") => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Deletes what has this path.
+    fn delete(&self, path: &str) -> Result<(), CliError> {
+        self.ask(Ask::control(&Method::DELETE, path), b"").map(drop)
+    }
+
+    /// Reads a listing to its end.
+    fn pages<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, CliError> {
+        let mut items = Vec::new();
+        let mut page: Page<T> = self.json(&Method::GET, path, NO_BODY)?;
+        loop {
+            items.append(&mut page.items);
+            let Some(after) = page.next else { return Ok(items) };
+            page = self.json(&Method::GET, &format!("{path}?after={}", encode(&after)), NO_BODY)?;
+        }
+    }
+
+    /// Sends a zip of `length` bytes.
+    fn send_zip(&self, path: &str, zip: &mut dyn Read, length: u64) -> Result<Answer, CliError> {
+        let length = length.to_string();
+        let headers = [("content-type", "application/zip"), ("content-length", length.as_str())];
+        let ask = Ask {
+            headers: &headers,
+            patience: Some(PACKAGE_TIMEOUT),
+            ..Ask::control(&Method::POST, path)
+        };
+        self.accept(self.send(ask, SendBody::from_reader(zip))?)
+    }
+
+    /// Writes a zip to `target` as it comes.
+    fn receive_zip(&self, path: &str, target: &mut dyn Write) -> Result<u64, CliError> {
+        let response = self.send(Ask::control(&Method::GET, path), SendBody::none())?;
+        if response.status().as_u16() >= 400 {
+            // Reads the refusal: it is never more than that.
+            return self.accept(response).map(|_| 0);
+        }
+        let most = u64::try_from(limits::PACKAGE_BYTES).unwrap_or(u64::MAX);
+        let mut body = response.into_body().into_reader().take(most);
+        std::io::copy(&mut body, target)
+            .map_err(|e| CliError::new(format!("the download broke off: {e}")).hint("try again"))
     }
 
     fn unreachable(&self, e: &ureq::Error) -> CliError {
@@ -197,6 +308,11 @@ impl Answer {
     /// A header as text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether something new was made.
+    pub(crate) fn created(&self) -> bool {
+        self.status == 201
     }
 
     /// The body, read as JSON.
@@ -271,6 +387,22 @@ mod tests {
         let e = client.ask(Ask::control(&Method::GET, "/v1/health"), b"").unwrap_err();
         assert!(e.hint_text().unwrap().contains("hanshu serve --dev"), "{e}");
         assert!(Client::new("127.0.0.1:9000", None).is_err());
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        let client = || Client::new("http://127.0.0.1:1", None).unwrap();
+        let told = client().because(Some("zu langsam: über 2 s")).unwrap();
+        assert_eq!(told.reason.unwrap().as_bytes(), "zu langsam: über 2 s".as_bytes());
+        assert!(client().because(Some("a\nb")).unwrap_err().to_string().contains("one line"));
+        assert!(client().because(None).unwrap().reason.is_none());
+    }
+
+    #[test]
+    fn conditions_are_headers() {
+        assert_eq!(Expected::Anything.header(), None);
+        assert_eq!(Expected::Nothing.header(), Some(("if-none-match", "*".to_owned())));
+        assert_eq!(Expected::Revision(7).header(), Some(("if-match", "\"7\"".to_owned())));
     }
 
     #[test]

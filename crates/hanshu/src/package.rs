@@ -108,6 +108,32 @@ pub(crate) fn build(
     }
 }
 
+/// Makes the package of a layer: a zip as it is, or a folder as it stands.
+pub(crate) fn layer(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let zip = match Source::at(path)? {
+        Source::Zip(path) => {
+            let zip = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            archive::refuse_too_large(zip.len())?;
+            zip
+        }
+        Source::Folder(root) => archive::zip(&collect::everything(&root, &[])?)?,
+        Source::File(path) => {
+            return Err(CliError::new(format!(
+                "{} is one file: expected a folder or a .zip",
+                path.display()
+            ))
+            .hint("what lies in the folder is found under /opt, for instance in python/ or nodejs/node_modules/")
+            .into());
+        }
+    };
+    let files = archive::count(&zip)
+        .map_err(|e| CliError::new(format!("{} is no zip archive: {e}", path.display())))?;
+    if files == 0 {
+        return Err(CliError::new(format!("{} holds no files", path.display())).into());
+    }
+    Ok(zip)
+}
+
 fn build_folder(
     root: &Path,
     manifest: &Manifest,
@@ -220,6 +246,26 @@ mod tests {
         let source = Source::at(dir.path()).unwrap();
         let e = build(&source, &Manifest::default(), None, &quiet()).unwrap_err();
         assert!(e.to_string().contains("c.js"), "{e:#}");
+    }
+
+    #[test]
+    fn a_layer_is_packed_as_it_stands() {
+        let dir = folder(&[
+            ("python/numpy/__init__.py", "x"),
+            ("python/numpy/__pycache__/a.pyc", ""),
+            (".gitignore", "python"),
+            ("bin/run", ""),
+        ]);
+        let zip = layer(dir.path()).unwrap();
+        let contents = Contents::of_zip(&zip).unwrap();
+        assert_eq!(contents.names(), ["bin/run", "python/numpy/__init__.py"]);
+        let path = dir.path().join("made.zip");
+        fs::write(&path, &zip).unwrap();
+        assert_eq!(layer(&path).unwrap(), zip);
+        fs::write(&path, "no zip").unwrap();
+        assert!(layer(&path).unwrap_err().to_string().contains("no zip archive"));
+        assert!(layer(&dir.path().join("bin/run")).unwrap_err().to_string().contains("one file"));
+        assert!(layer(folder(&[]).path()).unwrap_err().to_string().contains("no files"));
     }
 
     #[test]

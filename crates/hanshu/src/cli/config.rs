@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use model::api::{FunctionView, PatchConfig, VariableView};
-use model::function::UrlAuth;
+use model::function::{Publish, UrlAuth};
 use model::network::NetworkPolicy;
 use serde_json::json;
 
@@ -17,7 +17,8 @@ use super::{secrets, values};
 const SET_HELP: &str = "\
 Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb or memory_share (25%), cpu_weight, cpu_cores,
 processes, open_files, tmp_mb, output_bytes_per_second, max_instances, url_auth (key or none), network (none, egress or private),
-env.NAME, secret.NAME and tag.NAME. What is not mentioned stays. All changes are made in one step.
+layers (NAME:VERSION or NAME:ALIAS, separated by commas; empty for none), publish (on-request or always), env.NAME, secret.NAME and
+tag.NAME. What is not mentioned stays. All changes are made in one step.
 
 network replaces the whole network policy: network.allow (CIDR[:PORT[-PORT]][/tcp|/udp], separated by commas) and
 network.bandwidth (bytes per second, for instance 10MB) go with it.
@@ -32,6 +33,8 @@ Examples:
   hanshu config set hello secret.TOKEN=@token.txt
   pass show api | hanshu config set hello secret.TOKEN=-
   hanshu config set hello network=private network.allow=10.1.2.0/24:5432,10.1.2.9 network.bandwidth=10MB
+  hanshu config set hello layers=numpy:3,tools:stable publish=always
+  hanshu config set hello layers=               without layers
   hanshu config set hello max_instances=0       stop all calls";
 
 /// Show and change a function's configuration.
@@ -66,13 +69,13 @@ impl ConfigArgs {
     pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
         let view = match self.command {
             Operation::Set { name, fields, unset } => {
-                let (namespace, name) = cx.function(&name)?;
+                let key = cx.function(&name)?;
                 let patch = patch(&fields, &unset)?;
-                cx.client()?.patch_config(&namespace, &name, &patch)?
+                cx.client()?.patch_config(&key, &patch)?
             }
             Operation::Show { name } => {
-                let (namespace, name) = cx.function(&name)?;
-                cx.client()?.function(&namespace, &name, None)?
+                let key = cx.function(&name)?;
+                cx.client()?.function(&key, None)?
             }
         };
         if cx.screen.format() == Format::Json {
@@ -157,6 +160,22 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
                     )));
                 }
             });
+        }
+        "publish" => {
+            patch.publish = Some(match value {
+                "always" => Publish::Always,
+                "on-request" => Publish::OnRequest,
+                _ => {
+                    return Err(CliError::new(format!(
+                        "publish '{value}' is not valid: expected on-request or always"
+                    )));
+                }
+            });
+        }
+        "layers" => {
+            let layers = value.split(',').map(str::trim).filter(|layer| !layer.is_empty());
+            let layers = layers.map(str::parse).collect::<Result<_, _>>();
+            patch.layers = Some(layers.map_err(CliError::new)?);
         }
         _ if key.starts_with("secret.") => {
             let name = key.trim_start_matches("secret.");
@@ -248,6 +267,11 @@ fn lines(view: &FunctionView) -> Vec<String> {
     lines.extend((!allow.is_empty()).then(|| format!("network.allow={}", allow.join(","))));
     let bandwidth = config.network.bandwidth.map(|b| b.bytes_per_second());
     lines.extend(bandwidth.map(|bytes| format!("network.bandwidth={bytes}")));
+    let layers: Vec<String> = config.layers.iter().map(ToString::to_string).collect();
+    lines.extend((!layers.is_empty()).then(|| format!("layers={}", layers.join(","))));
+    if settings.publish == Publish::Always {
+        lines.push("publish=always".to_owned());
+    }
     lines.extend(settings.max_instances.map(|n| format!("max_instances={n}")));
     lines.extend(config.environment.iter().map(|(k, v)| match v {
         VariableView::Plain(v) => format!("env.{k}={v}"),
@@ -277,6 +301,8 @@ mod tests {
                 "network=private",
                 "network.allow=10.1.2.0/24:5432, 10.1.2.9/udp",
                 "network.bandwidth=10MB",
+                "layers=a:1, b:stable",
+                "publish=always",
             ]),
             &["env.OLD".to_owned(), "secret.GONE".to_owned()],
         )
@@ -288,7 +314,8 @@ mod tests {
                 "network": {
                     "mode": "private", "allow": ["10.1.2.0/24:5432", "10.1.2.9/32/udp"], "bandwidth": 10_000_000
                 },
-                "environment": { "A": "b=c", "OLD": null, "GONE": null }, "tags": { "team": "web" }
+                "environment": { "A": "b=c", "OLD": null, "GONE": null }, "tags": { "team": "web" },
+                "layers": ["a:1", "b:stable"], "publish": "always"
             })
         );
     }
@@ -307,6 +334,8 @@ mod tests {
             ("secret.=@x", "secret."),
             ("secret.A=hunter2", "secret.A"),
             ("hunter2", "KEY=VALUE"),
+            ("layers=a", "layer 'a'"),
+            ("publish=yes", "on-request or always"),
             ("network=open", "none, egress or private"),
             ("network=private", "network.allow"),
             ("network.allow=10.0.0.0/8", "network=egress"),
@@ -318,6 +347,12 @@ mod tests {
         patch(&[], &[]).unwrap_err();
         patch(&[], &["handler".to_owned()]).unwrap_err();
         patch(&fields(&["memory_mb=64", "memory_share=25%"]), &[]).unwrap_err();
+    }
+
+    #[test]
+    fn layers_are_taken_off() {
+        let none = patch(&fields(&["layers="]), &[]).unwrap();
+        assert_eq!(serde_json::to_value(none).unwrap(), json!({ "layers": [] }));
     }
 
     #[test]

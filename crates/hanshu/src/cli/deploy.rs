@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use model::api::{FunctionView, VariableView};
-use model::ids::{FunctionName, NamespaceName};
+use model::ids::{FunctionKey, FunctionName, NamespaceName};
+use model::layer::LayerRef;
 
 use super::context::Context;
 use super::failure::CliError;
@@ -28,6 +29,8 @@ PATH is a folder, one source file, or a .zip made elsewhere. A folder may hold `
                               # output_bytes_per_second
   max_instances = 10
   url_auth = \"none\"           # or \"key\"
+  layers = [\"numpy:3\"]        # NAME:VERSION, or NAME:ALIAS to follow it
+  publish = \"always\"          # every deploy and every change of the configuration makes a version
   exclude = [\"*.md\", \"test/\"]
   event = \"event.json\"        # what `hanshu up` calls it with
   [environment]
@@ -42,7 +45,8 @@ Examples:
   hanshu deploy .
   hanshu deploy index.js --name hello
   hanshu deploy build.zip --name api --runtime nodejs20 --handler server.handler --publish
-  hanshu deploy thumbnail --memory 512 --timeout 20s --env LEVEL=debug";
+  hanshu deploy thumbnail --memory 512 --timeout 20s --env LEVEL=debug
+  hanshu deploy thumbnail --layer pillow:2 --reason 'ticket 7: smaller files'";
 
 /// Deploy a folder, a file or a zip as a function.
 #[derive(Debug, Args)]
@@ -74,6 +78,10 @@ pub(crate) struct DeployArgs {
     /// Set a secret environment variable to what @FILE or standard input (-) holds; may be repeated
     #[arg(long, value_name = "KEY=@FILE")]
     secret: Vec<String>,
+    /// Mount a layer under /opt, NAME:VERSION, or NAME:ALIAS to follow it; may be repeated, later ones over earlier ones; replaces those it
+    /// has
+    #[arg(long, value_name = "NAME:VERSION")]
+    layer: Vec<LayerRef>,
 }
 
 impl DeployArgs {
@@ -95,6 +103,7 @@ impl DeployArgs {
                 timeout_ms: self.timeout,
                 memory: self.memory,
                 environment,
+                layers: (!self.layer.is_empty()).then_some(self.layer),
                 publish: self.publish,
             },
         };
@@ -150,7 +159,8 @@ pub(crate) fn deploy(
         CliError::from(e).hint("pass --name NAME, or write `name = \"…\"` into hanshu.toml")
     })?;
     // Asked first: whoever forgot to start the daemon need not wait for npm to learn it.
-    let deployed = client.find_function(namespace, &name)?;
+    let key = FunctionKey { namespace: namespace.clone(), name };
+    let deployed = client.find_function(&key)?;
 
     let runtime = order.wishes.runtime.as_deref().or(manifest.runtime.as_deref());
     let runtime = runtime.or_else(|| deployed.as_ref().map(|d| d.config.runtime.as_str()));
@@ -164,5 +174,5 @@ pub(crate) fn deploy(
     drop(step);
     let put =
         plan::put(&order.wishes, &manifest, deployed.as_ref(), &package.contents, &stored.digest)?;
-    Ok(client.put_function(namespace, &name, &put)?)
+    Ok(client.put_function(&key, &put)?)
 }

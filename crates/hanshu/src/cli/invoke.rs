@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use model::api::LogLineView;
-use model::ids::FunctionRef;
+use model::ids::{FunctionRef, Qualifier};
 use model::invocation::{InvocationKind, Timings};
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ impl InvokeArgs {
         if cx.screen.format() == Format::Json {
             cx.screen.json(&document(kind, &done, &lines))?;
         } else {
-            self.show(cx, kind, &done, &lines)?;
+            self.show(cx, &target, kind, &done, &lines)?;
         }
         Ok(if done.failure.is_some() {
             ExitCode::from(EXIT_FUNCTION_FAILED)
@@ -83,6 +83,7 @@ impl InvokeArgs {
     fn show(
         &self,
         cx: &Context,
+        target: &FunctionRef,
         kind: InvocationKind,
         done: &Invoked,
         lines: &[LogLineView],
@@ -108,6 +109,10 @@ impl InvokeArgs {
                     cx.screen.line("")?;
                 }
             }
+        }
+        // An alias leads to several versions: which one it was explains the answer.
+        if matches!(target.qualifier, Qualifier::Alias(_)) && !done.version.is_empty() {
+            cx.screen.note(&cx.screen.dim(&format!("version {} ran", done.version)));
         }
         if self.timings
             && let Some(timings) = &done.timings

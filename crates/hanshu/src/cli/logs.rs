@@ -7,7 +7,7 @@ use std::thread;
 use clap::Args;
 use model::api::LogLineView;
 use model::clock::{Clock as _, SystemClock};
-use model::ids::{FunctionKey, RequestId};
+use model::ids::RequestId;
 use model::limits;
 use model::ports::LogStream;
 
@@ -49,21 +49,18 @@ pub(crate) struct LogsArgs {
 }
 
 fn limit(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n) if (1..=limits::LOG_QUERY_LINES).contains(&n) => Ok(n),
-        _ => Err(format!("expected 1 to {}", limits::LOG_QUERY_LINES)),
-    }
+    values::within(text, 1, u64::try_from(limits::LOG_QUERY_LINES).unwrap_or(u64::MAX))
 }
 
 impl LogsArgs {
     pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
-        let (namespace, name) = cx.function(&self.name)?;
+        let function = cx.function(&self.name)?;
         if let Some(id) = &self.request {
             id.parse::<RequestId>().map_err(super::failure::CliError::from)?;
         }
         let now = SystemClock.now().timestamp();
         let filter = LogFilter {
-            function: FunctionKey { namespace, name },
+            function,
             request: self.request,
             since: self.since.map(|s| values::moment(&s, now)).transpose()?,
             contains: self.contains,

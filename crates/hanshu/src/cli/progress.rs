@@ -66,6 +66,11 @@ impl Progress {
 }
 
 impl Step {
+    /// Says how far it is, where progress moves.
+    pub(crate) fn say(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+    }
+
     /// Counts what is read from `source`.
     pub(crate) fn read<R: Read>(&self, source: R) -> impl Read {
         self.bar.wrap_read(source)

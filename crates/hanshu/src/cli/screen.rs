@@ -26,18 +26,43 @@ pub(crate) struct Screen {
     colour: bool,
     moving: bool,
     stdout_is_terminal: bool,
+    stdout_colour: bool,
+}
+
+/// How text on standard output stands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ink {
+    /// What is gone.
+    Red,
+    /// What is new.
+    Green,
+    /// What is other than it was.
+    Cyan,
+}
+
+impl Ink {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Red => "31",
+            Self::Green => "32",
+            Self::Cyan => "36",
+        }
+    }
 }
 
 impl Screen {
     /// Looks at what the two streams are. `NO_COLOR` (no-color.org) and `TERM=dumb` turn colours off.
     pub(crate) fn detect(format: Format, env: &Environment) -> Self {
         let stderr_is_terminal = io::stderr().is_terminal();
+        let stdout_is_terminal = io::stdout().is_terminal();
         let dumb = env.get("TERM") == Some("dumb");
+        let welcome = !dumb && env.get("NO_COLOR").is_none();
         Self {
             format,
-            colour: stderr_is_terminal && !dumb && env.get("NO_COLOR").is_none(),
+            colour: stderr_is_terminal && welcome,
             moving: stderr_is_terminal && !dumb,
-            stdout_is_terminal: io::stdout().is_terminal(),
+            stdout_is_terminal,
+            stdout_colour: stdout_is_terminal && welcome,
         }
     }
 
@@ -85,9 +110,59 @@ impl Screen {
         self.line(&table(head, rows))
     }
 
+    /// Writes one thing: whole as JSON, or as `text` has it.
+    pub(crate) fn show<T: Serialize>(
+        &self,
+        thing: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Json => self.json(thing),
+            Format::Text => self.line(&text(thing)),
+        }
+    }
+
+    /// Writes a listing: whole as JSON, or as a table. An empty one says what to do next.
+    pub(crate) fn list<T: Serialize>(
+        &self,
+        items: &[T],
+        head: &[&str],
+        row: impl Fn(&T) -> Vec<String>,
+        none: &str,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Json => self.json(&items),
+            Format::Text if items.is_empty() => {
+                self.note(none);
+                Ok(())
+            }
+            Format::Text => self.table(head, &items.iter().map(row).collect::<Vec<_>>()),
+        }
+    }
+
+    /// Writes that something was done: `document` as JSON, or `text` as a note.
+    pub(crate) fn done(&self, document: &impl Serialize, text: &str) -> io::Result<()> {
+        match self.format {
+            Format::Json => self.json(document),
+            Format::Text => {
+                self.note(text);
+                Ok(())
+            }
+        }
+    }
+
     /// Writes a line to standard error. That nobody reads it is no reason to stop.
     pub(crate) fn note(&self, text: &str) {
         writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
+    }
+
+    /// `text` in this colour, where colours are welcome on standard output.
+    pub(crate) fn ink(&self, ink: Ink, text: &str) -> String {
+        if self.stdout_colour {
+            format!("\x1b[{}m{text}\x1b[0m", ink.code())
+        } else {
+            text.to_owned()
+        }
     }
 
     /// `text` in red, where colours are welcome on standard error.
@@ -115,6 +190,27 @@ fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut lines = vec![line(head.to_vec())];
     lines.extend(rows.iter().map(|r| line(r.iter().map(String::as_str).collect())));
     lines.join("\n")
+}
+
+/// Names and values below each other; without those that are empty.
+pub(crate) fn fields(fields: &[(&str, String)]) -> String {
+    let shown = fields.iter().filter(|(_, value)| !value.is_empty());
+    let lines: Vec<String> = shown.map(|(name, value)| format!("{name:<12} {value}")).collect();
+    lines.join("\n")
+}
+
+/// `text` without what would move a terminal's cursor or change its colours.
+pub(crate) fn tame(text: &str) -> String {
+    let mut tamed = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\t' { tamed.extend(c.escape_debug()) } else { tamed.push(c) }
+    }
+    tamed
+}
+
+/// `1 version`, `2 versions`.
+pub(crate) fn count(n: u64, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
 /// A time span as people read it: `0.42 ms`, `71.3 ms`, `12.0 s`.
@@ -153,7 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn empty_fields_are_left_out() {
+        let text = fields(&[("name", "a".into()), ("why", String::new()), ("to", "b".into())]);
+        assert_eq!(text, "name         a\nto           b");
+    }
+
+    #[test]
+    fn strange_text_cannot_move_the_cursor() {
+        assert_eq!(tame("a\tb\u{1b}[2J\r"), "a\tb\\u{1b}[2J\\r");
+    }
+
+    #[test]
     fn figures_are_short() {
+        assert_eq!((count(1, "call"), count(0, "call")), ("1 call".into(), "0 calls".into()));
         assert_eq!(milliseconds(421), "0.42 ms");
         assert_eq!(milliseconds(71_345), "71.3 ms");
         assert_eq!(milliseconds(12_040_000), "12.0 s");

@@ -3,13 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use model::api::{ConfigView, FunctionView, VariableView};
+use model::api::{AliasView, AttachedLayerView, ConfigView, FunctionView, VariableView};
 use model::network::NetworkPolicy;
 
-use super::context::Context;
-use super::screen::{self, Format};
+use serde::Serialize;
 
-/// Show everything about a function.
+use super::alias;
+use super::context::Context;
+use super::screen;
+
+/// Show everything about a function, its layers and aliases included.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// The function, or NAME:QUALIFIER for a version of it
@@ -24,14 +27,44 @@ impl ShowArgs {
         let target = cx.target(&self.name, None)?;
         let qualifier = target.qualifier.to_string();
         let key = target.key;
-        let view = cx.client()?.function(&key.namespace, &key.name, Some(&qualifier))?;
-        if cx.screen.format() == Format::Json {
-            cx.screen.json(&view)?;
-        } else {
-            cx.screen.line(&text(&view, self.values))?;
-        }
+        let client = cx.client()?;
+        let view = client.function(&key, Some(&qualifier))?;
+        let shown = Shown { view, aliases: client.aliases(&key)? };
+        cx.screen.show(&shown, |shown| {
+            let aliases = shown.aliases.iter().map(alias_line);
+            let lines: Vec<String> =
+                std::iter::once(text(&shown.view, self.values)).chain(aliases).collect();
+            lines.join("\n")
+        })?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A function with its aliases.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    view: FunctionView,
+    aliases: Vec<AliasView>,
+}
+
+fn alias_line(view: &AliasView) -> String {
+    format!("{:<12} {} → {}", "alias", view.name, alias::route(view))
+}
+
+/// As the configuration names it, and what that was when it was deployed.
+fn layers(view: &FunctionView) -> impl Iterator<Item = String> {
+    let named = view.config.layers.iter();
+    named.zip(&view.layers).map(|(named, AttachedLayerView { version, unpacked_bytes, .. })| {
+        let unpacked = screen::bytes(*unpacked_bytes);
+        let followed = named.to_string();
+        let at = if followed.ends_with(&format!(":{version}")) {
+            String::new()
+        } else {
+            format!("version {version}, ")
+        };
+        format!("{:<12} {followed} ({at}{unpacked} unpacked)", "layer")
+    })
 }
 
 /// As it was given, and what that is here.
@@ -51,14 +84,15 @@ fn cpu(config: &ConfigView) -> String {
     }
 }
 
-fn text(view: &FunctionView, with_values: bool) -> String {
+/// Everything about a version of a function.
+pub(super) fn text(view: &FunctionView, with_values: bool) -> String {
     let FunctionView { config, settings, code, .. } = view;
     let runtime = format!(
         "{} (runs on {} {})",
         config.runtime, view.resolved_runtime.name, view.resolved_runtime.version
     );
     let auth = serde_json::to_value(settings.url_auth).unwrap_or_default();
-    let mut fields = vec![
+    let fields = [
         ("function", format!("{}/{}", view.namespace, view.name)),
         ("version", view.version.clone()),
         ("description", config.description.clone()),
@@ -93,8 +127,8 @@ fn text(view: &FunctionView, with_values: bool) -> String {
         ("created", view.created_at.clone()),
         ("modified", view.modified_at.clone()),
     ];
-    fields.retain(|(_, value)| !value.is_empty());
-    let mut lines: Vec<String> = fields.iter().map(|(k, v)| format!("{k:<12} {v}")).collect();
+    let mut lines = vec![screen::fields(&fields)];
+    lines.extend(layers(view));
     for (key, value) in &config.environment {
         // A screen is easily shown to others: values only when asked for. The daemon does not tell those of secrets.
         lines.push(match value {

@@ -18,6 +18,13 @@ pub(super) fn milliseconds(text: &str) -> Result<u32, String> {
     u32::try_from(span.as_millis()).map_err(|_| format!("'{text}' is too long"))
 }
 
+/// A whole number from `least` to `most`.
+pub(super) fn within<T: TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result<T, String> {
+    let number = text.parse().ok().filter(|n| (least..=most).contains(n));
+    let number = number.and_then(|n: u64| T::try_from(n).ok());
+    number.ok_or_else(|| format!("expected {least} to {most}"))
+}
+
 /// `512` (MiB) or `25%`.
 pub(super) fn memory(text: &str) -> Result<Memory, String> {
     if text.ends_with('%') {
@@ -25,6 +32,28 @@ pub(super) fn memory(text: &str) -> Result<Memory, String> {
     }
     text.parse().map(Memory::Size).map_err(|_| {
         format!("'{text}' is no memory limit: expected MiB, for instance 512, or a share, for instance 25%")
+    })
+}
+
+/// `10GiB`, `500MB` or a number of bytes.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("", 1),
+        ("B", 1),
+        ("kB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+    ];
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
+    let factor = UNITS.iter().find(|(name, _)| *name == unit.trim_start());
+    let number = number.parse::<u64>().ok().zip(factor);
+    number.and_then(|(n, (_, by))| n.checked_mul(*by)).ok_or_else(|| {
+        format!("'{text}' is no size: expected bytes, for instance 10GiB, 500MB or 1000000")
     })
 }
 
@@ -95,6 +124,16 @@ mod tests {
         assert_eq!(milliseconds("1m30s"), Ok(90_000));
         assert!(milliseconds("20").is_err());
         assert!(milliseconds("-3s").is_err());
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("10GiB"), Ok(10 << 30));
+        assert_eq!(size("500 MB"), Ok(500_000_000));
+        assert_eq!(size("17"), Ok(17));
+        for bad in ["", "GB", "1.5GB", "-1", "10 apples", "99999999999TiB"] {
+            assert!(size(bad).unwrap_err().contains("for instance 10GiB"), "{bad}");
+        }
     }
 
     #[test]

@@ -1,29 +1,21 @@
-//! Operations on namespaces, functions and packages. One method per route, no logic.
+//! Operations on functions and packages, and the daemon's state.
 
 use std::io::Read;
 use std::time::Duration;
 
-use model::api::{
-    CreateNamespace, FunctionView, Health, NamespaceView, PackageView, Page, PatchConfig,
-    PutFunction, VersionView,
-};
-use model::ids::{FunctionName, NamespaceName};
-use ureq::SendBody;
+use model::api::{FunctionView, Health, PackageView, PatchConfig, PutFunction, RollbackFunction};
+use model::ids::{FunctionKey, NamespaceName};
 use ureq::http::Method;
 
-use super::{Ask, Client, encode};
+use super::{Ask, Client, NO_BODY, encode};
 use crate::cli::failure::CliError;
-
-/// How long the daemon may take over a package: unpacking and checking 250 MiB on a slow disk.
-const PACKAGE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long the daemon may take to say how it is: it looks at nothing but its memory.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
-const NO_BODY: Option<&()> = None;
-
-fn function_path(namespace: &NamespaceName, name: &FunctionName) -> String {
-    format!("/v1/namespaces/{namespace}/functions/{name}")
+/// Where a function is.
+pub(super) fn function_path(key: &FunctionKey) -> String {
+    format!("/v1/namespaces/{}/functions/{}", key.namespace, key.name)
 }
 
 impl Client {
@@ -34,25 +26,6 @@ impl Client {
         self.ask(ask, b"")?.json()
     }
 
-    /// All namespaces.
-    pub(crate) fn namespaces(&self) -> Result<Vec<NamespaceView>, CliError> {
-        self.pages("/v1/namespaces")
-    }
-
-    /// Creates a namespace.
-    pub(crate) fn create_namespace(
-        &self,
-        new: &CreateNamespace,
-    ) -> Result<NamespaceView, CliError> {
-        self.json(&Method::POST, "/v1/namespaces", Some(new))
-    }
-
-    /// Deletes an empty namespace.
-    pub(crate) fn delete_namespace(&self, name: &NamespaceName) -> Result<(), CliError> {
-        let path = format!("/v1/namespaces/{name}");
-        self.ask(Ask::control(&Method::DELETE, &path), b"").map(drop)
-    }
-
     /// Stores a package of `length` bytes.
     pub(crate) fn upload(
         &self,
@@ -60,15 +33,7 @@ impl Client {
         package: &mut dyn Read,
         length: u64,
     ) -> Result<PackageView, CliError> {
-        let path = format!("/v1/namespaces/{namespace}/packages");
-        let length = length.to_string();
-        let headers = [("content-type", "application/zip"), ("content-length", length.as_str())];
-        let ask = Ask {
-            headers: &headers,
-            patience: Some(PACKAGE_TIMEOUT),
-            ..Ask::control(&Method::POST, &path)
-        };
-        self.accept(self.send(ask, SendBody::from_reader(package))?)?.json()
+        self.send_zip(&format!("/v1/namespaces/{namespace}/packages"), package, length)?.json()
     }
 
     /// All functions of a namespace.
@@ -79,73 +44,51 @@ impl Client {
     /// One function, at a qualifier or at `$LATEST`.
     pub(crate) fn function(
         &self,
-        ns: &NamespaceName,
-        name: &FunctionName,
+        key: &FunctionKey,
         qualifier: Option<&str>,
     ) -> Result<FunctionView, CliError> {
         let query = qualifier.map(|q| format!("?qualifier={}", encode(q))).unwrap_or_default();
-        self.json(&Method::GET, &format!("{}{query}", function_path(ns, name)), NO_BODY)
+        self.json(&Method::GET, &format!("{}{query}", function_path(key)), NO_BODY)
     }
 
     /// One function, or `None` if there is none of that name.
     pub(crate) fn find_function(
         &self,
-        ns: &NamespaceName,
-        name: &FunctionName,
+        key: &FunctionKey,
     ) -> Result<Option<FunctionView>, CliError> {
-        match self.function(ns, name, None) {
-            Ok(view) => Ok(Some(view)),
-            Err(e) if e.code_text() == Some("not-found") => Ok(None),
-            Err(e) => Err(e),
-        }
+        self.find(&function_path(key))
     }
 
     /// Creates a function or replaces it in one step.
     pub(crate) fn put_function(
         &self,
-        ns: &NamespaceName,
-        name: &FunctionName,
+        key: &FunctionKey,
         put: &PutFunction,
     ) -> Result<FunctionView, CliError> {
-        self.json(&Method::PUT, &function_path(ns, name), Some(put))
+        self.json(&Method::PUT, &function_path(key), Some(put))
     }
 
     /// Changes some fields of a function's configuration.
     pub(crate) fn patch_config(
         &self,
-        ns: &NamespaceName,
-        name: &FunctionName,
+        key: &FunctionKey,
         patch: &PatchConfig,
     ) -> Result<FunctionView, CliError> {
-        self.json(&Method::PATCH, &format!("{}/config", function_path(ns, name)), Some(patch))
+        self.json(&Method::PATCH, &format!("{}/config", function_path(key)), Some(patch))
+    }
+
+    /// Brings `$LATEST` back to a version.
+    pub(crate) fn roll_back_function(
+        &self,
+        key: &FunctionKey,
+        version: u64,
+    ) -> Result<FunctionView, CliError> {
+        let body = RollbackFunction { version };
+        self.json(&Method::POST, &format!("{}/rollback", function_path(key)), Some(&body))
     }
 
     /// Deletes a function with everything that belongs to it.
-    pub(crate) fn delete_function(
-        &self,
-        ns: &NamespaceName,
-        name: &FunctionName,
-    ) -> Result<(), CliError> {
-        self.ask(Ask::control(&Method::DELETE, &function_path(ns, name)), b"").map(drop)
-    }
-
-    /// Published versions, ascending.
-    pub(crate) fn versions(
-        &self,
-        ns: &NamespaceName,
-        name: &FunctionName,
-    ) -> Result<Vec<VersionView>, CliError> {
-        self.pages(&format!("{}/versions", function_path(ns, name)))
-    }
-
-    /// Reads a listing to its end.
-    fn pages<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, CliError> {
-        let mut items = Vec::new();
-        let mut page: Page<T> = self.json(&Method::GET, path, NO_BODY)?;
-        loop {
-            items.append(&mut page.items);
-            let Some(after) = page.next else { return Ok(items) };
-            page = self.json(&Method::GET, &format!("{path}?after={}", encode(&after)), NO_BODY)?;
-        }
+    pub(crate) fn delete_function(&self, key: &FunctionKey) -> Result<(), CliError> {
+        self.delete(&function_path(key))
     }
 }

@@ -37,6 +37,11 @@ pub(crate) fn zip(entries: &[Entry]) -> anyhow::Result<Vec<u8>> {
     Ok(zip)
 }
 
+/// How many entries a zip has.
+pub(crate) fn count(zip: &[u8]) -> zip::result::ZipResult<usize> {
+    zip::ZipArchive::new(Cursor::new(zip)).map(|archive| archive.len())
+}
+
 /// Refuses a zip over the upload limit.
 pub(crate) fn refuse_too_large(packed_bytes: usize) -> Result<(), CliError> {
     if packed_bytes <= limits::PACKAGE_BYTES {

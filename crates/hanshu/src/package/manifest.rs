@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 
 use model::api::VariableView;
-use model::function::{Cores, MemoryShare, UrlAuth};
+use model::function::{Cores, MemoryShare, Publish, UrlAuth};
+use model::layer::LayerRef;
 use model::network::NetworkPolicy;
 use serde::Deserialize;
 
@@ -55,6 +56,10 @@ pub(crate) struct Manifest {
     pub max_instances: Option<u32>,
     /// Who may call the function's URL.
     pub url_auth: Option<UrlAuth>,
+    /// Layers under `/opt`, whole: `NAME:VERSION`, or `NAME:ALIAS` to follow it.
+    pub layers: Option<Vec<LayerRef>>,
+    /// When versions are published: `on-request`, or `always`.
+    pub publish: Option<Publish>,
     /// Free labels, whole.
     pub tags: Option<BTreeMap<String, String>>,
     /// Files to leave out, as patterns of `.gitignore`.
@@ -107,7 +112,7 @@ mod tests {
     fn the_whole_file_is_read() {
         let m = Manifest::parse(
             "name = 'a'\nruntime = 'nodejs20'\ntimeout_ms = 5000\nurl_auth = 'none'\nmemory_share = '25%'\n\
-             cpu_cores = 0.5\nprocesses = 64\n[environment]\nA = 'b'\nT = { secret = true }\n",
+             cpu_cores = 0.5\nprocesses = 64\nlayers = ['numpy:3']\npublish = 'always'\n[environment]\nA = 'b'\nT = { secret = true }\n",
             Path::new("hanshu.toml"),
         )
         .unwrap();
@@ -115,6 +120,8 @@ mod tests {
         assert_eq!(m.url_auth, Some(UrlAuth::None));
         assert_eq!(m.memory_share.unwrap().to_string(), "25%");
         assert_eq!((m.cpu_cores.unwrap().millis(), m.processes), (500, Some(64)));
+        assert_eq!(m.layers.unwrap()[0].to_string(), "numpy:3");
+        assert_eq!(m.publish, Some(Publish::Always));
         let environment = m.environment.unwrap();
         assert!(matches!(&environment["A"], VariableView::Plain(text) if text == "b"));
         assert!(matches!(&environment["T"], VariableView::Kept));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use model::api::{ConfigView, FunctionView, PutFunction, VariableView};
 use model::function::{FunctionConfig, FunctionSettings, MemoryShare};
+use model::layer::LayerRef;
 use model::limits;
 
 use super::guess::Contents;
@@ -23,6 +24,8 @@ pub(crate) struct Wishes {
     pub memory: Option<Memory>,
     /// Variables added to the environment.
     pub environment: BTreeMap<String, VariableView>,
+    /// Overrides the layers.
+    pub layers: Option<Vec<LayerRef>>,
     /// Publish the result as a version.
     pub publish: bool,
 }
@@ -65,6 +68,7 @@ pub(crate) fn put(
             .clone()
             .or_else(|| old.map(|o| o.network.clone()))
             .unwrap_or_default(),
+        layers: layers(wishes, manifest, old),
         ..resources(manifest, old, FunctionConfig::new(runtime, handler))
     };
     match wishes.memory.or(memory(manifest)?) {
@@ -75,6 +79,12 @@ pub(crate) fn put(
     config.validate()?;
     let settings = settings(manifest, deployed);
     Ok(PutFunction { config, settings, code: Some(digest.to_owned()), publish: wishes.publish })
+}
+
+/// Options over the file over what is deployed.
+fn layers(wishes: &Wishes, manifest: &Manifest, old: Option<&ConfigView>) -> Vec<LayerRef> {
+    let named = wishes.layers.as_ref().or(manifest.layers.as_ref());
+    named.or(old.map(|old| &old.layers)).cloned().unwrap_or_default()
 }
 
 /// The memory limit of the file, which is given once at most.
@@ -172,14 +182,17 @@ fn handler(
 }
 
 fn settings(manifest: &Manifest, deployed: Option<&FunctionView>) -> Option<FunctionSettings> {
-    let said =
-        manifest.max_instances.is_some() || manifest.url_auth.is_some() || manifest.tags.is_some();
+    let said = manifest.max_instances.is_some()
+        || manifest.url_auth.is_some()
+        || manifest.tags.is_some()
+        || manifest.publish.is_some();
     if !said {
         return None;
     }
     let mut settings = deployed.map(|d| d.settings.clone()).unwrap_or_default();
     settings.max_instances = manifest.max_instances.or(settings.max_instances);
     settings.url_auth = manifest.url_auth.unwrap_or(settings.url_auth);
+    settings.publish = manifest.publish.unwrap_or(settings.publish);
     if let Some(tags) = &manifest.tags {
         settings.tags.clone_from(tags);
     }
@@ -218,11 +231,13 @@ mod tests {
                     ("T".into(), VariableView::Kept),
                 ]),
                 network: NetworkMode::Egress.into(),
+                layers: vec!["old:1".parse().unwrap()],
                 ..FunctionConfig::new("nodejs22", "index.other")
             },
             settings: FunctionSettings::default(),
             resolved_runtime: RuntimeInfo { name: "nodejs20".into(), version: "20".into() },
             code: PackageView { digest: String::new(), size_bytes: 0, unpacked_bytes: 0 },
+            layers: Vec::new(),
             created_at: String::new(),
             modified_at: String::new(),
             revision: 1,
@@ -256,6 +271,22 @@ mod tests {
         assert_eq!(put.config.environment.len(), 3);
         assert_eq!(put.config.network, NetworkMode::Egress.into());
         assert_eq!(put.settings.unwrap().url_auth, UrlAuth::None);
+    }
+
+    #[test]
+    fn layers_come_from_options_then_the_file_then_what_is_deployed() {
+        let list = |name: &str| Some(vec![name.parse::<LayerRef>().unwrap()]);
+        let plan = |wishes: &Wishes, manifest: &Manifest| {
+            let put = put(wishes, manifest, Some(&deployed()), &contents("index.js"), "d").unwrap();
+            put.config.layers.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let wishes = Wishes { layers: list("new:stable"), ..Wishes::default() };
+        let manifest = Manifest { layers: list("file:2"), ..Manifest::default() };
+        assert_eq!(plan(&wishes, &manifest), ["new:stable"]);
+        assert_eq!(plan(&Wishes::default(), &manifest), ["file:2"]);
+        assert_eq!(plan(&Wishes::default(), &Manifest::default()), ["old:1"]);
+        let none = Manifest { layers: Some(Vec::new()), ..Manifest::default() };
+        assert!(plan(&Wishes::default(), &none).is_empty());
     }
 
     #[test]
