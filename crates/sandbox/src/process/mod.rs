@@ -96,7 +96,9 @@ impl ProcessSandbox {
     ) -> Result<Arc<Self>> {
         let executable = config.spawner.clone();
         let spawner = Spawner::new(config.spawner, tasks.clone());
-        let cache = config.cache_dir.clone();
+        // The spawner and what it starts have working directories of their own.
+        let folder = std::path::absolute(&config.cache_dir).map_err(disk)?;
+        let cache = folder.clone();
         let (keep, until, path) = (blobs, tasks.clone(), config.path.clone());
         let prepared = blocking(move || {
             make_folder(&cache).map_err(disk)?;
@@ -118,7 +120,7 @@ impl ProcessSandbox {
         }
         let (packages, root_at, bootstraps, networks, (groups, users, kernel)) = prepared?;
         let isolation = features::all(&kernel, &groups, &users, &runtimes, &config.path);
-        let (cache, all) = (config.cache_dir, runtimes.clone());
+        let (cache, all) = (folder, runtimes.clone());
         let as_root = matches!(users, Users::Daemon { uid: 0, .. });
         let layouts = blocking(move || {
             let lay_out = |runtime: &Arc<Runtime>| {
