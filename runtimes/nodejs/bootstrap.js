@@ -163,7 +163,7 @@ function send(kind, id, body) {
 
 // One call: whether and how it is answered.
 class Call {
-  constructor(id, deadline, clientContext) {
+  constructor(id, deadline, clientContext, arn) {
     this.id = id;
     this.sent = false;
     // An answer that waits for an empty event loop.
@@ -187,7 +187,7 @@ class Call {
       logStreamName: fixed.logStreamName,
       clientContext,
       identity: undefined,
-      invokedFunctionArn: fixed.invokedFunctionArn,
+      invokedFunctionArn: arn,
       awsRequestId: id,
       getRemainingTimeInMillis: () => max(0, deadline - now()),
       succeed: (value) => this.succeed(value),
@@ -270,7 +270,7 @@ function run(id, deadline, extra, event, spoiled) {
     }
   }
   setTrace(extra === null ? undefined : extra.trace);
-  const call = new Call(id, deadline, clientContext);
+  const call = new Call(id, deadline, clientContext, extra?.arn ?? fixed.invokedFunctionArn);
   current = call;
   if (spoiled) {
     call.fail(spoiled);

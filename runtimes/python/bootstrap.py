@@ -79,7 +79,9 @@ class LambdaContext:
     log_group_name = None
     log_stream_name = None
 
-    def __init__(self, request_id, deadline_ms, client_context):
+    def __init__(self, request_id, deadline_ms, client_context, arn):
+        if arn is not None:
+            self.invoked_function_arn = arn
         self.aws_request_id = request_id
         self.client_context = client_context
         self.identity = Identity()
@@ -424,7 +426,8 @@ def run(handler, frame):
             raise Fault("UnmarshalError", "Unable to unmarshal input: %s" % e) from None
         set_trace(extra.get("trace"))
         deadline_ms = int.from_bytes(frame[DEADLINE_AT:EXTRA_LENGTH_AT], "little")
-        context = LambdaContext(request_id, deadline_ms, read_client_context(extra.get("client_context")))
+        client_context = read_client_context(extra.get("client_context"))
+        context = LambdaContext(request_id, deadline_ms, client_context, extra.get("arn"))
         answer = handler(event, context)
         try:
             if isinstance(answer, bytes):
@@ -470,10 +473,17 @@ def serve(handler, streams):
         del frame, body
 
 
+def module_path(root):
+    """Where modules are looked for before the runtime's own: the code, the function's `PYTHONPATH`, which `-I` has kept Python from, the layers."""
+    own = str(posix.environ.get(b"PYTHONPATH", b""), "utf-8", "surrogateescape").split(":")
+    libraries = "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2]
+    # Relative folders would follow the working directory. Each once, at its first place.
+    return dict.fromkeys([root, *(folder for folder in own if folder[:1] == "/"), libraries, "/opt/python"])
+
+
 def prepare(root):
     """Makes the interpreter what handlers expect; returns the streams to flush after each call."""
-    libraries = "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2]
-    sys.path[:0] = [root, libraries, "/opt/python"]
+    sys.path[:0] = module_path(root)
     builtins.exit = Quitter("exit")
     builtins.quit = Quitter("quit")
     sys.meta_path.insert(0, LoggingHook())

@@ -7,7 +7,9 @@ use crate::api::Difference;
 /// The values that differ, in the order of the first document, then what only the second has; at most `most`.
 pub fn differences(before: &Value, after: &Value, most: usize) -> Vec<Difference> {
     let mut found = Vec::new();
-    compare(&mut found, most, "", Some(before), Some(after));
+    if most > 0 {
+        compare(&mut found, most, "", Some(before), Some(after));
+    }
     found
 }
 
@@ -18,20 +20,27 @@ fn compare(
     before: Option<&Value>,
     after: Option<&Value>,
 ) {
-    if found.len() >= most || before == after {
+    if before == after {
         return;
     }
     match (before, after) {
         (Some(Value::Object(a)), Some(Value::Object(b))) => {
-            for (name, value) in a {
-                compare(found, most, &member(path, name), Some(value), b.get(name));
-            }
-            for (name, value) in b.iter().filter(|(name, _)| !a.contains_key(*name)) {
-                compare(found, most, &member(path, name), None, Some(value));
+            let mine = a.iter().map(|(name, value)| (name, Some(value), b.get(name)));
+            let theirs = b.iter().filter(|(name, _)| !a.contains_key(*name));
+            let members = mine.chain(theirs.map(|(name, value)| (name, None, Some(value))));
+            // Paths are only made for what differs: names may be long, and documents a stranger's.
+            for (name, before, after) in members.filter(|(_, before, after)| before != after) {
+                if found.len() >= most {
+                    return;
+                }
+                compare(found, most, &member(path, name), before, after);
             }
         }
         (Some(Value::Array(a)), Some(Value::Array(b))) => {
-            for at in 0..a.len().max(b.len()) {
+            for at in (0..a.len().max(b.len())).filter(|at| a.get(*at) != b.get(*at)) {
+                if found.len() >= most {
+                    return;
+                }
                 compare(found, most, &format!("{path}[{at}]"), a.get(at), b.get(at));
             }
         }

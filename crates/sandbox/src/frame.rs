@@ -749,6 +749,7 @@ mod tests {
         let context = CallContext {
             trace: Some("Root=1".into()),
             client_context: Some(r#"{"custom":{"a":1}}"#.into()),
+            arn: Some("arn:live".into()),
             hops: 2,
         };
         for context in [CallContext::default(), context] {

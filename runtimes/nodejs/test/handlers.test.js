@@ -85,6 +85,15 @@ test('context has all its fields and methods', () =>
     },
   ));
 
+test('a call may have a name of its own', () =>
+  withCode(`exports.handler = async (event, context) => context.invokedFunctionArn`, async (instance) => {
+    const fixed = 'arn:aws:lambda:local:000000000000:function:hello';
+    for (const [extra, arn] of [[{ arn: `${fixed}:live` }, `${fixed}:live`], [{ hops: 1 }, fixed]]) {
+      assert.equal((await instance.call('{}', { extra: JSON.stringify(extra) })).value, arn);
+    }
+    assert.equal((await instance.call()).value, fixed);
+  }));
+
 test('an empty event means {}', () =>
   withCode(`exports.handler = async (event) => event`, async (instance) => {
     assert.deepEqual((await instance.call('')).value, {});

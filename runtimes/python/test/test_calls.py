@@ -160,6 +160,15 @@ class Context(unittest.TestCase):
             got = instance.value(deadline_ms=5)
             self.assertEqual((got["client"], got["trace"], got["remaining"]), (None, None, 0))
 
+    def test_a_call_may_have_a_name_of_its_own(self):
+        code = "def handler(event, context):\n    return [context.invoked_function_arn, repr(context)]"
+        fixed = "arn:aws:lambda:local:000000000000:function:hello"
+        with started(code) as instance:
+            for extra, arn in [({"arn": fixed + ":live"}, fixed + ":live"), ({"hops": 1}, fixed), ({}, fixed)]:
+                got, shown = instance.value(extra=json.dumps(extra).encode())
+                self.assertEqual(got, arn)
+                self.assertIn("invoked_function_arn=%s," % arn, shown)
+
     def test_the_remaining_time_falls(self):
         code = """
             import time

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+import tempfile
 import threading
 import unittest
 
@@ -113,6 +114,18 @@ class Surroundings(unittest.TestCase):
             self.assertEqual(path[:3], [instance.root, libraries, "/opt/python"])
             own = str(pathlib.Path(__file__).resolve().parent.parent)
             self.assertFalse(own in path or "" in path, path)
+
+    def test_the_functions_own_module_path_comes_before_that_of_layers(self):
+        code = "import sys\ndef handler(event, context):\n    import greeting\n    return [greeting.text, sys.path]"
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "greeting.py").write_text("text = 'hello'")
+            own = ":".join([folder, "relative", "", "/opt/python", folder, "/nowhere"])
+            with started(code, env={"PYTHONPATH": own}) as instance:
+                text, path = instance.value()
+                libraries = "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2]
+                expected = [instance.root, folder, "/opt/python", "/nowhere", libraries]
+                self.assertEqual((text, path[:5]), ("hello", expected))
+                self.assertEqual([path.count("/opt/python"), path.count("relative"), path.count("")], [1, 0, 0])
 
     def test_what_site_would_have_made(self):
         with started("def handler(event, context):\n    return [repr(exit), repr(quit)]") as instance:

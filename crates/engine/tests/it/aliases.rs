@@ -100,6 +100,8 @@ async fn an_alias_changed_under_load_leads_nowhere_else() {
                 let Qualifier::Version(ran) = done.version else { panic!("{:?}", done.version) };
                 assert!((least..=most).contains(&ran), "{ran} is not in {least} to {most}");
                 calls += 1;
+                // A warm call in memory waits for nothing, and the engine's own tasks have their turn only when somebody does.
+                tokio::task::yield_now().await;
             }
             calls
         })
@@ -181,7 +183,7 @@ async fn a_deleted_version_ends_with_its_last_call() {
         async move { engine.invoke(call("f:1", "x"), &bare()).await.unwrap() }
     });
     sleep_ms(50).await;
-    world.change("f", |f| drop(f.versions.remove(0))).await;
+    world.change("f", |f| f.versions.retain(|v| v.number != 1)).await;
     assert_eq!(world.invoke("f:1").await.unwrap_err().code(), Code::NotFound);
     assert_eq!(running.await.unwrap().outcome.result.unwrap(), "0");
     sleep_ms(1).await;

@@ -23,13 +23,25 @@
 //! | `write` | writes `text` to the file `path`, or fails |
 //! | `read` | returns the text of the file `path`, or fails |
 //! | `list` | returns the names in the folder `path`, or fails |
+//! | `import` | loads the module `name` in the language's own way, returns what it calls `text`, or fails |
 //! | `environment` | returns its environment variables as an object |
+//!
+//! The two packages in [`Kit::layers`] hold these files, and each a module where the language looks for those of layers:
+//!
+//! | in the first | in the second |
+//! |---|---|
+//! | `both`, which reads `first` | `both`, which reads `second` |
+//! | `folder/one`, which reads `first` | `folder/two`, which reads `second` |
+//! | `file_or_folder/inner` | `file_or_folder`, which reads `second` |
+//! | `folder_or_file`, a file | `folder_or_file/inner`, which reads `second` |
+//! | the module `layer_one` with `text` = `first` | the module `layer_two` with `text` = `second` |
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a suite panics at a broken promise")]
 
 mod ahead;
 mod calls;
 mod isolation;
+mod layers;
 mod limits;
 
 use std::future::Future;
@@ -66,6 +78,8 @@ pub struct Kit {
     pub handler: &'static str,
     /// The package whose handler does what the table says.
     pub package: Bytes,
+    /// Two layers that hold what the table says.
+    pub layers: [Bytes; 2],
     /// Packages with a handler of the same name that cannot be loaded: what is wrong, package, a word that the error must hold.
     pub broken: Vec<(&'static str, Bytes, &'static str)>,
     /// How many processes of the host have this text on their command line.
@@ -135,6 +149,12 @@ scenarios! {
     isolation::scratch_is_private,
     isolation::the_environment_is_the_functions_alone,
     isolation::the_daemons_files_are_out_of_reach,
+    layers::without_layers_there_is_nothing,
+    layers::one_layer_is_there_as_it_is,
+    layers::later_layers_lie_over_earlier_ones,
+    layers::modules_of_layers_are_found,
+    layers::layers_cannot_be_changed,
+    layers::layers_are_forgotten_when_nobody_uses_them,
 }
 
 impl Kit {

@@ -9,6 +9,8 @@ use super::runtimes::{Language, Runtime};
 
 /// Where the code lies, as the function sees it.
 pub(super) const TASK_ROOT: &str = "/var/task";
+/// Where the layers lie, merged. Empty without any.
+pub(super) const LAYERS: &str = "/opt";
 
 /// Everything but secrets and what differs between instances of a version, as `KEY=VALUE`.
 ///
@@ -63,7 +65,7 @@ fn defaults(runtime: &Runtime) -> Vec<(&'static str, String)> {
             ));
         }
         Language::Python => {
-            out.push(("PYTHONPATH", format!("/opt/python:/opt/python/lib/{name}/site-packages")));
+            out.push(("PYTHONPATH", format!("/opt/python/lib/{name}/site-packages:/opt/python")));
         }
     }
     out

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use model::Result;
 use model::isolation::{Feature, Isolation, Need};
 
+use super::folders::blocking;
 use super::image::Users;
 use super::network::Means;
-use super::packages::blocking;
 use super::runtimes::{self, Runtimes};
 use super::users;
 use crate::jail::cgroup::Groups;

@@ -16,11 +16,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::UnixStream;
 
-use super::environment::{self, TASK_ROOT};
+use super::environment::{self, LAYERS, TASK_ROOT};
 use super::failure;
+use super::folders::blocking;
 use super::instance::{ProcessInstance, Remains, micros};
 use super::network::{Connection, Networks};
-use super::packages::{Package, blocking};
+use super::packages::Unpacked;
 use super::root::{self, Layout};
 use super::runtimes::Runtime;
 use super::slots::{Slot, Slots};
@@ -80,7 +81,7 @@ pub(super) struct ProcessImage {
     shared: Arc<Shared>,
     version: Arc<Version>,
     runtime: Arc<Runtime>,
-    package: Arc<Package>,
+    unpacked: Arc<Unpacked>,
     argv: Vec<String>,
     environment: Vec<String>,
     root: Root,
@@ -92,11 +93,12 @@ impl ProcessImage {
         version: Arc<Version>,
         runtime: Arc<Runtime>,
         layout: &Layout,
-        package: Arc<Package>,
+        unpacked: Arc<Unpacked>,
     ) -> Self {
         let mut mounts = layout.mounts.clone();
         limit_tmp(&mut mounts, version.config.tmp_mb);
-        mounts.push(Mount::bind(package.code(), TASK_ROOT.trim_start_matches('/')));
+        mounts.push(Mount::bind(unpacked.package(), TASK_ROOT.trim_start_matches('/')));
+        mounts.extend(unpacked.layers().map(|at| Mount::bind(at, LAYERS.trim_start_matches('/'))));
         let root = Root { skeleton: layout.skeleton.clone(), at: shared.root_at.clone(), mounts };
         Self {
             argv: runtime.argv(version.config.memory_mb),
@@ -105,7 +107,7 @@ impl ProcessImage {
             shared,
             version,
             runtime,
-            package,
+            unpacked,
         }
     }
 
@@ -184,7 +186,8 @@ impl ProcessImage {
         let spec = self.spec(environment, slot.as_ref(), group.as_ref(), connection.as_ref());
         let lease = connection.and_then(|c| c.lease);
         let Plumbing { socket, theirs, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
-        let mut remains = Remains::new(&self.shared, slot, group, lease, Arc::clone(&self.package));
+        let mut remains =
+            Remains::new(&self.shared, slot, group, lease, Arc::clone(&self.unpacked));
         let asked =
             tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds, steps));
         let process = asked.await.map_err(too_slow)?.map_err(not_started)?;

@@ -24,7 +24,7 @@ use tokio::task::AbortHandle;
 
 use super::failure::{self, Autopsy};
 use super::image::Shared;
-use super::packages::Package;
+use super::packages::Unpacked;
 use super::slots::Slot;
 use crate::frame::{self, FrameError, FrameReader, Incoming, Outgoing, Told};
 use crate::jail::cgroup::{Group, MemoryUse};
@@ -422,8 +422,8 @@ pub(super) struct Remains {
     oom: Option<OomWatch>,
     /// Its address, where it has one of its own.
     lease: Option<Lease>,
-    /// Keeps the code on disk.
-    package: Option<Arc<Package>>,
+    /// Keeps its code on disk.
+    unpacked: Option<Arc<Unpacked>>,
     /// What it used, once it is gone.
     pub(super) memory: Option<MemoryUse>,
     /// Whether the task that clears up has it.
@@ -436,7 +436,7 @@ impl Remains {
         slot: Option<Slot>,
         group: Option<Group>,
         lease: Option<Lease>,
-        package: Arc<Package>,
+        unpacked: Arc<Unpacked>,
     ) -> Self {
         Self {
             shared: Arc::clone(shared),
@@ -445,7 +445,7 @@ impl Remains {
             group,
             oom: None,
             lease,
-            package: Some(package),
+            unpacked: Some(unpacked),
             memory: None,
             in_task: false,
         }
@@ -526,7 +526,7 @@ impl Drop for Remains {
             group: self.group.take(),
             oom: self.oom.take(),
             lease: self.lease.take(),
-            package: self.package.take(),
+            unpacked: self.unpacked.take(),
             memory: None,
             in_task: true,
         };

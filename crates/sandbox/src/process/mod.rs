@@ -1,7 +1,8 @@
 //! The process sandbox: a function's runtime as a process of its own, locked in by [`crate::jail`].
 //!
 //! [`ProcessSandbox`] → [`image::ProcessImage`] → [`instance::ProcessInstance`]. Around them: [`runtimes`] (what is installed), [`root`] and [`environment`]
-//! (what a function sees), [`network`] (what it reaches), [`packages`] (unpacked code on disk), [`failure`] (how an end is worded), [`slots`] (host user ids),
+//! (what a function sees), [`network`] (what it reaches), [`packages`] (unpacked code and layers) in [`folders`] on disk, [`failure`] (how an end is worded),
+//! [`slots`] (host user ids),
 //! [`features`] (what the host gives).
 //!
 //! Not here: pooling, queues and retries (the engine's), and what a frame looks like ([`crate::frame`]).
@@ -10,6 +11,7 @@ mod bootstraps;
 mod environment;
 mod failure;
 mod features;
+mod folders;
 mod image;
 mod instance;
 mod network;
@@ -39,10 +41,11 @@ use crate::jail::Spawner;
 use crate::jail::cgroup::Groups;
 use crate::jail::probe;
 pub use features::examine;
+use folders::{blocking, disk};
 use image::{ProcessImage, Shared, Users};
 pub use network::NetworkConfig;
 use network::Networks;
-use packages::{Packages, blocking, disk};
+use packages::Packages;
 use root::{Layout, make_folder};
 use runtimes::{Runtime, Runtimes};
 use slots::{SLOTS, Slots};
@@ -75,7 +78,7 @@ pub struct ProcessSandbox {
     shared: Arc<Shared>,
     runtimes: Runtimes,
     layouts: HashMap<String, Layout>,
-    packages: Arc<Packages>,
+    packages: Packages,
     isolation: Isolation,
 }
 
@@ -174,16 +177,16 @@ impl Sandbox for ProcessSandbox {
     }
 
     async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {
-        Ok(self.packages.take(package).await?.info())
+        self.packages.take(package).await
     }
 
     async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
         let (runtime, layout) = self.runtime(&version.runtime.name)?;
         // The host may have lost what it had when the version was deployed.
         self.check_network(&version.config.network)?;
-        let package = self.packages.get(&version.code.digest).await?;
+        let unpacked = Arc::new(self.packages.code(&version).await?);
         let shared = Arc::clone(&self.shared);
-        Ok(Arc::new(ProcessImage::new(shared, version, Arc::clone(runtime), layout, package)))
+        Ok(Arc::new(ProcessImage::new(shared, version, Arc::clone(runtime), layout, unpacked)))
     }
 
     async fn forget_package(&self, digest: &Digest) {

@@ -12,8 +12,8 @@ use model::network::{Cidr, NetworkMode, NetworkPolicy};
 use model::{Code, Error, Result};
 use tokio::sync::OnceCell;
 
+use super::folders::{blocking, disk};
 use super::image::Users;
-use super::packages::{blocking, disk};
 use super::root::{make_file, make_folder};
 use crate::jail::Mount;
 use crate::jail::network::{

@@ -1,243 +1,175 @@
-//! Unpacked packages on disk: one folder per digest, shared by every instance, removed when nobody needs it.
+//! Packages, unpacked: a function's own code and the layers upon which it stands.
 //!
 //! ```text
-//! CACHE/packages/DIGEST/code/   what instances see as /var/task
-//! CACHE/packages/DIGEST/info    what it holds; written last, so a folder with it is whole
-//! CACHE/drafts/…                on the way in or out; emptied at start
+//! CACHE/packages/DIGEST/…   a package, of a function or of a layer; kept until it is forgotten
+//! CACHE/merged/DIGEST/…     several layers as one ([`merge`]), by the digest of their list; kept while a version uses it
+//! CACHE/drafts/…            on the way in or out
+//! CACHE/old/…               what a start has set aside, until it is removed
 //! ```
 //!
-//! Nothing here is synced to disk: it can be made again from the blob store. After a crash of the *host* what was written may be missing, so
-//! the whole cache is dropped when the host has been booted since.
+//! How a folder is made and removed: [`super::folders`]. Nothing here is synced to disk: it can be made again from the blob store. After a crash
+//! of the *host* what was written may be missing, so the whole cache is dropped when the host has been booted since.
 
-use std::collections::HashMap;
+mod merge;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use model::function::Version;
 use model::ids::{Digest, RequestId};
 use model::ports::{Blobs, PackageInfo};
 use model::tasks::Tasks;
-use model::{Code, Error, Result};
-use serde::{Deserialize, Serialize};
+use model::{Code, Error, Result, limits};
 
+use super::folders::{Contents, Folder, Folders, Keep, blocking, disk};
 use super::root::{make_folder, remove_tree};
 
 /// All packages.
 #[derive(Debug)]
 pub(super) struct Packages {
-    folder: PathBuf,
-    drafts: PathBuf,
+    unpacked: Arc<Folders>,
+    merged: Arc<Folders>,
     blobs: Arc<dyn Blobs>,
-    tasks: Tasks,
-    slots: Mutex<HashMap<Digest, Arc<Slot>>>,
 }
 
-/// One digest's turn: whoever holds `gate` may make or remove its folder.
-#[derive(Debug, Default)]
-struct Slot {
-    gate: tokio::sync::Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    live: Weak<Package>,
-    /// To be removed once nobody uses it.
-    forgotten: bool,
-}
-
-/// One unpacked package; its folder stays as long as this does.
+/// What a version's instances see of packages; it stays on disk as long as this does.
 #[derive(Debug)]
-pub(super) struct Package {
-    info: PackageInfo,
-    packages: Weak<Packages>,
-    code: PathBuf,
+pub(super) struct Unpacked {
+    package: Arc<Folder>,
+    layers: Vec<Arc<Folder>>,
+    /// Of more than one layer.
+    merged: Option<Arc<Folder>>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Info {
-    unpacked_bytes: u64,
-    entries: usize,
-}
-
-impl Package {
-    /// The folder that holds the code.
-    pub(super) fn code(&self) -> &Path {
-        &self.code
+impl Unpacked {
+    /// The function's own.
+    pub(super) fn package(&self) -> &Path {
+        self.package.code()
     }
 
-    /// What it holds.
-    pub(super) fn info(&self) -> PackageInfo {
-        self.info
-    }
-}
-
-impl Drop for Package {
-    fn drop(&mut self) {
-        // Off a runtime the daemon is ending: the folder stays for the next one.
-        if let (Some(packages), Ok(_)) =
-            (self.packages.upgrade(), tokio::runtime::Handle::try_current())
-        {
-            let digest = self.info.digest;
-            let tasks = packages.tasks.clone();
-            tasks.spawn("package removal", async move { packages.sweep(&digest).await });
-        }
+    /// The layers', as one folder; `None` without layers.
+    pub(super) fn layers(&self) -> Option<&Path> {
+        self.merged.as_ref().or(self.layers.first()).map(|folder| folder.code())
     }
 }
 
 impl Packages {
-    /// Opens the folder below `cache`, and clears what cannot be relied on. Blocks.
+    /// Opens the folders below `cache`, and clears what cannot be relied on. Blocks; within a runtime.
     pub(super) fn open(
         cache: &Path,
         boot: &str,
         blobs: Arc<dyn Blobs>,
         tasks: Tasks,
-    ) -> io::Result<Arc<Self>> {
-        let (folder, drafts) = (cache.join("packages"), cache.join("drafts"));
-        remove_tree(&drafts)?;
-        make_folder(&drafts)?;
+    ) -> io::Result<Self> {
+        let [packages, merged, drafts, old] =
+            ["packages", "merged", "drafts", "old"].map(|name| cache.join(name));
+        make_folder(&old)?;
+        set_aside(&drafts, &old)?;
+        // Of the daemon before: nobody uses it any more, and nobody would ever remove it.
+        set_aside(&merged, &old)?;
         let marker = cache.join("boot");
         if fs::read_to_string(&marker).ok().as_deref() != Some(boot) {
-            remove_tree(&folder)?;
+            set_aside(&packages, &old)?;
             fs::write(&marker, boot)?;
         }
-        make_folder(&folder)?;
-        Ok(Arc::new(Self { folder, drafts, blobs, tasks, slots: Mutex::default() }))
+        for folder in [&packages, &merged, &drafts] {
+            make_folder(folder)?;
+        }
+        // Hundreds of thousands of files, perhaps, for which no start has to wait.
+        tasks.spawn("clearing of the cache", async move {
+            if let Err(error) = blocking(move || remove_tree(&old).map_err(disk)).await {
+                tracing::warn!(%error, "what an earlier daemon left in the cache stays");
+            }
+        });
+        let unpacked = Folders::new(packages, drafts.clone(), Keep::UntilForgotten, tasks.clone());
+        let merged = Folders::new(merged, drafts, Keep::WhileUsed, tasks);
+        Ok(Self { unpacked, merged, blobs })
     }
 
     /// Unpacks a package that was just uploaded, unless it is there.
-    pub(super) async fn take(self: &Arc<Self>, zip: Bytes) -> Result<Arc<Package>> {
+    pub(super) async fn take(&self, zip: Bytes) -> Result<PackageInfo> {
         let hashed = zip.clone();
         let digest = blocking(move || Ok(Digest::of(&hashed))).await?;
-        self.ensure(&digest, Some(zip)).await
+        let folder = self.unpacked.ensure(&digest, async { Ok(unpacker(zip)) }).await?;
+        let Contents { unpacked_bytes, entries } = folder.contents();
+        Ok(PackageInfo { digest, unpacked_bytes, entries })
     }
 
-    /// The package of that digest, unpacked from the blob store if need be.
-    pub(super) async fn get(self: &Arc<Self>, digest: &Digest) -> Result<Arc<Package>> {
-        self.ensure(digest, None).await
-    }
-
-    async fn ensure(self: &Arc<Self>, digest: &Digest, zip: Option<Bytes>) -> Result<Arc<Package>> {
-        let slot = self.slot(digest);
-        let mut state = slot.gate.lock().await;
-        if let Some(package) = state.live.upgrade() {
-            state.forgotten = false;
-            return Ok(package);
+    /// All that a version needs, unpacked from the blob store if need be: one package after the other, as each is held in memory for that time.
+    pub(super) async fn code(&self, version: &Version) -> Result<Unpacked> {
+        let package = self.get(&version.code.digest).await?;
+        let mut layers = Vec::with_capacity(version.layers.len());
+        for layer in &version.layers {
+            layers.push(self.get(&layer.code.digest).await?);
         }
-        let folder = self.folder.join(digest.to_string());
-        let there = folder.clone();
-        let info = match blocking(move || Ok(read_info(&there))).await? {
-            Some(info) => info,
-            None => {
-                let zip = match zip {
-                    Some(zip) => zip,
-                    None => self.fetch(digest).await?,
-                };
-                let draft = self.drafts.join(RequestId::generate().to_string());
-                let there = folder.clone();
-                blocking(move || unpack(&zip, &draft, &there)).await?
-            }
-        };
-        let info = PackageInfo {
-            digest: *digest,
-            unpacked_bytes: info.unpacked_bytes,
-            entries: info.entries,
-        };
-        let code = folder.join("code");
-        let package = Arc::new(Package { info, packages: Arc::downgrade(self), code });
-        *state = State { live: Arc::downgrade(&package), forgotten: false };
-        Ok(package)
-    }
-
-    async fn fetch(&self, digest: &Digest) -> Result<Bytes> {
-        self.blobs.get(digest).await?.ok_or_else(|| {
-            Error::platform(Code::StorageUnusable, format!("package {digest} is not in the store"))
-        })
+        let together = sum(&layers);
+        check_size(package.contents().unpacked_bytes.saturating_add(together.unpacked_bytes))?;
+        let merged = if layers.len() > 1 { Some(self.merge(&layers).await?) } else { None };
+        Ok(Unpacked { package, layers, merged })
     }
 
     /// Removes a package, once nothing uses it any more.
     pub(super) async fn forget(&self, digest: &Digest) {
-        self.slot(digest).gate.lock().await.forgotten = true;
-        self.sweep(digest).await;
+        self.unpacked.forget(digest).await;
     }
 
-    /// Removes a package's folder if it is forgotten and unused.
-    async fn sweep(&self, digest: &Digest) {
-        let slot = self.slot(digest);
-        let state = slot.gate.lock().await;
-        if state.live.strong_count() > 0 {
-            return;
-        }
-        if state.forgotten {
-            let folder = self.folder.join(digest.to_string());
-            let out = self.drafts.join(RequestId::generate().to_string());
-            let removed = blocking(move || {
-                match fs::rename(&folder, &out) {
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-                    other => other.map_err(disk)?,
-                }
-                remove_tree(&out).map_err(disk)
-            });
-            if let Err(error) = removed.await {
-                tracing::warn!(%digest, %error, "an unpacked package could not be removed");
-            }
-        }
-        drop(state);
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        // The map's and ours: nobody waits for the gate. Whoever comes later makes a new one.
-        if Arc::strong_count(&slot) == 2 {
-            slots.remove(digest);
-        }
+    async fn get(&self, digest: &Digest) -> Result<Arc<Folder>> {
+        self.unpacked.ensure(digest, async { self.fetch(digest).await.map(unpacker) }).await
     }
 
-    fn slot(&self, digest: &Digest) -> Arc<Slot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(slots.entry(*digest).or_default())
+    async fn fetch(&self, digest: &Digest) -> Result<Bytes> {
+        self.blobs.get(digest).await?.ok_or_else(|| {
+            let message = format!("package {digest} is not in the store");
+            Error::platform(Code::StorageUnusable, message)
+        })
+    }
+
+    async fn merge(&self, layers: &[Arc<Folder>]) -> Result<Arc<Folder>> {
+        let list: Vec<u8> = layers.iter().flat_map(|layer| *layer.digest().as_bytes()).collect();
+        let from: Vec<PathBuf> = layers.iter().map(|layer| layer.code().to_owned()).collect();
+        let contents = sum(layers);
+        let fill = move |into: &Path| merge::merge(&from, into).map(|()| contents);
+        self.merged.ensure(&Digest::of(&list), async { Ok(fill) }).await
     }
 }
 
-fn read_info(folder: &Path) -> Option<Info> {
-    serde_json::from_slice(&fs::read(folder.join("info")).ok()?).ok()
-}
-
-/// Unpacks into `draft`, then moves it to `folder`. Leaves nothing behind when it fails.
-fn unpack(zip: &[u8], draft: &Path, folder: &Path) -> Result<Info> {
-    let result = (|| {
-        let code = draft.join("code");
-        make_folder(draft).map_err(disk)?;
-        make_folder(&code).map_err(disk)?;
-        let PackageInfo { unpacked_bytes, entries, .. } = crate::package::unpack(zip, &code)?;
-        let info = Info { unpacked_bytes, entries };
-        let text = serde_json::to_vec(&info).map_err(Error::internal)?;
-        fs::write(draft.join("info"), text).map_err(disk)?;
-        // Without `info` in it, what lies there is half of something.
-        remove_tree(folder).map_err(disk)?;
-        fs::rename(draft, folder).map_err(disk)?;
-        Ok(info)
-    })();
-    if result.is_err()
-        && let Err(error) = remove_tree(draft)
-    {
-        tracing::warn!(%error, "a half-unpacked package stays until the next start");
-    }
-    result
-}
-
-/// An error of the cache's disk.
-pub(super) fn disk(e: io::Error) -> Error {
-    match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::platform(Code::StorageFull, "the disk of the data folder is full").with_source(e)
-        }
-        _ => Error::platform(Code::StorageUnusable, "the sandbox's cache folder cannot be written")
-            .with_source(e),
+/// Moves a folder, if it is there, to where it is in nobody's way.
+fn set_aside(folder: &Path, old: &Path) -> io::Result<()> {
+    match fs::rename(folder, old.join(RequestId::generate().to_string())) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
     }
 }
 
-/// Runs what blocks where that is allowed.
-pub(super) async fn blocking<T: Send + 'static>(
-    f: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(f).await.map_err(Error::internal)?
+/// What fills a folder with a package.
+fn unpacker(zip: Bytes) -> impl FnOnce(&Path) -> Result<Contents> + Send + 'static {
+    move |into| {
+        let PackageInfo { unpacked_bytes, entries, .. } = crate::package::unpack(&zip, into)?;
+        Ok(Contents { unpacked_bytes, entries })
+    }
 }
+
+fn sum(folders: &[Arc<Folder>]) -> Contents {
+    folders.iter().map(|folder| folder.contents()).fold(Contents::default(), |sum, one| Contents {
+        unpacked_bytes: sum.unpacked_bytes.saturating_add(one.unpacked_bytes),
+        entries: sum.entries.saturating_add(one.entries),
+    })
+}
+
+fn check_size(unpacked_bytes: u64) -> Result<()> {
+    if unpacked_bytes <= limits::UNPACKED_BYTES {
+        return Ok(());
+    }
+    let message = format!(
+        "the package and its layers have {unpacked_bytes} bytes unpacked: expected at most {}",
+        limits::UNPACKED_BYTES
+    );
+    Err(Error::caller(Code::PackageTooLarge, message)
+        .with_hint("leave out what the function does not need at run time"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -215,7 +215,9 @@ fn assert_said(name: &str, expected: &[(&str, &str)], said: &[String]) {
 async fn the_search_finds_what_is_there(world: Arc<World>) {
     let mut scene = Scene::set(&world, &grounds()[0]).await;
     let said = scene.search_as_the_neighbour(list::SEARCH).await;
-    for place in ["environment", "memory", "command line", "/tmp/secret", "/dev/shm/secret"] {
+    let places =
+        ["environment", "memory", "command line", "/tmp/secret", "/dev/shm/secret", "/opt/secret"];
+    for place in places {
         assert!(said.iter().any(|line| line.contains(place)), "not found in {place}: {said:#?}");
     }
 }

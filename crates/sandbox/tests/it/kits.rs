@@ -2,17 +2,42 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use model::suites::sandbox::{Kit, SCENARIOS};
 
 use crate::Test;
 use crate::support::{World, processes_with, zip};
 
+/// The layers of the contract, with these modules.
+fn layers(modules: [(&str, &str); 2]) -> [Bytes; 2] {
+    let [one, two] = modules;
+    let first = [
+        ("both", "first"),
+        ("folder/one", "first"),
+        ("file_or_folder/inner", "first"),
+        ("folder_or_file", "first"),
+        one,
+    ];
+    let second = [
+        ("both", "second"),
+        ("folder/two", "second"),
+        ("file_or_folder", "second"),
+        ("folder_or_file/inner", "second"),
+        two,
+    ];
+    [zip(&first), zip(&second)]
+}
+
 fn kit(world: &World, language: &str) -> Kit {
-    let (runtime, handler, package, broken) = match language {
+    let (runtime, handler, package, layers, broken) = match language {
         "node" => (
             "nodejs20",
             "index.handler",
             zip(&[("index.js", include_str!("kits/index.js"))]),
+            layers([
+                ("nodejs/node_modules/layer_one/index.js", "exports.text = 'first'"),
+                ("nodejs/node_modules/layer_two.js", "exports.text = 'second'"),
+            ]),
             vec![
                 ("no such file", zip(&[("other.js", "")]), "index"),
                 ("no such export", zip(&[("index.js", "exports.other = () => 1")]), "handler"),
@@ -24,6 +49,10 @@ fn kit(world: &World, language: &str) -> Kit {
             "python3.11",
             "index.handler",
             zip(&[("index.py", include_str!("kits/index.py"))]),
+            layers([
+                ("python/layer_one.py", "text = 'first'"),
+                ("python/layer_two/__init__.py", "text = 'second'"),
+            ]),
             vec![
                 ("no such file", zip(&[("other.py", "")]), "index"),
                 ("no such function", zip(&[("index.py", "other = 1")]), "handler"),
@@ -40,6 +69,7 @@ fn kit(world: &World, language: &str) -> Kit {
         runtime,
         handler,
         package,
+        layers,
         broken,
         survivors: processes_with,
         daemon_file: daemon_file.to_string_lossy().into_owned(),

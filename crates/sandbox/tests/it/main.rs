@@ -19,6 +19,7 @@ mod host;
 mod hostile;
 mod jail;
 mod kits;
+mod layers;
 mod leaks;
 mod lies;
 mod limits;
@@ -60,6 +61,7 @@ fn main() {
         .chain(lies::tests())
         .chain(jail::tests())
         .chain(native::tests())
+        .chain(layers::tests())
         .chain(processes::tests())
         .chain(ahead::tests())
         .chain(daemon::tests())

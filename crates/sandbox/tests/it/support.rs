@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use model::clock::{SystemClock, UnixMillis};
 use model::function::{CodeRef, FunctionConfig, Variable, Version};
 use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
 use model::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
-use model::ports::{Instance, LogLine, LogQuery, LogTail, Logs, Patience, Sandbox as _};
+use model::layer::AttachedLayer;
+use model::ports::{Instance, LogLine, LogQuery, LogTail, Logs, PackageInfo, Patience, Sandbox};
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
 use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
@@ -71,12 +73,46 @@ pub(crate) fn vault() -> Arc<MemoryVault> {
 
 /// A zip of files.
 pub(crate) fn zip(files: &[(&str, &str)]) -> Bytes {
+    let files = files.iter().map(|(name, text)| (*name, text.as_bytes(), 0o644));
+    zip_with_modes(&files.collect::<Vec<_>>())
+}
+
+/// A zip of files, each with its mode.
+pub(crate) fn zip_with_modes(files: &[(&str, &[u8], u32)]) -> Bytes {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, text) in files {
-        zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
-        zip.write_all(text.as_bytes()).unwrap();
+    for (name, bytes, mode) in files {
+        let options = zip::write::SimpleFileOptions::default().unix_permissions(*mode);
+        zip.start_file(*name, options).unwrap();
+        zip.write_all(bytes).unwrap();
     }
     zip.finish().unwrap().into_inner().into()
+}
+
+/// Puts layers over those that a version has.
+pub(crate) async fn attach(sandbox: &dyn Sandbox, version: &mut Version, layers: &[Bytes]) {
+    for layer in layers {
+        let info = sandbox.check_package(layer.clone()).await.unwrap();
+        let PackageInfo { digest, unpacked_bytes, .. } = info;
+        version.layers.push(AttachedLayer {
+            name: format!("layer{}", version.layers.len()).parse().unwrap(),
+            version: 1,
+            code: CodeRef { digest, size_bytes: 0, unpacked_bytes },
+        });
+    }
+}
+
+/// Runs the machine's C compiler.
+#[expect(clippy::disallowed_methods, reason = "the machine's C compiler")]
+pub(crate) fn cc(folder: &Path, options: &[&str], sources: impl IntoIterator<Item = &'static str>) {
+    let ran = Command::new("cc")
+        .args(["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror"])
+        .args(options)
+        .args(sources)
+        .current_dir(folder)
+        .output()
+        .expect("`cc` runs: `cargo x test` installs it");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "C does not compile: {said}");
 }
 
 /// `$LATEST` of the Python function `name` whose package is `digest`.
@@ -97,6 +133,7 @@ pub(crate) fn version(
             ..FunctionConfig::new("python3", "main.handler")
         },
         code: CodeRef { digest, size_bytes: 0, unpacked_bytes: 0 },
+        layers: Vec::new(),
         runtime: sandbox.resolve_runtime("python3").unwrap(),
         modified_at: UnixMillis(0),
     })

@@ -134,7 +134,7 @@ impl Catalog {
                 };
                 settings.validate()?;
                 value.settings = settings.clone();
-                let draft = (settings != before).then(|| Draft {
+                let draft = (settings != before).then_some(Draft {
                     what: What::Configure,
                     of: None,
                     before: Some(before),

@@ -3,13 +3,12 @@
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use model::ports::{Image, Sandbox};
 
-use crate::support::{World, version};
+use crate::support::{World, attach, cc, version, zip};
 
 /// The C sources; one program.
 const SOURCES: [(&str, &str); 9] = [
@@ -25,6 +24,8 @@ const SOURCES: [(&str, &str); 9] = [
 ];
 /// What is loaded into the runtime before its own code.
 const PRELOAD: &str = include_str!("programs/preload.c");
+/// Name and text of the file in a layer that all functions have: on the host's disk it is one and the same file.
+const SHARED: (&str, &str) = ("shared", "as it was");
 
 /// What the function's own text is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,17 +77,21 @@ impl Ground {
     /// The hostile function, ready to be started.
     pub(super) async fn hostile(&self, world: &World) -> Arc<dyn Image> {
         let environment = [("LD_PRELOAD", "/var/task/preload.so")];
-        self.image(world, "hostile", (self.runtime, self.handler), self.file, &environment).await
+        let own = ("own", "the hostile function's");
+        let handler = (self.runtime, self.handler);
+        self.image(world, "hostile", handler, self.file, &environment, own).await
     }
 
-    /// The other function, in Python whatever the hostile one is in.
+    /// The other function, in Python whatever the hostile one is in, with a secret in a layer of its own.
     pub(super) async fn neighbour(
         &self,
         world: &World,
+        secret: &str,
         environment: &[(&str, &str)],
     ) -> Arc<dyn Image> {
         let file = ("main.py", include_str!("programs/victim.py"));
-        self.image(world, "neighbour", ("python3", "main.handler"), file, environment).await
+        let handler = ("python3", "main.handler");
+        self.image(world, "neighbour", handler, file, environment, ("secret", secret)).await
     }
 
     async fn image(
@@ -96,6 +101,7 @@ impl Ground {
         (runtime, handler): (&str, &str),
         file: (&str, &str),
         environment: &[(&str, &str)],
+        layer: (&str, &str),
     ) -> Arc<dyn Image> {
         let sandbox = (self.sandbox)(world);
         let info = sandbox.check_package(package(world, file)).await.unwrap();
@@ -105,6 +111,7 @@ impl Ground {
         version.config.runtime = runtime.into();
         version.config.handler = handler.into();
         version.runtime = sandbox.resolve_runtime(runtime).unwrap();
+        attach(&*sandbox, &mut version, &[zip(&[SHARED]), zip(&[layer])]).await;
         sandbox.prepare(Arc::new(version)).await.unwrap()
     }
 }
@@ -147,17 +154,4 @@ fn compiled(folder: &Path) -> &'static Compiled {
         let read = |name| fs::read(folder.join(name)).unwrap();
         Compiled { program: read("attack"), preload: read("preload.so") }
     })
-}
-
-#[expect(clippy::disallowed_methods, reason = "the machine's C compiler")]
-fn cc(folder: &Path, options: &[&str], sources: impl IntoIterator<Item = &'static str>) {
-    let ran = Command::new("cc")
-        .args(["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror"])
-        .args(options)
-        .args(sources)
-        .current_dir(folder)
-        .output()
-        .expect("`cc` runs: `cargo x test` installs it");
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "the attacks in C do not compile: {said}");
 }

@@ -14,11 +14,12 @@ use super::{Attack, Lack, Must, Program};
 mod promise {
     pub(super) const SIGHT: &str = "sees no process, socket, shared memory or host name of others";
     pub(super) const FILES: &str =
-        "sees no file but its runtime's, its own code and its own `/tmp`";
+        "sees no file but its runtime's, its own code and layers and its own `/tmp`";
     pub(super) const KNOBS: &str = "learns and changes nothing of the host by `/proc` and `/dev`";
     pub(super) const KERNEL: &str =
         "reaches only the part of the kernel that ordinary programs use";
     pub(super) const CODE: &str = "cannot change its runtime or code, also not for other instances";
+    pub(super) const LAYERS: &str = "cannot change a layer, which other functions may have as well, nor reach one that it has not";
     pub(super) const RIGHTS: &str = "has no rights on the host";
     pub(super) const MEMORY: &str = "cannot fill memory or the process table";
     pub(super) const WHOLE: &str = "is whole or gone when its memory runs out";

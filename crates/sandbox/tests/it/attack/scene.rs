@@ -59,7 +59,7 @@ impl Scene {
         abstract_listener.set_nonblocking(true).unwrap();
 
         let environment = [("TOKEN", neighbours_secret.as_str()), ("DOOR", DOOR)];
-        let image = ground.neighbour(world, &environment).await;
+        let image = ground.neighbour(world, &neighbours_secret, &environment).await;
         quiet().await;
         let neighbour = image.start().await.unwrap();
         let mut scene = Self {
@@ -111,7 +111,7 @@ impl Scene {
         let mut state: Value = serde_json::from_slice(&body).unwrap();
         let needs = state["needs"].take();
         let well = json!({
-            "calls": self.calls, "kept": [true, true], "child": true, "visits": 0, "needs": null,
+            "calls": self.calls, "kept": [true, true, true], "layer": "as it was", "child": true, "visits": 0, "needs": null,
         });
         assert_eq!(state, well, "the neighbour, {when}");
         let needs = needs.as_array().unwrap();

@@ -55,6 +55,7 @@ const ops = {
   write: (e) => { fs.writeFileSync(e.path, e.text); return null; },
   read: (e) => fs.readFileSync(e.path, 'utf8'),
   list: (e) => fs.readdirSync(e.path),
+  import: (e) => require(e.name).text,
   environment: () => ({ ...process.env }),
 };
 

@@ -109,6 +109,7 @@ OPS = {
     "write": write,
     "read": read,
     "list": lambda e: os.listdir(e["path"]),
+    "import": lambda e: __import__(e["name"]).text,
     "environment": lambda e: dict(os.environ),
 }
 

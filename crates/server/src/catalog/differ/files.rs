@@ -37,6 +37,15 @@ pub(super) struct Changes {
 
 /// Compares two packages. Blocks, for some seconds at worst.
 pub(super) fn compare(before: Bytes, after: Bytes, clock: &dyn Clock) -> Result<Changes> {
+    compare_within(PATIENCE, before, after, clock)
+}
+
+fn compare_within(
+    patience: Duration,
+    before: Bytes,
+    after: Bytes,
+    clock: &dyn Clock,
+) -> Result<Changes> {
     let (mut before, mut after) = (Package::open(before)?, Package::open(after)?);
     let paths: BTreeSet<&String> = before.files.keys().chain(after.files.keys()).collect();
     let changed = paths.into_iter().filter_map(|path| {
@@ -48,7 +57,7 @@ pub(super) fn compare(before: Bytes, after: Bytes, clock: &dyn Clock) -> Result<
     let more = changed.len().saturating_sub(LISTED);
     changed.truncate(LISTED);
 
-    let deadline = clock.instant() + PATIENCE;
+    let deadline = clock.instant() + patience;
     let mut left = UNIFIED_BYTES;
     let mut listed = Vec::with_capacity(changed.len());
     for (path, old, new) in changed {

@@ -1,6 +1,6 @@
 //! Files that are others', files that are not to be changed, and files that make one somebody else.
 
-use super::promise::{CODE, FILES, KNOBS, RIGHTS};
+use super::promise::{CODE, FILES, KNOBS, LAYERS, RIGHTS};
 use super::{Attack, CLOSED, Must, NO, Program};
 
 /// Read-only, or not one's own.
@@ -30,6 +30,37 @@ pub(super) const ATTACKS: &[Attack] = &[
             ("shared map", "EACCES"),
             ("times of code", FIXED),
             ("attribute of code", FIXED),
+        ]),
+    ),
+    Attack::new(
+        "layers",
+        LAYERS,
+        Program::C("layers"),
+        Must::Say(&[
+            ("file", FIXED),
+            ("cut a file", FIXED),
+            ("new file", FIXED),
+            ("new folder", FIXED),
+            ("unlink", FIXED),
+            ("rename", FIXED),
+            ("mode", FIXED),
+            ("mode of the folder", FIXED),
+            ("owner", FIXED),
+            ("times", FIXED),
+            ("link", "EXDEV|EPERM|EROFS"),
+            ("unnamed file", "EROFS|EACCES|EOPNOTSUPP"),
+            ("shared map", "EACCES"),
+            ("open again", FIXED),
+            ("remount", NO),
+            ("unmount", NO),
+            ("mount over it", NO),
+            ("packages", "ENOENT"),
+            ("packages", "ENOENT"),
+            ("merged", "ENOENT"),
+            ("merged", "ENOENT"),
+            ("drafts", "ENOENT"),
+            ("drafts", "ENOENT"),
+            ("the other function's", "ENOENT"),
         ]),
     ),
     Attack::new(

@@ -1,5 +1,6 @@
 // `/proc`, the terminal, and one's own memory as ways out.
 #include "attack.h"
+#include <sys/mount.h>
 #include <termios.h>
 
 // What is empty tells nothing: `ENODATA`. A file may be masked so.
@@ -86,6 +87,35 @@ ATTACK(own_code) {
   TRY("shared map", mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, open("/var/task/attack", O_RDONLY), 0) == MAP_FAILED ? -1 : 0);
   TRY("times of code", utimensat(AT_FDCWD, "/var/task/attack", NULL, 0));
   TRY("attribute of code", syscall(SYS_setxattr, "/var/task/attack", "user.x", "x", 1L, 0L));
+}
+
+// A layer lies on the host's disk once, however many functions have it: what is written to one is written to all.
+ATTACK(layers) {
+  char other[4096];
+  TRY("file", overwrite("/opt/shared"));
+  TRY("cut a file", truncate("/opt/shared", 0));
+  TRY("new file", open("/opt/new", O_CREAT | O_WRONLY, 0644));
+  TRY("new folder", mkdir("/opt/folder", 0755));
+  TRY("unlink", unlink("/opt/shared"));
+  TRY("rename", rename("/opt/own", "/opt/shared"));
+  TRY("mode", chmod("/opt/shared", 0777));
+  TRY("mode of the folder", chmod("/opt", 0777));
+  TRY("owner", chown("/opt/shared", getuid(), getgid()));
+  TRY("times", utimensat(AT_FDCWD, "/opt/shared", NULL, 0));
+  TRY("link", link("/opt/shared", "/tmp/shared"));
+  TRY("unnamed file", open("/opt", O_TMPFILE | O_WRONLY, 0600));
+  TRY("shared map", mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, open("/opt/shared", O_RDONLY), 0) == MAP_FAILED ? -1 : 0);
+  TRY("open again", overwrite("/proc/self/cwd/../../opt/shared"));
+  TRY("remount", mount(NULL, "/opt", NULL, MS_REMOUNT | MS_BIND, NULL));
+  TRY("unmount", umount2("/opt", MNT_DETACH));
+  TRY("mount over it", mount("tmpfs", "/opt", "tmpfs", 0, NULL));
+  for (const char *const *at = (const char *const[]){"packages", "merged", "drafts", NULL}; *at; at++) {
+    snprintf(other, sizeof other, "%s/cache/%s", argument("folder"), *at);
+    TRY(*at, open(other, O_RDONLY));
+    snprintf(other, sizeof other, "/opt/../../%s", *at);
+    TRY(*at, open(other, O_RDONLY));
+  }
+  TRY("the other function's", open("/opt/secret", O_RDONLY));
 }
 
 ATTACK(terminal) {

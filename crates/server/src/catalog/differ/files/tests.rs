@@ -68,7 +68,7 @@ fn only_texts_of_a_bounded_size_are_compared_by_line() {
 #[test]
 fn what_is_listed_and_answered_is_bounded() {
     let names: Vec<String> = (0..1_100).map(|n| format!("{n:04}")).collect();
-    let line = "0123456789abcde\n".repeat(4_096);
+    let line = "0123456789abcde\n".repeat(256);
     let files: Vec<(&str, &[u8])> =
         names.iter().map(|name| (name.as_str(), line.as_bytes())).collect();
     let found = changes(&[], &files);
@@ -98,11 +98,13 @@ fn no_text_takes_long() {
         ("a\n\n".repeat(85_000), "\na\na".repeat(64_000)),
     ];
     for (at, (old, new)) in pairs.iter().enumerate() {
+        let (old, new) = (package(&[("f", old.as_bytes())]), package(&[("f", new.as_bytes())]));
         let begun = SystemClock.instant();
-        changes(&[("f", old.as_bytes())], &[("f", new.as_bytes())]);
+        let found = compare_within(Duration::from_millis(100), old, new, &SystemClock).unwrap();
         let took = SystemClock.instant() - begun;
-        eprintln!("{at}: {took:?}");
-        assert!(took < PATIENCE * 3, "{at}: {took:?}");
+        // The rest is what a busy machine needs for the work that is linear.
+        assert!(took < Duration::from_secs(10), "{at}: {took:?}");
+        assert_eq!(found.listed.len(), 1);
     }
 }
 

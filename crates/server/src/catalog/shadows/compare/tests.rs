@@ -164,7 +164,6 @@ fn no_answer_takes_long_to_compare() {
         let compared = run(ok(make(1)), ok(make(2)));
         let took = SystemClock.instant() - begun;
         assert!(compared.body && !compared.differences.is_empty());
-        eprintln!("{at}: {took:?}");
-        assert!(took < Duration::from_secs(5), "{at}: {took:?}");
+        assert!(took < Duration::from_secs(10), "{at}: {took:?}");
     }
 }
