@@ -335,6 +335,12 @@ impl Answer {
                 "pass the key by --key or HANSHU_KEY; the daemon printed its root key at its first start"
                     .to_owned(),
             ),
+            "conflict" if self.status == 412 => {
+                Some("see what it is now, then repeat the command".to_owned())
+            }
+            "not-empty" => Some(
+                "delete what is in it first, or all of it with `hanshu namespaces delete NAME --everything`".to_owned(),
+            ),
             "internal" => self
                 .header(HEADER_REQUEST_ID)
                 .map(|id| format!("look for {id} in the daemon's log")),
@@ -362,6 +368,13 @@ mod tests {
         assert_eq!(e.to_string(), "function 'x' does not exist");
         assert_eq!(e.code_text(), Some("not-found"));
         assert_eq!(e.hint_text(), Some("deploy it"));
+    }
+
+    #[test]
+    fn what_changed_meanwhile_is_to_be_looked_at() {
+        let body = r#"{"error":{"code":"conflict","message":"m","hint":"h","retryable":false}}"#;
+        assert!(answer(412, body).refusal().hint_text().unwrap().contains("repeat the command"));
+        assert_eq!(answer(409, body).refusal().hint_text(), Some("h"));
     }
 
     #[test]

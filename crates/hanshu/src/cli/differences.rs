@@ -1,6 +1,7 @@
 //! How differences between two documents, or two files, are written.
 
 use model::api::Difference;
+use model::ids::Digest;
 use serde_json::Value;
 
 use super::screen::{Ink, Screen, tame};
@@ -10,7 +11,9 @@ const VALUE_CHARS: usize = 120;
 /// Differences that a summary names.
 const SUMMARY: usize = 3;
 /// Longest value in a summary, in characters.
-const SUMMARY_CHARS: usize = 30;
+const SUMMARY_CHARS: usize = 40;
+/// Digits of a digest in a summary: enough to tell two apart.
+const DIGEST_CHARS: usize = 8;
 
 /// One line each: `~ path: before → after`, `+ path: after`, `- path: before`.
 pub(super) fn lines(screen: &Screen, differences: &[Difference]) -> Vec<String> {
@@ -20,21 +23,47 @@ pub(super) fn lines(screen: &Screen, differences: &[Difference]) -> Vec<String> 
             "-" => (Ink::Red, "- "),
             _ => (Ink::Green, "+ "),
         };
-        screen.ink(ink, &format!("{sign}{}", text(difference, VALUE_CHARS)))
+        screen.ink(ink, &format!("{sign}{}", text(difference, whole)))
     };
     differences.iter().map(line).collect()
 }
 
-/// The first few on one line. That a thing came or went as a whole is nothing a line could hold.
+/// The first few on one line.
 pub(super) fn summary(differences: &[Difference]) -> String {
-    let parts = || differences.iter().filter(|difference| !difference.path.is_empty());
+    let parts = || differences.iter().filter(|difference| !is_nothing(difference));
     let mut told: Vec<String> = parts()
         .take(SUMMARY)
-        .map(|difference| format!("{}{}", sign(difference), text(difference, SUMMARY_CHARS)))
+        .map(|difference| format!("{}{}", sign(difference), text(difference, in_short)))
         .collect();
     let more = parts().count().saturating_sub(SUMMARY);
     told.extend((more > 0).then(|| format!("and {more} more")));
     told.join("; ")
+}
+
+/// What a line cannot hold, a whole that came or went; and what came or went empty.
+fn is_nothing(difference: &Difference) -> bool {
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    };
+    match (&difference.before, &difference.after) {
+        (Some(only), None) | (None, Some(only)) => difference.path.is_empty() || empty(only),
+        _ => false,
+    }
+}
+
+/// A value on a line among others: of documents only that they are there, of a digest its beginning.
+fn in_short(value: &Value) -> String {
+    let text = value.to_string();
+    match value {
+        Value::Object(_) if text.len() > SUMMARY_CHARS => "{…}".to_owned(),
+        Value::Array(_) if text.len() > SUMMARY_CHARS => "[…]".to_owned(),
+        Value::String(text) if text.parse::<Digest>().is_ok() => shorten(text, DIGEST_CHARS),
+        _ => shorten(&text, SUMMARY_CHARS),
+    }
 }
 
 /// `+` for what is new, `-` for what is gone.
@@ -61,9 +90,13 @@ pub(super) fn unified(screen: &Screen, text: &str) -> Vec<String> {
     text.lines().map(line).collect()
 }
 
-fn text(difference: &Difference, most: usize) -> String {
+fn whole(value: &Value) -> String {
+    shorten(&value.to_string(), VALUE_CHARS)
+}
+
+fn text(difference: &Difference, write: impl Fn(&Value) -> String) -> String {
     let Difference { path, before, after } = difference;
-    let value = |value: &Value| shorten(&tame(&value.to_string()), most);
+    let value = |value: &Value| tame(&write(value));
     let what = match (before, after) {
         (Some(before), Some(after)) => format!("{} → {}", value(before), value(after)),
         (Some(only), None) | (None, Some(only)) => value(only),
@@ -115,7 +148,10 @@ mod tests {
         assert!(text.starts_with("config.timeout_ms: 3000 → 20000; +config."), "{text}");
         assert!(text.contains("; -config.layers[0]: "), "{text}");
         assert!(text.ends_with("; and 1 more"), "{text}");
-        let whole = Difference { path: String::new(), before: None, after: Some(json!({"a": 1})) };
-        assert_eq!(summary(&[whole]), "");
+        let new = |path: &str, after| Difference { path: path.into(), before: None, after };
+        assert_eq!(summary(&[new("", Some(json!({"a": 1}))), new("a", Some(json!("")))]), "");
+        let digest = "6ae6977bfed417f3b7f121585f964cdfb341e3363a648e671925f730decbfb5f";
+        let found = [new("code", Some(json!(digest))), new("config", Some(json!({"a": digest})))];
+        assert_eq!(summary(&found), "+code: 6ae6977b…; +config: {…}");
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use model::api::ChangeView;
+use model::api::{ChangeView, Difference};
 use model::ids::Qualifier;
 use model::limits;
 
@@ -34,8 +34,8 @@ pub(crate) struct HistoryArgs {
     /// The function, or NAME:ALIAS for one alias of it
     #[arg(required_unless_present_any = ["layer", "of_namespace"])]
     name: Option<String>,
-    /// Of this layer instead
-    #[arg(long, value_name = "LAYER", conflicts_with_all = ["name", "of_namespace"])]
+    /// Of this layer instead, or of one alias of it
+    #[arg(long, value_name = "NAME[:ALIAS]", conflicts_with_all = ["name", "of_namespace"])]
     layer: Option<String>,
     /// Of the namespace itself instead: description, quotas and policy
     #[arg(long, conflicts_with = "name")]
@@ -63,7 +63,7 @@ impl HistoryArgs {
     pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
         let subject = match (&self.name, &self.layer) {
             (Some(name), _) => function(cx, name)?,
-            (None, Some(layer)) => Subject::Layer(cx.layer(layer)?),
+            (None, Some(name)) => layer(cx, name)?,
             (None, None) => Subject::Namespace(cx.namespace()?),
         };
         show(cx, &subject, &self.options)?;
@@ -80,6 +80,17 @@ fn function(cx: &Context, name: &str) -> Result<Subject, CliError> {
             "version {number} never changes: expected NAME or NAME:ALIAS"
         ))
         .hint(format!("see when it was published: hanshu history {}", target.key.name))),
+    }
+}
+
+fn layer(cx: &Context, name: &str) -> Result<Subject, CliError> {
+    if !name.contains(':') {
+        return Ok(Subject::Layer(cx.layer(name)?, None));
+    }
+    match cx.layer_at(name)? {
+        (key, Qualifier::Alias(alias)) => Ok(Subject::Layer(key, Some(alias))),
+        (key, _) => Err(CliError::new("a version never changes: expected NAME or NAME:ALIAS")
+            .hint(format!("see when it was published: hanshu history --layer {}", key.name))),
     }
 }
 
@@ -106,8 +117,7 @@ pub(super) fn note_of(cx: &Context, key: &AliasKey) {
 
 fn row(change: &ChangeView) -> Vec<String> {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let parts =
-        [change.reason.clone().unwrap_or_default(), differences::summary(&change.differences)];
+    let parts = [change.reason.clone().unwrap_or_default(), differences::summary(&telling(change))];
     let told: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     let told = screen::tame(&told.join(" · "));
     vec![
@@ -119,6 +129,13 @@ fn row(change: &ChangeView) -> Vec<String> {
         or_none(&change.of),
         differences::shorten(&told, CHANGED_CHARS),
     ]
+}
+
+/// What a change changed, without how a shift is kept: that it began, went on or ended stands beside it.
+fn telling(change: &ChangeView) -> Vec<Difference> {
+    let kept =
+        |difference: &&Difference| !matches!(&*difference.path, "shift" | "shift.step_since");
+    change.differences.iter().filter(kept).cloned().collect()
 }
 
 fn whole(cx: &Context, change: &ChangeView) -> String {
@@ -147,7 +164,9 @@ mod tests {
     fn a_line_tells_who_what_and_why() {
         let change: ChangeView = serde_json::from_value(json!({
             "revision": 12, "at": "t", "who": "ci", "from": "10.0.0.1", "what": "shift-stop", "of": "live",
-            "reason": "errors", "differences": [{"path": "targets[0].weight", "before": 1, "after": 2}]
+            "reason": "errors", "differences": [
+                {"path": "shift", "after": {"step": 0}}, {"path": "targets[0].weight", "before": 1, "after": 2}
+            ]
         }))
         .unwrap();
         assert_eq!(

@@ -18,8 +18,8 @@ const PAGE: usize = 100;
 pub(crate) enum Subject {
     /// A function, or one alias of it.
     Function(FunctionKey, Option<AliasName>),
-    /// A layer.
-    Layer(LayerKey),
+    /// A layer, or one alias of it.
+    Layer(LayerKey, Option<AliasName>),
     /// A namespace.
     Namespace(NamespaceName),
 }
@@ -28,14 +28,14 @@ impl Subject {
     fn path(&self) -> String {
         match self {
             Self::Function(key, _) => format!("{}/history", function_path(key)),
-            Self::Layer(key) => format!("{}/history", layer_path(key)),
+            Self::Layer(key, _) => format!("{}/history", layer_path(key)),
             Self::Namespace(name) => format!("/v1/namespaces/{name}/history"),
         }
     }
 
     fn query(&self, limit: usize, after: Option<&str>) -> String {
         let mut query = format!("?limit={limit}");
-        if let Self::Function(_, Some(alias)) = self {
+        if let Self::Function(_, Some(alias)) | Self::Layer(_, Some(alias)) = self {
             query.push_str("&alias=");
             query.push_str(alias.as_str());
         }
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(alias.path(), "/v1/namespaces/team/functions/f/history");
         assert_eq!(alias.query(20, Some("7")), "?limit=20&alias=live&after=7");
         let layer = LayerKey { namespace: namespace.clone(), name: "l".parse().unwrap() };
-        assert_eq!(Subject::Layer(layer).path(), "/v1/namespaces/team/layers/l/history");
+        assert_eq!(Subject::Layer(layer, None).path(), "/v1/namespaces/team/layers/l/history");
         let own = Subject::Namespace(namespace);
         assert_eq!(own.path() + &own.query(5, None), "/v1/namespaces/team/history?limit=5");
     }
