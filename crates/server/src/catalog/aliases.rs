@@ -316,8 +316,8 @@ mod tests {
     fn targets_are_said_in_one_way() {
         let put = |json: &str| targets(&serde_json::from_str::<PutAlias>(json).unwrap());
         assert_eq!(put(r#"{"targets":[{"version":"1","weight":3}]}"#).unwrap()[0].weight, 3);
-        let lambda = put(r#"{"version":"1","additional_version_weights":{"2":0.25}}"#).unwrap();
-        let weights: Vec<u32> = lambda.iter().map(|t| t.weight).collect();
+        let divided = put(r#"{"version":"1","additional_version_weights":{"2":0.25}}"#).unwrap();
+        let weights: Vec<u32> = divided.iter().map(|t| t.weight).collect();
         assert_eq!(weights, [750_000, 250_000]);
         for bad in [
             "{}",

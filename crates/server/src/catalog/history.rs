@@ -9,7 +9,7 @@ use model::layer::{Layer, LayerKey, LayerState};
 use model::namespace::{Namespace, NamespaceSettings};
 use model::{keys, limits};
 
-use super::record::Document;
+use super::record::{Document, missing};
 use super::{Catalog, decode};
 
 /// A page of changes, and whether older ones follow.
@@ -139,7 +139,7 @@ impl Catalog {
         }
         let kept = self.read(&keys::change(document, revision)).await?;
         kept.map(|stored| stored.value).ok_or_else(|| {
-            Error::not_found("revision", format!("{revision} of {named}")).with_hint(format!(
+            missing(&format!("revision {revision} of {named}")).with_hint(format!(
                 "list the revisions there are with `hanshu history`; the last {} are kept",
                 limits::HISTORY_CHANGES
             ))
