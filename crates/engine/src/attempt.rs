@@ -1,4 +1,4 @@
-//! One attempt, as straight-line code: pool, instance, outcome, meter.
+//! One attempt, as straight-line code: pool, instance, outcome, meter. [`serve`] is the attempt at a call, with what an alias wants of it besides.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +9,33 @@ use model::ids::RequestId;
 use model::invocation::{Call, Completed, Invocation, Outcome, Timings};
 use model::ports::UsageSums;
 
-use crate::Shared;
 use crate::pool::{Lent, Pool, Refused};
+use crate::route::Lead;
+use crate::{Shared, shadow};
+
+/// Runs `call` once, where `lead` leads: counted if its alias shifts, copied if that has a shadow.
+pub(crate) async fn serve(
+    shared: &Arc<Shared>,
+    (lead, pool): (Lead, Arc<Pool>),
+    mut call: Call,
+    number: u32,
+    accepted: Instant,
+) -> Result<Completed> {
+    let Some(alias) = &lead.alias else {
+        return attempt(shared, pool, call, number, accepted).await;
+    };
+    call.context.arn = Some(alias.arn.clone());
+    // An attempt that is a repetition would be compared with the same answer again.
+    let copied = if number == 1 { shadow::copy(shared, &lead, &call) } else { None };
+    let mut result = attempt(shared, pool, call, number, accepted).await;
+    if let Some((_, counters)) = &alias.shift {
+        counters.count(lead.version, &mut result);
+    }
+    if let Some(copied) = copied {
+        copied.answered(lead.version, &result);
+    }
+    result
+}
 
 /// Runs `call` once on `pool`. `accepted` is when the call came in; its wait for an instance counts from there.
 pub(crate) async fn attempt(

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use model::Result;
+use model::alias::{Carried, Parameters};
 use model::error::{Code, Error};
 use model::ids::{Digest, FunctionRef};
 use model::invocation::{Call, CallContext};
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::Shared;
-use crate::attempt::attempt;
+use crate::attempt::serve;
 use crate::retry::{self, Verdict};
 
 /// Most messages taken by one lease.
@@ -34,11 +35,15 @@ struct Envelope {
     v: u32,
     target: FunctionRef,
     context: CallContext,
+    /// What the alias's rules and sticky key may read besides the event: the choice is made when the call runs.
+    #[serde(default, skip_serializing_if = "Carried::is_empty")]
+    parameters: Carried,
 }
 
 /// `u32` length of the envelope, envelope as JSON, payload.
-fn pack(call: &Call) -> Result<Bytes> {
-    let envelope = Envelope { v: 1, target: call.target.clone(), context: call.context.clone() };
+fn pack(call: &Call, parameters: Carried) -> Result<Bytes> {
+    let (target, context) = (call.target.clone(), call.context.clone());
+    let envelope = Envelope { v: 1, target, context, parameters };
     let head = serde_json::to_vec(&envelope).map_err(Error::internal)?;
     let length = u32::try_from(head.len()).map_err(Error::internal)?;
     let mut out = BytesMut::with_capacity(4 + head.len() + call.payload.len());
@@ -48,20 +53,26 @@ fn pack(call: &Call) -> Result<Bytes> {
     Ok(out.freeze())
 }
 
-fn unpack(message: &Leased) -> Option<Call> {
+fn unpack(message: &Leased) -> Option<(Call, Carried)> {
     let length = u32::from_le_bytes(*message.payload.first_chunk()?);
     let end = 4_usize.checked_add(usize::try_from(length).ok()?)?;
     let envelope: Envelope = serde_json::from_slice(message.payload.get(4..end)?).ok()?;
-    (envelope.v == 1).then(|| Call {
+    let call = Call {
         id: message.id,
         target: envelope.target,
         payload: message.payload.slice(end..),
         context: envelope.context,
-    })
+    };
+    (envelope.v == 1).then_some((call, envelope.parameters))
 }
 
-/// Accepts a call durably.
-pub(crate) async fn enqueue(shared: &Shared, call: Call) -> Result<Enqueued> {
+/// Accepts a call durably, with those of its parameters that it may need.
+pub(crate) async fn enqueue(
+    shared: &Shared,
+    call: Call,
+    parameters: &dyn Parameters,
+) -> Result<Enqueued> {
+    let (route, alias) = shared.routes.find(&call.target)?;
     if call.payload.len() > limits::ASYNC_PAYLOAD_BYTES {
         return Err(Error::caller(
             Code::PayloadTooLarge,
@@ -72,11 +83,14 @@ pub(crate) async fn enqueue(shared: &Shared, call: Call) -> Result<Enqueued> {
             ),
         ));
     }
+    route.namespace().take_call(|| shared.clock.instant())?;
+    let named = alias.iter().flat_map(|alias| alias.parameters());
+    let carried = Carried::take(parameters, named);
     let message = NewMessage {
         id: call.id,
         partition: partition(&call.target),
         run_at: shared.clock.now(),
-        payload: pack(&call)?,
+        payload: pack(&call, carried)?,
     };
     let answers = shared.queue.enqueue(vec![message]).await?;
     answers.into_iter().next().ok_or_else(|| Error::internal("the queue gave no answer"))
@@ -129,14 +143,14 @@ pub(crate) async fn drain(shared: Arc<Shared>) {
 }
 
 /// Runs one leased message and settles it.
-async fn run(shared: &Shared, message: Leased) {
+async fn run(shared: &Arc<Shared>, message: Leased) {
     let (id, token) = (message.id, message.token);
     let verdict = match unpack(&message) {
         None => Some(Verdict::Dead("the queued message cannot be read".into())),
-        Some(call) => {
+        Some((call, parameters)) => {
             let kept = keep_lease(shared, &message);
             tokio::select! {
-                verdict = judge(shared, call, &message) => verdict,
+                verdict = judge(shared, call, &parameters, &message) => verdict,
                 // Somebody else has the message now, and settles it.
                 () = kept => return,
             }
@@ -156,14 +170,19 @@ async fn run(shared: &Shared, message: Leased) {
 }
 
 /// Runs the call; `None` if it succeeded.
-async fn judge(shared: &Shared, call: Call, message: &Leased) -> Option<Verdict> {
+async fn judge(
+    shared: &Arc<Shared>,
+    call: Call,
+    parameters: &Carried,
+    message: &Leased,
+) -> Option<Verdict> {
     let accepted = shared.clock.instant();
-    let pool = match shared.routes.pool(&call.target).await {
-        Ok(pool) => pool,
+    let led = match shared.routes.pool(&call.target, &call.id, parameters, &call.payload).await {
+        Ok(led) => led,
         Err(e) if e.code() == Code::NotFound => return Some(Verdict::Dead(e.to_string())),
         Err(e) => return Some(refused(shared, message, &e)),
     };
-    match attempt(shared, pool, call, message.deliveries, accepted).await {
+    match serve(shared, led, call, message.deliveries, accepted).await {
         Ok(done) => match done.outcome.result {
             Ok(_) => None,
             Err(failure) => Some(retry::after_failure(message.deliveries, failure.kind.as_str())),
@@ -209,11 +228,27 @@ mod tests {
             payload: Bytes::from_static(b"\xff not json"),
             context: CallContext { hops: 3, ..CallContext::default() },
         };
-        let back = unpack(&leased(pack(&call).unwrap())).unwrap();
-        assert_eq!(
-            (back.target, back.payload, back.context),
-            (call.target, call.payload, call.context)
-        );
+        let mut parameters = Carried::default();
+        for parameters in [parameters.clone(), {
+            parameters.insert("header.x-beta".parse().unwrap(), "yes".into());
+            parameters
+        }] {
+            let packed = pack(&call, parameters.clone()).unwrap();
+            let (back, carried) = unpack(&leased(packed)).unwrap();
+            assert_eq!(
+                (&back.target, &back.payload, &back.context, carried),
+                (&call.target, &call.payload, &call.context, parameters)
+            );
+        }
+    }
+
+    #[test]
+    fn messages_of_older_releases_are_read() {
+        let head = br#"{"v":1,"target":{"namespace":"default","name":"f","qualifier":"$LATEST"},"context":{"hops":0}}"#;
+        let length = u32::try_from(head.len()).unwrap().to_le_bytes();
+        let packed = [&length[..], head, b"x"].concat();
+        let (call, parameters) = unpack(&leased(packed.into())).unwrap();
+        assert_eq!((&*call.payload, parameters.is_empty()), (&b"x"[..], true));
     }
 
     #[test]

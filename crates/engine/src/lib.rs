@@ -1,7 +1,8 @@
 //! Decides which instance serves which call, and when instances start and stop. Knows no HTTP, no SQL, no process.
 //!
-//! [`Engine::invoke`] and [`Engine::enqueue`] are the only doors to execution. Inside, a call passes `resolve` (name → pool), `pool` with
-//! `admit` (an instance, within the limits) and `attempt` (run it); queued calls take the same way through `drain`.
+//! [`Engine::invoke`] and [`Engine::enqueue`] are the only doors to execution. Inside, a call passes `route` (name, alias → version → pool), `pool` with
+//! `admit` (an instance, within the limits of function, `namespace` and host) and `attempt` (run it); queued calls take the same way through `drain`.
+//! What an alias wants to know of its calls is counted in `shift` and compared by way of `shadow`.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -9,13 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::Result;
+use model::alias::Parameters;
+use model::api::{NamespaceUse, ResolvedView};
 use model::clock::Clock;
 use model::error::{Code, Error};
-use model::ids::FunctionRef;
+use model::function::FunctionSettings;
+use model::ids::{FunctionRef, NamespaceName, RequestId, VersionRef};
 use model::invocation::{Call, Completed};
-use model::keys;
 use model::ports::{Enqueued, Meta, Queue, Revision, Sandbox, Usage, UsageDelta, Watch};
 use model::tasks::Tasks;
+use tokio::sync::mpsc;
 
 mod admit;
 mod attempt;
@@ -23,16 +27,22 @@ mod config;
 mod drain;
 mod line;
 mod meter;
+mod namespace;
 mod pool;
-mod resolve;
+mod rate;
 mod retry;
+mod route;
+mod shadow;
+mod shift;
 
 pub use config::EngineConfig;
-pub use resolve::Resolved;
+pub use shadow::{Answer, ShadowPair};
+pub use shift::Shifting;
 
 use admit::Admission;
 use pool::{PoolDeps, Registry};
-use resolve::Routes;
+use route::Routes;
+use shadow::Shadows;
 
 /// How often idle instances are looked over and use is reported.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -68,6 +78,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) routes: Routes,
+    pub(crate) shadows: Shadows,
     /// Attempts, and the loops that end first at a drain.
     pub(crate) tasks: Tasks,
     pools: Arc<PoolDeps>,
@@ -97,6 +108,7 @@ impl Engine {
             admission: Arc::new(Admission::new(
                 config.host_memory_mb,
                 config.instances_per_namespace,
+                deps.clock.instant(),
             )),
             registry: Registry::default(),
             waiters_max: config.waiters_per_version,
@@ -108,6 +120,7 @@ impl Engine {
             queue: deps.queue,
             clock: deps.clock,
             routes,
+            shadows: Shadows::new(),
             tasks,
             pools,
             usage: deps.usage,
@@ -124,14 +137,17 @@ impl Engine {
     }
 
     /// Runs a call and answers with its outcome. The call goes on if the caller goes away: a function may count on being run whole.
+    /// `parameters`: what the alias's rules and sticky key may read besides the event.
     ///
     /// Errors: `not-found`, `throttled`, `unavailable`, `sandbox-failed`. A function that fails is no error.
-    pub async fn invoke(&self, call: Call) -> Result<Completed> {
+    pub async fn invoke(&self, call: Call, parameters: &dyn Parameters) -> Result<Completed> {
         let accepted = self.shared.clock.instant();
         self.refuse_when_stopping()?;
-        let pool = self.shared.routes.pool(&call.target).await?;
+        let routes = &self.shared.routes;
+        let led = routes.pool(&call.target, &call.id, parameters, &call.payload).await?;
+        led.0.route.namespace().take_call(|| accepted)?;
         let shared = Arc::clone(&self.shared);
-        let run = async move { attempt::attempt(&shared, pool, call, 1, accepted).await };
+        let run = async move { attempt::serve(&shared, led, call, 1, accepted).await };
         self.shared.tasks.run_to_end("attempt", run).await
     }
 
@@ -140,18 +156,61 @@ impl Engine {
         self.shared.config.host_memory_mb
     }
 
-    /// Accepts an asynchronous call: durable when this returns.
+    /// Accepts an asynchronous call: durable when this returns. An alias's rules see the same `parameters` when the call runs.
     ///
-    /// Errors: `not-found`, `payload-too-large`, `storage-full`, `unavailable`.
-    pub async fn enqueue(&self, call: Call) -> Result<Enqueued> {
+    /// Errors: `not-found`, `payload-too-large`, `throttled`, `storage-full`, `unavailable`.
+    pub async fn enqueue(&self, call: Call, parameters: &dyn Parameters) -> Result<Enqueued> {
         self.refuse_when_stopping()?;
-        self.shared.routes.resolve(&call.target).await?;
-        drain::enqueue(&self.shared, call).await
+        drain::enqueue(&self.shared, call, parameters).await
     }
 
-    /// What a call of this target would run, from the local cache.
-    pub async fn resolve(&self, target: &FunctionRef) -> Result<Resolved> {
-        self.shared.routes.resolve(target).await
+    /// The settings of a function whose target exists: the function, the version, the alias. From the local cache.
+    ///
+    /// Errors: `not-found`.
+    pub fn settings(&self, target: &FunctionRef) -> Result<Arc<FunctionSettings>> {
+        let (route, _) = self.shared.routes.find(target)?;
+        Ok(Arc::clone(&route.settings))
+    }
+
+    /// The version that the call `id` of `target` would run. From the local cache.
+    ///
+    /// Errors: `not-found`.
+    pub fn route(
+        &self,
+        target: &FunctionRef,
+        id: &RequestId,
+        parameters: &dyn Parameters,
+        event: &[u8],
+    ) -> Result<VersionRef> {
+        Ok(self.shared.routes.lead(target, id, parameters, event)?.version)
+    }
+
+    /// Which version a call would reach, and why. `event` is the payload.
+    ///
+    /// Errors: `not-found`.
+    pub fn explain(
+        &self,
+        target: &FunctionRef,
+        parameters: &dyn Parameters,
+        event: &[u8],
+    ) -> Result<ResolvedView> {
+        self.shared.routes.explain(target, parameters, event)
+    }
+
+    /// Every alias that shifts now, with what came of its calls since this process first saw that shift.
+    pub fn shifts(&self) -> Vec<Shifting> {
+        self.shared.routes.shifts()
+    }
+
+    /// The answers of calls that were copied to a shadow, two by two. Handed out once.
+    pub fn shadow_pairs(&self) -> Option<mpsc::Receiver<ShadowPair>> {
+        self.shared.shadows.receiver()
+    }
+
+    /// What a namespace uses now, from the local cache.
+    pub fn namespace_use(&self, name: &NamespaceName) -> NamespaceUse {
+        let known = self.shared.pools.admission.known_namespace(name);
+        known.map_or_else(NamespaceUse::default, |namespace| namespace.used())
     }
 
     /// Waits until the local cache knows the change `revision`, so that whoever made it sees its effect.
@@ -233,16 +292,14 @@ impl Shared {
     async fn fill(&self) -> Result<Box<dyn Watch>> {
         let stood_at = self.meta.revision().await?;
         let mut watch = self.meta.watch("", 0).await?;
-        let mut functions = HashSet::new();
+        let mut there = HashSet::new();
         while let Some(change) = watch.next().await? {
-            if let (Some(name), true) =
-                (change.key.strip_prefix(keys::FUNCTIONS), change.value.is_some())
-            {
-                functions.insert(name.to_owned());
+            if change.value.is_some() && Routes::follows(&change.key) {
+                there.insert(change.key.clone());
             }
             self.routes.apply(&change);
         }
-        self.routes.retain(&functions);
+        self.routes.retain(&there);
         self.routes.advance(stood_at);
         Ok(watch)
     }

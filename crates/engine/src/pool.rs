@@ -6,6 +6,7 @@
 //! over behind others.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,10 @@ use model::ports::{Image, Instance, Patience, Sandbox, StartFailed};
 use model::tasks::Tasks;
 use tokio::sync::{OnceCell, oneshot};
 
-use crate::admit::{Admission, Denied, Permit, Quota};
+use crate::admit::{Admission, Denied, Permit, Share};
 use crate::line::{AHEAD_MAX, PATIENCE, Pace, Waiter};
 use crate::meter::Meter;
+use crate::namespace::Namespace;
 
 /// How long the start of an instance may take at most: the limit on loading the code, and a margin for the sandbox.
 const START_GRACE: Duration = Duration::from_millis(limits::INIT_TIMEOUT_MS as u64 + 5_000);
@@ -88,6 +90,14 @@ pub(crate) enum Refused {
 
 pub(crate) type Grant = Result<Lent, Refused>;
 
+/// There was no idle instance.
+#[derive(Debug)]
+enum Wait {
+    For(oneshot::Receiver<Grant>),
+    /// No instance can ever live, for this reason.
+    Never(String),
+}
+
 #[derive(Debug)]
 struct Idle {
     lent: Lent,
@@ -109,22 +119,30 @@ struct State {
 pub(crate) struct Pool {
     pub(crate) version: Arc<Version>,
     pub(crate) meter: Meter,
-    function: Arc<Quota>,
-    namespace: Arc<Quota>,
+    function: Arc<Share>,
+    namespace: Arc<Namespace>,
     image: OnceCell<Arc<dyn Image>>,
     pace: Pace,
     state: Mutex<State>,
     deps: Arc<PoolDeps>,
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.function.pools.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Pool {
+    /// A pool without instances. Whoever makes it puts it into the registry.
     pub(crate) fn new(
         version: Arc<Version>,
-        function: Arc<Quota>,
+        function: Arc<Share>,
+        namespace: Arc<Namespace>,
         deps: Arc<PoolDeps>,
     ) -> Arc<Self> {
-        let namespace = deps.admission.namespace(&version.key.namespace);
-        let pool = Arc::new(Self {
+        function.pools.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self {
             version,
             meter: Meter::default(),
             function,
@@ -133,9 +151,7 @@ impl Pool {
             pace: Pace::default(),
             state: Mutex::default(),
             deps,
-        });
-        pool.deps.registry.add(&pool);
-        pool
+        })
     }
 
     /// Hands a call to an instance. Waits until `deadline` at the latest, longer only for a start that is under way: a start has
@@ -148,10 +164,8 @@ impl Pool {
         let id = invocation.id;
         let mut granted = match self.take_or_wait(invocation) {
             Ok(lent) => return Ok(lent),
-            Err(None) => {
-                return Err(Refused::Error(self.throttled("max_instances of the function is 0")));
-            }
-            Err(Some(granted)) => granted,
+            Err(Wait::Never(why)) => return Err(Refused::Error(self.throttled(&why))),
+            Err(Wait::For(granted)) => granted,
         };
         if self.pace.is_quick()
             && let Some(grant) = self.granted(&mut granted, self.now() + PATIENCE).await
@@ -180,11 +194,8 @@ impl Pool {
         granted.await.unwrap_or_else(|_| Err(Refused::Error(stopping())))
     }
 
-    /// Takes an idle instance, or a place among those that wait; `None` where no instance may ever be.
-    fn take_or_wait(
-        self: &Arc<Self>,
-        invocation: Invocation,
-    ) -> Result<Lent, Option<oneshot::Receiver<Grant>>> {
+    /// Takes an idle instance, or a place among those that wait.
+    fn take_or_wait(self: &Arc<Self>, invocation: Invocation) -> Result<Lent, Wait> {
         loop {
             let mut lent = {
                 let mut state = self.lock();
@@ -195,11 +206,13 @@ impl Pool {
                         state.lent += 1;
                         idle.lent
                     }
-                    None if self.function.limit() == 0 => return Err(None),
                     None => {
+                        if let Some(why) = self.never_admitted() {
+                            return Err(Wait::Never(why));
+                        }
                         let (grant, granted) = oneshot::channel();
                         state.waiters.push_back(Waiter { invocation, grant });
-                        return Err(Some(granted));
+                        return Err(Wait::For(granted));
                     }
                 }
             };
@@ -208,6 +221,22 @@ impl Pool {
             }
             self.destroy(lent);
         }
+    }
+
+    /// Why no instance can ever live, if that is so.
+    fn never_admitted(&self) -> Option<String> {
+        if self.function.instances.limit() == 0 {
+            return Some("max_instances of the function is 0".into());
+        }
+        self.namespace.never_admits(self.version.config.memory_mb)
+    }
+
+    /// Whether a call that nobody waits for takes nothing from those that somebody waits for: an instance is idle, or there is room for more than
+    /// one.
+    pub(crate) fn has_room(&self) -> bool {
+        let memory_mb = self.version.config.memory_mb;
+        !self.lock().idle.is_empty()
+            || self.deps.admission.has_room(&self.function, &self.namespace, memory_mb)
     }
 
     /// What comes of waiting until `deadline`, if anything does.
@@ -380,21 +409,28 @@ impl Pool {
                     let pool = Arc::clone(self);
                     drop(self.deps.tasks.spawn("start-instance", pool.start(permit)));
                 }
-                // An instance of this very function has to come back first, and that one serves the waiter.
-                Err(Denied::Function) => return,
+                // An instance of this very pool has to come back first, and that one serves the waiter.
+                Err(Denied::Function) if self.is_the_only_one() => return,
                 Err(_) if refused => return,
                 Err(denied) => {
                     // Tried once more after this: what came back before the pool was on the list woke nobody.
                     refused = true;
                     self.deps.admission.starve(Arc::downgrade(self));
-                    let fits = |p: &Pool| {
-                        denied == Denied::HostMemory || Arc::ptr_eq(&p.namespace, &self.namespace)
+                    let fits = |p: &Pool| match denied {
+                        Denied::Function => Arc::ptr_eq(&p.function, &self.function),
+                        Denied::Namespace => Arc::ptr_eq(&p.namespace, &self.namespace),
+                        Denied::HostMemory => true,
                     };
                     // The permit of what is evicted comes back when its processes are gone; then the starved are fed.
                     self.deps.registry.evict_one(self, fits);
                 }
             }
         }
+    }
+
+    /// Whether all instances of the function are of this pool.
+    fn is_the_only_one(&self) -> bool {
+        self.function.pools.load(Ordering::Relaxed) <= 1
     }
 
     fn admit(&self) -> Result<Permit, Denied> {

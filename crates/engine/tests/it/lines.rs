@@ -5,7 +5,7 @@ use engine::EngineConfig;
 use model::invocation::Call;
 use tokio::task::JoinHandle;
 
-use crate::scripted::{World, call, sleep_ms};
+use crate::scripted::{World, bare, call, sleep_ms};
 
 /// A world with one warm instance of the quick function `f`.
 async fn warm() -> World {
@@ -23,7 +23,7 @@ fn later(world: &World, after_ms: u64, call: Call) -> JoinHandle<(String, u128)>
     let begin = tokio::time::Instant::now();
     tokio::task::spawn(async move {
         sleep_ms(after_ms).await;
-        let done = engine.invoke(call).await.unwrap();
+        let done = engine.invoke(call, &bare()).await.unwrap();
         let text = match done.outcome.result {
             Ok(body) => String::from_utf8(body.to_vec()).unwrap(),
             Err(failure) => failure.kind.as_str().to_owned(),
@@ -112,7 +112,7 @@ async fn a_call_that_waited_too_long_is_throttled_and_never_runs() {
     let before = world.finished();
     let long = later(&world, 0, call("f", "500"));
     let engine = world.engine.clone();
-    let refused = tokio::task::spawn(async move { engine.invoke(call("f", "x")).await });
+    let refused = tokio::task::spawn(async move { engine.invoke(call("f", "x"), &bare()).await });
     assert_eq!(refused.await.unwrap().unwrap_err().code(), model::Code::Throttled);
     long.await.unwrap();
     assert_eq!(world.finished() - before, 1);

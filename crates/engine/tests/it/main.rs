@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic as its tests do")]
 
+mod aliases;
 mod lines;
+mod namespaces;
 mod queued;
 mod scripted;
+mod shadows;
+mod shifts;
 mod sync;

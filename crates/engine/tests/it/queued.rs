@@ -4,15 +4,15 @@ use engine::EngineConfig;
 use model::Code;
 use model::ports::{Enqueued, Queue};
 
-use crate::scripted::{World, call, sleep_ms};
+use crate::scripted::{World, bare, call, carried, sleep_ms};
 
 #[tokio::test(start_paused = true)]
 async fn an_accepted_call_runs_once() {
     let world = World::new(EngineConfig::default()).await;
     world.deploy("f", "echo").await;
     let first = call("f", "x");
-    assert_eq!(world.engine.enqueue(first.clone()).await.unwrap(), Enqueued::New);
-    assert_eq!(world.engine.enqueue(first).await.unwrap(), Enqueued::Duplicate);
+    assert_eq!(world.engine.enqueue(first.clone(), &bare()).await.unwrap(), Enqueued::New);
+    assert_eq!(world.engine.enqueue(first, &bare()).await.unwrap(), Enqueued::Duplicate);
     sleep_ms(100).await;
     assert_eq!(world.finished(), 1);
     assert_eq!(world.queued().await, (0, 0));
@@ -21,11 +21,17 @@ async fn an_accepted_call_runs_once() {
 #[tokio::test(start_paused = true)]
 async fn unknown_functions_and_large_payloads_are_refused_before_they_are_queued() {
     let world = World::new(EngineConfig::default()).await;
-    assert_eq!(world.engine.enqueue(call("nope", "")).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        world.engine.enqueue(call("nope", ""), &bare()).await.unwrap_err().code(),
+        Code::NotFound
+    );
     world.deploy("f", "echo").await;
     let mut large = call("f", "");
     large.payload = vec![b'x'; 1024 * 1024 + 1].into();
-    assert_eq!(world.engine.enqueue(large).await.unwrap_err().code(), Code::PayloadTooLarge);
+    assert_eq!(
+        world.engine.enqueue(large, &bare()).await.unwrap_err().code(),
+        Code::PayloadTooLarge
+    );
     assert_eq!(world.queued().await, (0, 0));
 }
 
@@ -33,7 +39,7 @@ async fn unknown_functions_and_large_payloads_are_refused_before_they_are_queued
 async fn a_failing_call_gets_three_attempts_a_minute_and_two_apart_then_is_dead() {
     let world = World::new(EngineConfig::default()).await;
     world.deploy("f", "fail").await;
-    world.engine.enqueue(call("f", "x")).await.unwrap();
+    world.engine.enqueue(call("f", "x"), &bare()).await.unwrap();
     for (at_ms, attempts) in [(1_000, 1), (58_000, 1), (2_500, 2), (117_000, 2), (4_000, 3)] {
         sleep_ms(at_ms).await;
         assert_eq!(world.finished(), attempts);
@@ -47,7 +53,7 @@ async fn a_failing_call_gets_three_attempts_a_minute_and_two_apart_then_is_dead(
 async fn throttles_do_not_count_as_attempts() {
     let world = World::new(EngineConfig::default()).await;
     world.deploy_with("f", "fail", |f| f.settings.max_instances = Some(0)).await;
-    world.engine.enqueue(call("f", "x")).await.unwrap();
+    world.engine.enqueue(call("f", "x"), &bare()).await.unwrap();
     sleep_ms(60_000).await;
     assert_eq!((world.finished(), world.queued().await), (0, (1, 0)));
     world.deploy_with("f", "fail", |f| f.settings.max_instances = None).await;
@@ -62,7 +68,7 @@ async fn a_call_longer_than_its_lease_keeps_it() {
         EngineConfig { async_lease: std::time::Duration::from_secs(3), ..EngineConfig::default() };
     let world = World::new(config).await;
     world.deploy("f", "sleep:20000").await;
-    world.engine.enqueue(call("f", "x")).await.unwrap();
+    world.engine.enqueue(call("f", "x"), &bare()).await.unwrap();
     sleep_ms(25_000).await;
     assert_eq!((world.started(), world.finished()), (1, 1), "nobody ran it a second time");
     assert_eq!(world.queued().await, (0, 0));
@@ -72,11 +78,34 @@ async fn a_call_longer_than_its_lease_keeps_it() {
 async fn calls_of_a_deleted_function_are_given_up() {
     let world = World::new(EngineConfig::default()).await;
     world.deploy_with("f", "echo", |f| f.settings.max_instances = Some(0)).await;
-    world.engine.enqueue(call("f", "x")).await.unwrap();
+    world.engine.enqueue(call("f", "x"), &bare()).await.unwrap();
     sleep_ms(10).await;
-    let at = model::function::keys::function(&crate::scripted::key("f"));
+    let at = model::keys::function(&crate::scripted::key("f"));
     let entry = model::ports::Meta::get(&*world.meta, &at).await.unwrap().unwrap();
     model::ports::Meta::delete_if(&*world.meta, &at, entry.revision).await.unwrap();
     sleep_ms(10_000).await;
     assert_eq!(world.queued().await, (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alias_decides_when_the_call_runs_by_what_it_came_with() {
+    let world = World::new(EngineConfig::default()).await;
+    world.versions("f", &["fail", "echo", "echo"]).await;
+    let beta_to = |version: u64| {
+        format!(
+            r#"{{"targets":[{{"version":3,"weight":1}}],"rules":[
+                {{"when":[{{"on":"header.x-beta","exact":"yes"}},{{"on":"event.n","range":"[1,]"}}],"to":{version}}}]}}"#
+        )
+    };
+    world.alias("f", "live", &beta_to(1)).await;
+    let parameters = carried(&[("header.x-beta", "yes"), ("header.unread", "x")]);
+    world.engine.enqueue(call("f:live", r#"{"n":5}"#), &parameters).await.unwrap();
+    sleep_ms(1_000).await;
+    assert_eq!((world.finished(), world.queued().await), (1, (1, 0)), "version 1 fails");
+    // The same rule leads elsewhere at the next attempt.
+    world.alias("f", "live", &beta_to(2)).await;
+    sleep_ms(70_000).await;
+    assert_eq!((world.finished(), world.queued().await), (2, (0, 0)));
+    let missing = world.engine.enqueue(call("f:nope", ""), &bare()).await.unwrap_err();
+    assert_eq!(missing.code(), Code::NotFound);
 }

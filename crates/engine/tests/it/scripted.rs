@@ -1,6 +1,6 @@
 //! A sandbox whose instances do what the version's handler says, in the test's own time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,16 +8,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine::{Deps, Engine, EngineConfig};
+use model::alias::{Alias, AliasRecord, Carried, Rollout};
 use model::clock::Clock;
 use model::error::{Code, Error};
 use model::function::{
-    CodeRef, Function, FunctionConfig, FunctionSettings, RuntimeInfo, Version, VersionSummary,
+    CodeRef, Function, FunctionConfig, FunctionSettings, RuntimeInfo, Variable, Version,
+    VersionSummary,
 };
-use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
+use model::ids::{Digest, FunctionKey, FunctionRef, NamespaceName, RequestId};
 use model::invocation::{
     Call, CallContext, Failure, FailureKind, Invocation, Outcome, StartTimings,
 };
 use model::keys;
+use model::namespace::{Namespace, NamespaceSettings, Quotas};
 use model::network::NetworkPolicy;
 use model::ports::{
     Expect, Image, Instance, Meta, PackageInfo, Patience, Queue, Sandbox, StartFailed,
@@ -32,7 +35,8 @@ pub(crate) struct Counts {
     pub(crate) finished: AtomicUsize,
 }
 
-/// Handlers: `echo`, `who` (the instance's number), `sleep:MS`, `fail`, `die`, `init-fail`, `no-sandbox`; `quick`, which says that it takes microseconds, lets
+/// Handlers: `echo`, `who` (the instance's number), `sleep:MS`, `fail`, `die`, `init-fail`, `no-sandbox`, `env:NAME` (a variable of the version),
+/// `arn` (the name that the call came by); `quick`, which says that it takes microseconds, lets
 /// calls wait behind each other, and takes the payload's milliseconds if that is a number, or dies at `die`.
 #[derive(Debug, Default)]
 pub(crate) struct ScriptedSandbox {
@@ -60,7 +64,13 @@ impl Sandbox for ScriptedSandbox {
 
     async fn prepare(&self, version: Arc<Version>) -> model::Result<Arc<dyn Image>> {
         Ok(Arc::new(ScriptedImage {
-            handler: version.config.handler.clone(),
+            handler: match version.config.handler.strip_prefix("env:") {
+                Some(name) => match version.config.environment.get(name) {
+                    Some(Variable::Plain(text)) => format!("say:{text}"),
+                    _ => "say:".into(),
+                },
+                None => version.config.handler.clone(),
+            },
             counts: Arc::clone(&self.counts),
             start: Duration::from_millis(self.start_ms),
         }))
@@ -126,6 +136,8 @@ impl Instance for ScriptedInstance {
         let invocation = self.calls.front().cloned().unwrap();
         let result = match self.handler.split_once(':').unwrap_or((&self.handler, "")) {
             ("echo", _) => Ok(invocation.payload),
+            ("say", text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+            ("arn", _) => Ok(invocation.context.arn.unwrap_or_default().into()),
             ("who", _) => Ok(Bytes::from(self.number.to_string())),
             ("sleep", ms) => {
                 tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;
@@ -233,7 +245,8 @@ impl World {
             key: key.clone(),
             number: None,
             config,
-            code: CodeRef { digest: Digest::of(b""), size_bytes: 0, unpacked_bytes: 0 },
+            code: CodeRef { digest: Digest::of(b""), size_bytes: 10, unpacked_bytes: 10 },
+            layers: Vec::new(),
             runtime: RuntimeInfo { name: "scripted".into(), version: "1".into() },
             modified_at: self.clock.now(),
         };
@@ -250,6 +263,10 @@ impl World {
                     latest,
                     versions: Vec::new(),
                     next_version: 1,
+                    aliases: BTreeMap::new(),
+                    revision: 1,
+                    change: None,
+                    deleted: false,
                 };
                 (Expect::Absent, function)
             }
@@ -266,18 +283,96 @@ impl World {
         let function: Function = serde_json::from_slice(&entry.value).unwrap();
         let version = Version { number: Some(number), ..function.latest.clone() };
         let value = serde_json::to_vec(&version).unwrap();
-        let at = keys::version(&function.id, number);
+        let fingerprint = function.latest.fingerprint();
+        let at = keys::version(&function.id, number, fingerprint);
         self.meta.put_if(&at, Expect::Absent, value.into()).await.unwrap();
-        let handler = function.latest.config.handler.clone();
-        self.deploy_with(name, &handler, |f| {
-            let (fingerprint, published_at) = (f.latest.fingerprint(), f.created_at);
-            f.versions.push(VersionSummary { number, fingerprint, published_at });
+        self.change(name, |f| {
+            let (published_at, size_bytes) = (f.created_at, 10);
+            f.versions.push(VersionSummary { number, fingerprint, published_at, size_bytes });
         })
         .await;
     }
 
+    /// Deploys `$LATEST` with each handler and publishes it, from version 1.
+    pub(crate) async fn versions(&self, name: &str, handlers: &[&str]) {
+        for (number, handler) in (1..).zip(handlers) {
+            self.deploy(name, handler).await;
+            self.publish(name, number).await;
+        }
+    }
+
+    /// Changes the document of a function that is there.
+    pub(crate) async fn change(&self, name: &str, change: impl FnOnce(&mut Function)) {
+        let at = keys::function(&key(name));
+        let entry = self.meta.get(&at).await.unwrap().unwrap();
+        let mut function: Function = serde_json::from_slice(&entry.value).unwrap();
+        change(&mut function);
+        let value = serde_json::to_vec(&function).unwrap();
+        let expect = Expect::Revision(entry.revision);
+        let revision = self.meta.put_if(&at, expect, value.into()).await.unwrap();
+        self.engine.caught_up(revision).await.unwrap();
+    }
+
+    /// Creates or replaces an alias.
+    pub(crate) async fn alias(&self, name: &str, alias: &str, json: &str) {
+        self.shift(name, alias, json, None).await;
+    }
+
+    /// Creates or replaces an alias, with a shift.
+    pub(crate) async fn shift(
+        &self,
+        name: &str,
+        alias: &str,
+        json: &str,
+        rollout: Option<Rollout>,
+    ) {
+        let read: Alias = serde_json::from_str(json).unwrap();
+        read.validate().unwrap();
+        let (created_at, modified_at) = (self.clock.now(), self.clock.now());
+        let record = AliasRecord { alias: read, revision: 1, created_at, modified_at, rollout };
+        self.change(name, |f| drop(f.aliases.insert(alias.parse().unwrap(), record))).await;
+    }
+
+    /// The version that a call with these parameters reaches.
+    pub(crate) fn reached(&self, name: &str, event: &str, parameters: &[(&str, &str)]) -> String {
+        let target = FunctionRef::parse("default", name).unwrap();
+        let (id, parameters) = (RequestId::generate(), carried(parameters));
+        let reached = self.engine.route(&target, &id, &parameters, event.as_bytes());
+        reached.map_or_else(|e| e.code().to_string(), |version| version.to_string())
+    }
+
+    /// Sets the quotas of a namespace.
+    pub(crate) async fn quotas(&self, name: &str, quotas: Quotas) {
+        let name: NamespaceName = name.parse().unwrap();
+        let at = keys::namespace(&name);
+        let old = self.meta.get(&at).await.unwrap();
+        let settings = NamespaceSettings { quotas, ..NamespaceSettings::default() };
+        let namespace = Namespace {
+            name,
+            settings,
+            created_at: self.clock.now(),
+            change: None,
+            deleting_since: None,
+            deleted: false,
+        };
+        let expect = old.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
+        let value = serde_json::to_vec(&namespace).unwrap();
+        let revision = self.meta.put_if(&at, expect, value.into()).await.unwrap();
+        self.engine.caught_up(revision).await.unwrap();
+    }
+
     pub(crate) async fn invoke(&self, name: &str) -> model::Result<String> {
-        let done = self.engine.invoke(call(name, "hello")).await?;
+        self.invoke_with(name, "hello", &[]).await
+    }
+
+    /// Calls with a payload and parameters.
+    pub(crate) async fn invoke_with(
+        &self,
+        name: &str,
+        payload: &'static str,
+        parameters: &[(&str, &str)],
+    ) -> model::Result<String> {
+        let done = self.engine.invoke(call(name, payload), &carried(parameters)).await?;
         Ok(match done.outcome.result {
             Ok(body) => String::from_utf8(body.to_vec()).unwrap(),
             Err(failure) => format!("failed: {}", failure.kind.as_str()),
@@ -305,6 +400,20 @@ impl World {
 
 pub(crate) fn key(name: &str) -> FunctionKey {
     FunctionRef::parse("default", name).unwrap().key
+}
+
+/// No parameters.
+pub(crate) fn bare() -> Carried {
+    Carried::default()
+}
+
+/// Parameters by name.
+pub(crate) fn carried(parameters: &[(&str, &str)]) -> Carried {
+    let mut carried = Carried::default();
+    for (name, value) in parameters {
+        carried.insert(name.parse().unwrap(), (*value).to_owned());
+    }
+    carried
 }
 
 pub(crate) fn call(name: &str, payload: &'static str) -> Call {

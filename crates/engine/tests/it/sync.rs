@@ -9,7 +9,7 @@ use model::clock::UnixMillis;
 use model::ids::Qualifier;
 use model::ports::{Meta, Usage, UsageQuery};
 
-use crate::scripted::{World, call, key, sleep_ms};
+use crate::scripted::{World, bare, call, key, sleep_ms};
 
 fn config() -> EngineConfig {
     EngineConfig::default()
@@ -19,13 +19,13 @@ fn config() -> EngineConfig {
 async fn the_second_call_is_warm() {
     let world = World::new(config()).await;
     world.deploy("f", "echo").await;
-    let first = world.engine.invoke(call("f", "a")).await.unwrap();
+    let first = world.engine.invoke(call("f", "a"), &bare()).await.unwrap();
     assert!(first.timings.cold);
     assert_eq!(
         (first.timings.sandbox_us, first.timings.runtime_us, first.timings.code_us),
         (1, 2, 3)
     );
-    let second = world.engine.invoke(call("f", "b")).await.unwrap();
+    let second = world.engine.invoke(call("f", "b"), &bare()).await.unwrap();
     assert!(!second.timings.cold);
     assert_eq!(second.timings.sandbox_us, 0);
     assert_eq!(second.outcome.result.unwrap(), "b");
@@ -58,7 +58,7 @@ async fn over_the_limit_calls_wait_in_order_and_are_throttled_in_the_end() {
         let engine = world.engine.clone();
         tokio::task::spawn(async move {
             sleep_ms(n).await;
-            let done = engine.invoke(call("f", "x")).await;
+            let done = engine.invoke(call("f", "x"), &bare()).await;
             (n, begin.elapsed().as_millis(), done.map(drop))
         })
     });
@@ -167,7 +167,7 @@ async fn new_code_serves_new_calls_and_old_calls_end_on_old_code() {
     world.deploy("f", "sleep:500").await;
     let old = tokio::task::spawn({
         let engine = world.engine.clone();
-        async move { engine.invoke(call("f", "x")).await.unwrap() }
+        async move { engine.invoke(call("f", "x"), &bare()).await.unwrap() }
     });
     sleep_ms(50).await;
     world.deploy("f", "echo").await;
@@ -195,7 +195,7 @@ async fn published_versions_stay_as_they_were() {
     world.deploy("f", "echo").await;
     assert_eq!(world.invoke("f").await.unwrap(), "hello");
     assert_eq!(world.invoke("f:1").await.unwrap(), "1");
-    let done = world.engine.invoke(call("f:1", "")).await.unwrap();
+    let done = world.engine.invoke(call("f:1", ""), &bare()).await.unwrap();
     assert_eq!(done.version, Qualifier::Version(1));
     for missing in ["f:2", "f:live"] {
         assert_eq!(world.invoke(missing).await.unwrap_err().code(), Code::NotFound, "{missing}");
@@ -214,7 +214,7 @@ async fn a_deleted_function_is_unknown_and_its_instances_end() {
     let world = World::new(config()).await;
     world.deploy("f", "echo").await;
     world.invoke("f").await.unwrap();
-    let at = model::function::keys::function(&key("f"));
+    let at = model::keys::function(&key("f"));
     let entry = world.meta.get(&at).await.unwrap().unwrap();
     let revision = world.meta.delete_if(&at, entry.revision).await.unwrap();
     world.engine.caught_up(revision).await.unwrap();
@@ -288,7 +288,7 @@ async fn a_drain_lets_calls_end_and_refuses_new_ones() {
     let world = World::new(config()).await;
     world.deploy("f", "sleep:500").await;
     let engine = world.engine.clone();
-    let running = tokio::task::spawn(async move { engine.invoke(call("f", "x")).await });
+    let running = tokio::task::spawn(async move { engine.invoke(call("f", "x"), &bare()).await });
     sleep_ms(50).await;
     let draining = tokio::task::spawn({
         let engine = world.engine.clone();

@@ -1,0 +1,287 @@
+//! From a target to the pool that serves it: a local cache of all functions, kept current by a watch on the catalogue.
+//!
+//! [`Routes::lead`] is the way of a call: the function's [`Route`], the version that the target means ([`alias`], [`choose`], [`event`]), the pool of
+//! that version ([`pools`]). [`apply`] follows the catalogue. [`explain`] says in words what a call would do.
+//!
+//! Reads take no lock shared by all calls. A call of an unknown name costs no trip to the store: the cache is complete.
+
+pub(crate) mod alias;
+mod apply;
+mod choose;
+mod event;
+mod explain;
+mod pools;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use model::Result;
+use model::alias::Parameters;
+use model::error::{Code, Error};
+use model::function::{Fingerprint, FunctionSettings, Version, VersionSummary};
+use model::ids::{AliasName, FunctionKey, FunctionRef, Qualifier, RequestId, VersionRef};
+use model::keys;
+use model::ports::{Meta, Revision};
+use tokio::sync::watch;
+
+use crate::admit::Share;
+use crate::config::EngineConfig;
+use crate::namespace::Namespace;
+use crate::pool::{Pool, PoolDeps};
+use crate::shift::Shifting;
+use alias::{AliasRoute, Overlay};
+use pools::{PoolKey, Pools};
+
+/// How often a call looks again whose version was deleted between its look at the route and its look at the store.
+const LOOKS: usize = 3;
+
+/// One function as calls see it. Replaced whole by every change of the function.
+#[derive(Debug)]
+pub(crate) struct Route {
+    key: FunctionKey,
+    id: RequestId,
+    pub(crate) settings: Arc<FunctionSettings>,
+    latest: Arc<Version>,
+    latest_fingerprint: Fingerprint,
+    /// The published versions, by number.
+    published: Vec<VersionSummary>,
+    aliases: HashMap<AliasName, Arc<AliasRoute>>,
+    /// Those of them that shift.
+    shifting: Vec<Arc<AliasRoute>>,
+    /// Environments of its aliases.
+    overlays: HashSet<Fingerprint>,
+    /// Bytes of its packages.
+    code_bytes: u64,
+    namespace: Arc<Namespace>,
+    kept: Arc<Kept>,
+}
+
+/// What a function keeps from route to route.
+#[derive(Debug)]
+struct Kept {
+    pools: Pools,
+    share: Arc<Share>,
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Lead {
+    pub(crate) route: Arc<Route>,
+    pub(crate) version: VersionRef,
+    /// The alias that the call named.
+    pub(crate) alias: Option<Arc<AliasRoute>>,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    map: papaya::HashMap<FunctionKey, Arc<Route>>,
+    /// Bytes of the packages of each layer, by its key in the catalogue.
+    layers: papaya::HashMap<String, u64>,
+    meta: Arc<dyn Meta>,
+    pools: Arc<PoolDeps>,
+    instances_default: u32,
+    /// What shares of memory are shares of.
+    host_memory_mb: u64,
+    seen: watch::Sender<Revision>,
+}
+
+impl Route {
+    fn published(&self, number: u64) -> Option<&VersionSummary> {
+        let found = self.published.binary_search_by_key(&number, |v| v.number).ok()?;
+        self.published.get(found)
+    }
+
+    /// Where the pool of a version under an overlay lies; `None` for a version that is not there.
+    fn pool_key(&self, version: VersionRef, overlay: Option<&Overlay>) -> Option<PoolKey> {
+        let number = version.number();
+        let body = match number {
+            None => self.latest_fingerprint,
+            Some(number) => self.published(number)?.fingerprint,
+        };
+        Some(PoolKey { number, body, overlay: overlay.map(|overlay| overlay.id) })
+    }
+
+    /// Whether a call may need the pool.
+    fn keeps(&self, key: &PoolKey) -> bool {
+        let body = match key.number {
+            None => Some(self.latest_fingerprint),
+            Some(number) => self.published(number).map(|listed| listed.fingerprint),
+        };
+        body == Some(key.body) && key.overlay.is_none_or(|overlay| self.overlays.contains(&overlay))
+    }
+
+    fn alias(&self, name: &AliasName, target: &FunctionRef) -> Result<&Arc<AliasRoute>> {
+        self.aliases.get(name).ok_or_else(|| Error::not_found("alias", target))
+    }
+
+    pub(crate) fn key(&self) -> &FunctionKey {
+        &self.key
+    }
+
+    /// Tells two functions apart that had the same name one after the other.
+    pub(crate) fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// The namespace that it lives in.
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+}
+
+impl Routes {
+    pub(crate) fn new(meta: Arc<dyn Meta>, pools: Arc<PoolDeps>, config: &EngineConfig) -> Self {
+        Self {
+            map: papaya::HashMap::new(),
+            layers: papaya::HashMap::new(),
+            meta,
+            pools,
+            instances_default: config.instances_per_function,
+            host_memory_mb: config.host_memory_mb,
+            seen: watch::Sender::new(0),
+        }
+    }
+
+    /// The function of a target that exists, and the alias that it names.
+    pub(crate) fn find(
+        &self,
+        target: &FunctionRef,
+    ) -> Result<(Arc<Route>, Option<Arc<AliasRoute>>)> {
+        let route = self.route(&target.key)?;
+        let alias = match &target.qualifier {
+            Qualifier::Latest => None,
+            Qualifier::Version(number) => {
+                route.published(*number).ok_or_else(|| missing(target))?;
+                None
+            }
+            Qualifier::Alias(name) => Some(Arc::clone(route.alias(name, target)?)),
+        };
+        Ok((route, alias))
+    }
+
+    /// The version that a call reaches.
+    pub(crate) fn lead(
+        &self,
+        target: &FunctionRef,
+        id: &RequestId,
+        parameters: &dyn Parameters,
+        event: &[u8],
+    ) -> Result<Lead> {
+        let (route, alias) = self.find(target)?;
+        let version = match (&alias, &target.qualifier) {
+            (Some(alias), _) => {
+                alias.choose(id, parameters, event).ok_or_else(|| missing(target))?
+            }
+            (None, Qualifier::Version(number)) => VersionRef::Number(*number),
+            (None, _) => VersionRef::Latest,
+        };
+        Ok(Lead { route, version, alias })
+    }
+
+    /// The version that a call reaches, with the pool that serves it.
+    pub(crate) async fn pool(
+        &self,
+        target: &FunctionRef,
+        id: &RequestId,
+        parameters: &dyn Parameters,
+        event: &[u8],
+    ) -> Result<(Lead, Arc<Pool>)> {
+        let mut looks = 1;
+        loop {
+            let lead = self.lead(target, id, parameters, event)?;
+            match self.pool_of(&lead, lead.version).await {
+                Ok(pool) => return Ok((lead, pool)),
+                Err(e) if e.code() == Code::NotFound && looks < LOOKS => looks += 1,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The pool of a version, with the environment of the alias that the call named.
+    pub(crate) async fn pool_of(&self, lead: &Lead, version: VersionRef) -> Result<Arc<Pool>> {
+        let Lead { route, alias, .. } = lead;
+        let overlay = alias.as_ref().and_then(|alias| alias.overlay.as_ref());
+        let missing =
+            || missing(&FunctionRef { key: route.key.clone(), qualifier: version.into() });
+        let key = route.pool_key(version, overlay).ok_or_else(missing)?;
+        if let Some(pool) = route.kept.pools.get(&key) {
+            return Ok(pool);
+        }
+        let body = match version.number() {
+            None => Arc::clone(&route.latest),
+            Some(number) => {
+                let summary = route.published(number).ok_or_else(missing)?;
+                let stored = self.meta.get(&keys::version_of(&route.id, summary)).await?;
+                let stored = stored.ok_or_else(missing)?;
+                let mut version: Version =
+                    serde_json::from_slice(&stored.value).map_err(Error::internal)?;
+                version.config.resolve_memory(self.host_memory_mb);
+                Arc::new(version)
+            }
+        };
+        let body = match overlay {
+            None => body,
+            Some(overlay) => Arc::new(overlay.over(&body)),
+        };
+        Ok(self.add_pool(route, key, body))
+    }
+
+    fn add_pool(&self, route: &Route, key: PoolKey, version: Arc<Version>) -> Arc<Pool> {
+        let Kept { pools, share } = &*route.kept;
+        let made = Pool::new(
+            version,
+            Arc::clone(share),
+            Arc::clone(&route.namespace),
+            Arc::clone(&self.pools),
+        );
+        let pool = pools.get_or_add(key, &made);
+        if Arc::ptr_eq(&pool, &made) {
+            self.pools.registry.add(&pool);
+            // Whoever replaced the route meanwhile may have looked through the pools before this one was there.
+            let map = self.map.pin();
+            let now = map.get(&route.key).filter(|now| now.id == route.id);
+            if !now.is_some_and(|now| now.keeps(&key)) {
+                pools.remove(&key);
+                pool.retire();
+            }
+        }
+        pool
+    }
+
+    fn route(&self, key: &FunctionKey) -> Result<Arc<Route>> {
+        self.map.pin().get(key).cloned().ok_or_else(|| {
+            Error::not_found("function", key)
+                .with_hint("list the functions there are with `hanshu list`")
+        })
+    }
+
+    /// Every alias that shifts.
+    pub(crate) fn shifts(&self) -> Vec<Shifting> {
+        let map = self.map.pin();
+        let of_route = |route: &Arc<Route>| {
+            let shifting = route.shifting.iter().filter_map(|alias| {
+                let (rollout, counters) = alias.shift.as_ref()?;
+                Some(Shifting {
+                    function: route.key.clone(),
+                    alias: alias.name.clone(),
+                    rollout: rollout.clone(),
+                    samples: counters.samples(),
+                })
+            });
+            shifting.collect::<Vec<_>>()
+        };
+        map.values().flat_map(of_route).collect()
+    }
+
+    /// Waits until the change `revision` has been applied.
+    pub(crate) async fn caught_up(&self, revision: Revision) -> Result<()> {
+        let mut seen = self.seen.subscribe();
+        let waited = seen.wait_for(|seen| *seen >= revision).await;
+        waited.map(drop).map_err(Error::internal)
+    }
+}
+
+fn missing(target: &FunctionRef) -> Error {
+    Error::not_found("function version", target)
+}

@@ -1,0 +1,177 @@
+//! Following the catalogue: documents become routes, quotas and counts.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use model::alias::AliasRecord;
+use model::function::Function;
+use model::ids::{AliasName, FunctionKey, NamespaceName};
+use model::keys;
+use model::layer::Layer;
+use model::namespace::Namespace;
+use model::ports::{Change, Revision};
+use serde::de::DeserializeOwned;
+
+use super::alias::AliasRoute;
+use super::{Kept, Route, Routes};
+use crate::admit::Share;
+use crate::namespace::Change as Count;
+
+/// Keys of the documents that the cache is made of.
+const FOLLOWED: [&str; 3] = [keys::FUNCTIONS, keys::LAYERS, keys::NAMESPACES];
+
+impl Routes {
+    /// Applies one change of the catalogue.
+    pub(crate) fn apply(&self, change: &Change) {
+        let value = change.value.as_deref();
+        if let Some(path) = change.key.strip_prefix(keys::FUNCTIONS) {
+            match read::<Function>(&change.key, value).ok() {
+                Some(Some(function)) if !function.deleted => self.put(function),
+                Some(_) => self.remove(path),
+                None => {}
+            }
+        } else if change.key.starts_with(keys::LAYERS) {
+            if let Ok(layer) = read::<Layer>(&change.key, value) {
+                self.put_layer(&change.key, layer.filter(|layer| !layer.deleted).as_ref());
+            }
+        } else if let Some(name) = change.key.strip_prefix(keys::NAMESPACES)
+            && let Ok(name) = name.parse()
+            && let Ok(namespace) = read::<Namespace>(&change.key, value)
+        {
+            let live = namespace.filter(|namespace| !namespace.deleted);
+            let quotas = live.map(|namespace| namespace.settings.quotas).unwrap_or_default();
+            self.pools.admission.set_quotas(&name, &quotas);
+        }
+        self.advance(change.revision);
+    }
+
+    /// Whether the cache is made of the document under `key`, among others.
+    pub(crate) fn follows(key: &str) -> bool {
+        FOLLOWED.iter().any(|prefix| key.starts_with(prefix))
+    }
+
+    /// Nothing older than `revision` is still to come.
+    pub(crate) fn advance(&self, revision: Revision) {
+        self.seen.send_if_modified(|seen| {
+            let newer = revision > *seen;
+            *seen = revision.max(*seen);
+            newer
+        });
+    }
+
+    /// Drops what no document is left of among those under `keys`: it was deleted while nobody watched.
+    pub(crate) fn retain(&self, keys: &HashSet<String>) {
+        let gone: Vec<FunctionKey> = {
+            let map = self.map.pin();
+            map.keys().filter(|key| !keys.contains(&keys::function(key))).cloned().collect()
+        };
+        for key in gone {
+            self.remove(&key.to_string());
+        }
+        let gone: Vec<String> = {
+            let layers = self.layers.pin();
+            layers.keys().filter(|key| !keys.contains(*key)).cloned().collect()
+        };
+        for key in gone {
+            self.put_layer(&key, None);
+        }
+        let names = keys.iter().filter_map(|key| key.strip_prefix(keys::NAMESPACES));
+        self.pools.admission.retain_quotas(&names.map(str::to_owned).collect());
+    }
+
+    fn put_layer(&self, key: &str, layer: Option<&Layer>) {
+        let namespace = key.strip_prefix(keys::LAYERS).and_then(|path| path.split('/').next());
+        let Some(Ok(namespace)) = namespace.map(str::parse::<NamespaceName>) else { return };
+        let layers = self.layers.pin();
+        let bytes = layer.map(|l| l.versions.iter().map(|v| v.code.size_bytes).sum::<u64>());
+        let before = match bytes {
+            Some(bytes) => layers.insert(key.to_owned(), bytes),
+            None => layers.remove(key),
+        };
+        let count = Count { from: before.copied().unwrap_or(0), to: bytes.unwrap_or(0) };
+        self.pools.admission.namespace(&namespace).change_use(Count::default(), count);
+    }
+
+    fn put(&self, function: Function) {
+        let key = function.key().clone();
+        let old = self.map.pin().get(&key).cloned();
+        let old = match old {
+            Some(old) if old.id != function.id => {
+                self.remove(&key.to_string());
+                None
+            }
+            other => other,
+        };
+        let route = Arc::new(self.route_of(function, old.as_deref()));
+        let functions = Count { from: u64::from(old.is_some()), to: 1 };
+        let code_bytes = Count { from: old.map_or(0, |old| old.code_bytes), to: route.code_bytes };
+        route.namespace.change_use(functions, code_bytes);
+        self.map.pin().insert(key, Arc::clone(&route));
+        route.kept.pools.retain(|key| route.keeps(key));
+    }
+
+    fn route_of(&self, function: Function, old: Option<&Route>) -> Route {
+        let key = function.key().clone();
+        let published = function.versions.iter().map(|version| version.size_bytes);
+        let code_bytes = function.latest.code.size_bytes + published.sum::<u64>();
+        let limit = function.settings.max_instances.unwrap_or(self.instances_default);
+        let mut latest = function.latest;
+        latest.config.resolve_memory(self.host_memory_mb);
+        let latest_fingerprint = latest.fingerprint();
+        let latest = match old {
+            Some(old) if old.latest_fingerprint == latest_fingerprint => Arc::clone(&old.latest),
+            _ => Arc::new(latest),
+        };
+        let aliases = compile(&key, function.aliases, old);
+        let kept = old.map_or_else(
+            || Arc::new(Kept { pools: Default::default(), share: Arc::new(Share::new(limit)) }),
+            |old| Arc::clone(&old.kept),
+        );
+        kept.share.instances.set_limit(limit.into());
+        Route {
+            id: function.id,
+            settings: Arc::new(function.settings),
+            latest,
+            latest_fingerprint,
+            published: function.versions,
+            shifting: aliases.values().filter(|alias| alias.shift.is_some()).cloned().collect(),
+            overlays: aliases.values().filter_map(|a| Some(a.overlay.as_ref()?.id)).collect(),
+            aliases,
+            code_bytes,
+            namespace: self.pools.admission.namespace(&key.namespace),
+            kept,
+            key,
+        }
+    }
+
+    fn remove(&self, path: &str) {
+        let Some((namespace, name)) = path.split_once('/') else { return };
+        let (Ok(namespace), Ok(name)) = (namespace.parse(), name.parse()) else { return };
+        let removed = self.map.pin().remove(&FunctionKey { namespace, name }).cloned();
+        if let Some(route) = removed {
+            route.kept.pools.retain(|_| false);
+            let gone = |from| Count { from, to: 0 };
+            route.namespace.change_use(gone(1), gone(route.code_bytes));
+        }
+    }
+}
+
+fn compile(
+    key: &FunctionKey,
+    aliases: BTreeMap<AliasName, AliasRecord>,
+    old: Option<&Route>,
+) -> HashMap<AliasName, Arc<AliasRoute>> {
+    let compiled = aliases.into_iter().map(|(name, record)| {
+        let before = old.and_then(|old| old.aliases.get(&name));
+        let alias = AliasRoute::new(key, &name, record, before);
+        (name, alias)
+    });
+    compiled.collect()
+}
+
+/// A document, if there is one; `Err` if it cannot be read, which is logged.
+fn read<T: DeserializeOwned>(key: &str, value: Option<&[u8]>) -> Result<Option<T>, ()> {
+    value.map(serde_json::from_slice).transpose().map_err(|error| {
+        tracing::error!(key, %error, "a document of the catalogue cannot be read");
+    })
+}
