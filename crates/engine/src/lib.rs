@@ -41,7 +41,7 @@ pub use shift::Shifting;
 
 use admit::Admission;
 use pool::{PoolDeps, Registry};
-use route::Routes;
+use route::{Asked, Routes};
 use shadow::Shadows;
 
 /// How often idle instances are looked over and use is reported.
@@ -143,9 +143,10 @@ impl Engine {
     pub async fn invoke(&self, call: Call, parameters: &dyn Parameters) -> Result<Completed> {
         let accepted = self.shared.clock.instant();
         self.refuse_when_stopping()?;
-        let routes = &self.shared.routes;
-        let led = routes.pool(&call.target, &call.id, parameters, &call.payload).await?;
-        led.0.route.namespace().take_call(|| accepted)?;
+        let (routes, asked) = (&self.shared.routes, Asked::of(&call, parameters));
+        let lead = routes.lead(asked)?;
+        lead.route.namespace().take_call(|| accepted)?;
+        let led = routes.pool(asked, lead).await?;
         let shared = Arc::clone(&self.shared);
         let run = async move { attempt::serve(&shared, led, call, 1, accepted).await };
         self.shared.tasks.run_to_end("attempt", run).await
@@ -182,7 +183,7 @@ impl Engine {
         parameters: &dyn Parameters,
         event: &[u8],
     ) -> Result<VersionRef> {
-        Ok(self.shared.routes.lead(target, id, parameters, event)?.version)
+        Ok(self.shared.routes.lead(Asked { target, id, parameters, event })?.version)
     }
 
     /// Which version a call would reach, and why. `event` is the payload.
