@@ -30,6 +30,7 @@ mod meter;
 mod namespace;
 mod pool;
 mod rate;
+mod registry;
 mod retry;
 mod route;
 mod shadow;
@@ -40,7 +41,8 @@ pub use shadow::{Answer, ShadowPair};
 pub use shift::Shifting;
 
 use admit::Admission;
-use pool::{PoolDeps, Registry};
+use pool::PoolDeps;
+use registry::Registry;
 use route::{Asked, Routes};
 use shadow::Shadows;
 
