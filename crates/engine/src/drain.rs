@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use crate::Shared;
 use crate::attempt::serve;
 use crate::retry::{self, Verdict};
+use crate::route::Asked;
 
 /// Most messages taken by one lease.
 const LEASE_AT_ONCE: usize = 32;
@@ -177,7 +178,9 @@ async fn judge(
     message: &Leased,
 ) -> Option<Verdict> {
     let accepted = shared.clock.instant();
-    let led = match shared.routes.pool(&call.target, &call.id, parameters, &call.payload).await {
+    let (routes, asked) = (&shared.routes, Asked::of(&call, parameters));
+    let led = async { routes.pool(asked, routes.lead(asked)?).await };
+    let led = match led.await {
         Ok(led) => led,
         Err(e) if e.code() == Code::NotFound => return Some(Verdict::Dead(e.to_string())),
         Err(e) => return Some(refused(shared, message, &e)),

@@ -30,6 +30,7 @@ mod meter;
 mod namespace;
 mod pool;
 mod rate;
+mod registry;
 mod retry;
 mod route;
 mod shadow;
@@ -40,8 +41,9 @@ pub use shadow::{Answer, ShadowPair};
 pub use shift::Shifting;
 
 use admit::Admission;
-use pool::{PoolDeps, Registry};
-use route::Routes;
+use pool::PoolDeps;
+use registry::Registry;
+use route::{Asked, Routes};
 use shadow::Shadows;
 
 /// How often idle instances are looked over and use is reported.
@@ -143,9 +145,10 @@ impl Engine {
     pub async fn invoke(&self, call: Call, parameters: &dyn Parameters) -> Result<Completed> {
         let accepted = self.shared.clock.instant();
         self.refuse_when_stopping()?;
-        let routes = &self.shared.routes;
-        let led = routes.pool(&call.target, &call.id, parameters, &call.payload).await?;
-        led.0.route.namespace().take_call(|| accepted)?;
+        let (routes, asked) = (&self.shared.routes, Asked::of(&call, parameters));
+        let lead = routes.lead(asked)?;
+        lead.route.namespace().take_call(|| accepted)?;
+        let led = routes.pool(asked, lead).await?;
         let shared = Arc::clone(&self.shared);
         let run = async move { attempt::serve(&shared, led, call, 1, accepted).await };
         self.shared.tasks.run_to_end("attempt", run).await
@@ -182,7 +185,7 @@ impl Engine {
         parameters: &dyn Parameters,
         event: &[u8],
     ) -> Result<VersionRef> {
-        Ok(self.shared.routes.lead(target, id, parameters, event)?.version)
+        Ok(self.shared.routes.lead(Asked { target, id, parameters, event })?.version)
     }
 
     /// Which version a call would reach, and why. `event` is the payload.

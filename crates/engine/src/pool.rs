@@ -24,6 +24,7 @@ use crate::admit::{Admission, Denied, Permit, Share};
 use crate::line::{AHEAD_MAX, PATIENCE, Pace, Waiter};
 use crate::meter::Meter;
 use crate::namespace::Namespace;
+use crate::registry::Registry;
 
 /// How long the start of an instance may take at most: the limit on loading the code, and a margin for the sandbox.
 const START_GRACE: Duration = Duration::from_millis(limits::INIT_TIMEOUT_MS as u64 + 5_000);
@@ -38,34 +39,6 @@ pub(crate) struct PoolDeps {
     pub(crate) registry: Registry,
     pub(crate) waiters_max: usize,
     pub(crate) processors: usize,
-}
-
-/// Every pool that has, or may soon have, instances or unreported use. Read by the slow paths only.
-#[derive(Debug, Default)]
-pub(crate) struct Registry(papaya::HashMap<usize, Arc<Pool>>);
-
-impl Registry {
-    pub(crate) fn add(&self, pool: &Arc<Pool>) {
-        self.0.pin().insert(Arc::as_ptr(pool).addr(), Arc::clone(pool));
-    }
-
-    fn remove(&self, pool: &Pool) {
-        self.0.pin().remove(&std::ptr::from_ref(pool).addr());
-    }
-
-    pub(crate) fn all(&self) -> Vec<Arc<Pool>> {
-        self.0.pin().values().cloned().collect()
-    }
-
-    /// Stops the instance that has been idle longest, other than those of `except`. Whether there was one.
-    pub(crate) fn evict_one(&self, except: &Pool, fits: impl Fn(&Pool) -> bool) -> bool {
-        let pools = self.all();
-        let candidates = pools.iter().filter(|p| !std::ptr::eq(p.as_ref(), except) && fits(p));
-        let oldest = candidates
-            .filter_map(|p| p.oldest_idle().map(|since| (since, p)))
-            .min_by_key(|(since, _)| *since);
-        oldest.is_some_and(|(since, pool)| pool.stop_idle(|idle| idle.since <= since, 1) > 0)
-    }
 }
 
 /// An instance on loan to one call, which has been handed to it, with the right to exist.
@@ -99,9 +72,9 @@ enum Wait {
 }
 
 #[derive(Debug)]
-struct Idle {
+pub(crate) struct Idle {
     lent: Lent,
-    since: Instant,
+    pub(crate) since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -510,11 +483,11 @@ impl Pool {
         }
     }
 
-    fn oldest_idle(&self) -> Option<Instant> {
+    pub(crate) fn oldest_idle(&self) -> Option<Instant> {
         self.lock().idle.first().map(|idle| idle.since)
     }
 
-    fn stop_idle(&self, which: impl Fn(&Idle) -> bool, most: usize) -> usize {
+    pub(crate) fn stop_idle(&self, which: impl Fn(&Idle) -> bool, most: usize) -> usize {
         let stopped: Vec<Idle> = {
             let mut state = self.lock();
             let mut left = most;

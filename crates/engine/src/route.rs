@@ -1,7 +1,7 @@
 //! From a target to the pool that serves it: a local cache of all functions, kept current by a watch on the catalogue.
 //!
-//! [`Routes::lead`] is the way of a call: the function's [`Route`], the version that the target means ([`alias`], [`choose`], [`event`]), the pool of
-//! that version ([`pools`]). [`apply`] follows the catalogue. [`explain`] says in words what a call would do.
+//! The way of a call is [`Routes::lead`], the function's [`Route`] and the version that the target means ([`alias`], [`choose`], [`event`]), then
+//! [`Routes::pool`], the pool of that version ([`pools`]). [`apply`] follows the catalogue. [`explain`] says in words what a call would do.
 //!
 //! Reads take no lock shared by all calls. A call of an unknown name costs no trip to the store: the cache is complete.
 
@@ -20,6 +20,7 @@ use model::alias::Parameters;
 use model::error::{Code, Error};
 use model::function::{Fingerprint, FunctionSettings, Version, VersionSummary};
 use model::ids::{AliasName, FunctionKey, FunctionRef, Qualifier, RequestId, VersionRef};
+use model::invocation::Call;
 use model::keys;
 use model::ports::{Meta, Revision};
 use tokio::sync::watch;
@@ -61,6 +62,22 @@ pub(crate) struct Route {
 struct Kept {
     pools: Pools,
     share: Arc<Share>,
+}
+
+/// What a route is chosen by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) target: &'a FunctionRef,
+    pub(crate) id: &'a RequestId,
+    /// What rules and sticky keys may read besides the event.
+    pub(crate) parameters: &'a dyn Parameters,
+    pub(crate) event: &'a [u8],
+}
+
+impl<'a> Asked<'a> {
+    pub(crate) fn of(call: &'a Call, parameters: &'a dyn Parameters) -> Self {
+        Self { target: &call.target, id: &call.id, parameters, event: &call.payload }
+    }
 }
 
 /// Where a call goes.
@@ -160,14 +177,9 @@ impl Routes {
         Ok((route, alias))
     }
 
-    /// The version that a call reaches.
-    pub(crate) fn lead(
-        &self,
-        target: &FunctionRef,
-        id: &RequestId,
-        parameters: &dyn Parameters,
-        event: &[u8],
-    ) -> Result<Lead> {
+    /// Where a call goes.
+    pub(crate) fn lead(&self, asked: Asked<'_>) -> Result<Lead> {
+        let Asked { target, id, parameters, event } = asked;
         let (route, alias) = self.find(target)?;
         let version = match (&alias, &target.qualifier) {
             (Some(alias), _) => {
@@ -179,22 +191,16 @@ impl Routes {
         Ok(Lead { route, version, alias })
     }
 
-    /// The version that a call reaches, with the pool that serves it.
-    pub(crate) async fn pool(
-        &self,
-        target: &FunctionRef,
-        id: &RequestId,
-        parameters: &dyn Parameters,
-        event: &[u8],
-    ) -> Result<(Lead, Arc<Pool>)> {
-        let mut looks = 1;
+    /// The pool that serves a call which goes by `lead`, or where it would go by now.
+    pub(crate) async fn pool(&self, asked: Asked<'_>, lead: Lead) -> Result<(Lead, Arc<Pool>)> {
+        let (mut lead, mut looks) = (lead, 1);
         loop {
-            let lead = self.lead(target, id, parameters, event)?;
             match self.pool_of(&lead, lead.version).await {
                 Ok(pool) => return Ok((lead, pool)),
                 Err(e) if e.code() == Code::NotFound && looks < LOOKS => looks += 1,
                 Err(e) => return Err(e),
             }
+            lead = self.lead(asked)?;
         }
     }
 

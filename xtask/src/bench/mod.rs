@@ -1,7 +1,7 @@
 //! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
 //!
 //! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`idle`] (a daemon with nothing to do),
-//! [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary). They share
+//! [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] (the
 //! client, over [`http`]), [`stats`] and [`report`].
 //!
@@ -19,6 +19,7 @@ mod kill;
 mod language;
 mod load;
 mod report;
+mod resolve;
 mod sandbox;
 mod stats;
 
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
 
 use crate::say::say;
 use crate::shell;
@@ -68,6 +70,8 @@ enum Name {
     Kill,
     /// Start and stop of a static binary in the jail
     Sandbox,
+    /// Which version a call reaches, among ten thousand
+    Resolve,
 }
 
 /// What each bench is given.
@@ -117,7 +121,7 @@ impl Setup {
 /// Runs the named benches and prints their figures.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let names = match &*options.names {
-        [] => &[Name::Invoke, Name::Cold, Name::Idle, Name::Kill, Name::Sandbox],
+        [] => Name::value_variants(),
         names => names,
     };
     let mut setup = Setup::new(options.clone())?;
@@ -130,6 +134,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Name::Idle => idle::run(&mut setup)?,
             Name::Kill => kill::run(&mut setup)?,
             Name::Sandbox => sandbox::run(&setup)?,
+            Name::Resolve => resolve::run(&setup)?,
         });
     }
     conclude(&verdicts, options.strict)

@@ -165,5 +165,4 @@ fn minus_ln(drawn: u64) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "choose_tests.rs"]
 mod tests;

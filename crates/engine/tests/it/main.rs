@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic as its tests do")]
 
 mod aliases;
+mod blind;
 mod lines;
 mod namespaces;
 mod queued;

@@ -88,7 +88,8 @@ async fn instances_of_a_namespace_are_limited_by_its_quota() {
     assert_eq!((world.started(), world.stopped()), (2, 1));
 }
 
-fn layer(sizes: &[u64]) -> Layer {
+/// A layer whose versions have packages of these sizes.
+pub(crate) fn layer(sizes: &[u64]) -> Layer {
     let code = |size_bytes| CodeRef { digest: Digest::of(b""), size_bytes, unpacked_bytes: 0 };
     let version = |(number, size)| LayerVersion {
         number,

@@ -27,6 +27,8 @@ use model::ports::{
 };
 use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage, TestClock};
 
+use crate::blind::{BlindMeta, Blindness};
+
 /// What happened in the sandbox.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -197,6 +199,8 @@ impl Drop for ScriptedInstance {
 pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) meta: Arc<MemoryMeta>,
+    /// Of the engine to changes of `meta`.
+    pub(crate) blindness: Blindness,
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) usage: Arc<MemoryUsage>,
     pub(crate) counts: Arc<Counts>,
@@ -212,19 +216,20 @@ impl World {
     pub(crate) async fn with_start(config: EngineConfig, start_ms: u64) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TestClock::new());
         let meta = Arc::new(MemoryMeta::default());
+        let blindness = Blindness::default();
         let queue = Arc::new(MemoryQueue::new(Arc::clone(&clock)));
         let usage = Arc::new(MemoryUsage::default());
         let sandbox = ScriptedSandbox { start_ms, ..ScriptedSandbox::default() };
         let counts = Arc::clone(&sandbox.counts);
         let deps = Deps {
-            meta: meta.clone(),
+            meta: Arc::new(BlindMeta { inner: meta.clone(), blindness: blindness.clone() }),
             queue: queue.clone(),
             sandbox: Arc::new(sandbox),
             usage: usage.clone(),
             clock: clock.clone(),
         };
         let engine = Engine::start(config, deps).await.unwrap();
-        Self { engine, meta, queue, usage, counts, clock }
+        Self { engine, meta, blindness, queue, usage, counts, clock }
     }
 
     /// Deploys or changes a function; the engine knows it when this returns.

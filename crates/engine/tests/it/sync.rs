@@ -179,6 +179,22 @@ async fn new_code_serves_new_calls_and_old_calls_end_on_old_code() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn new_code_waits_for_the_only_instance_that_old_code_has() {
+    let world = World::new(config()).await;
+    world.deploy_with("f", "sleep:500", |f| f.settings.max_instances = Some(1)).await;
+    let old = tokio::task::spawn({
+        let engine = world.engine.clone();
+        async move { engine.invoke(call("f", "x"), &bare()).await.unwrap() }
+    });
+    sleep_ms(50).await;
+    world.deploy("f", "echo").await;
+    let begin = tokio::time::Instant::now();
+    assert_eq!(world.invoke("f").await.unwrap(), "hello");
+    assert!(begin.elapsed() < Duration::from_millis(600), "{:?}", begin.elapsed());
+    old.await.unwrap().outcome.result.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_of_settings_keeps_the_instances() {
     let world = World::new(config()).await;
     world.deploy("f", "who").await;
