@@ -105,7 +105,7 @@ pub(crate) fn layer(sizes: &[u64]) -> Layer {
         versions: (1..).zip(sizes.iter().copied()).map(version).collect(),
         next_version: 9,
         aliases: std::collections::BTreeMap::new(),
-        change: Change {
+        change: Some(Change {
             revision: 1,
             at: UnixMillis(0),
             author: Author::daemon("test"),
@@ -113,7 +113,7 @@ pub(crate) fn layer(sizes: &[u64]) -> Layer {
             of: None,
             before: None,
             after: Some(LayerState::Alias(1)),
-        },
+        }),
         deleted: false,
     }
 }
