@@ -52,6 +52,8 @@ enum Name {
     Event,
     /// A function's answer to such a request
     Reply,
+    /// An event that an alias reads fields of
+    Fields,
 }
 
 impl Name {
@@ -61,6 +63,7 @@ impl Name {
             Self::Package => "package",
             Self::Event => "event",
             Self::Reply => "reply",
+            Self::Fields => "fields",
         }
     }
 }

@@ -25,6 +25,8 @@ mod admit;
 mod attempt;
 mod config;
 mod drain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod line;
 mod meter;
 mod namespace;

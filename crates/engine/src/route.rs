@@ -31,6 +31,8 @@ use crate::namespace::Namespace;
 use crate::pool::{Pool, PoolDeps};
 use crate::shift::Shifting;
 use alias::{AliasRoute, Overlay};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use event::Fields;
 use pools::{PoolKey, Pools};
 
 /// How often a call looks again whose version was deleted between its look at the route and its look at the store.
