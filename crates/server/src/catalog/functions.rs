@@ -71,6 +71,18 @@ impl Document for Function {
     fn leftovers(&self) -> Vec<String> {
         vec![keys::versions_of(&self.id), keys::shadows_of(&self.id)]
     }
+
+    /// A body that is not listed may be another publisher's, who is about to list it, until its number is given.
+    fn disowns(&self, body: &str) -> bool {
+        let number = body.strip_prefix(&keys::versions_of(&self.id)).and_then(|body| {
+            let (number, _) = body.split_once('-')?;
+            number.parse::<u64>().ok()
+        });
+        let given = number.filter(|number| *number < self.next_version);
+        given.is_some_and(|number| {
+            self.published(number).is_none_or(|v| keys::version_of(&self.id, v) != body)
+        })
+    }
 }
 
 /// What a change of `$LATEST` is called if the function exists, and whether it shall be published.

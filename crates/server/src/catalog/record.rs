@@ -37,6 +37,11 @@ pub(super) trait Document:
     /// What begins with one of these is removed with it.
     fn leftovers(&self) -> Vec<String>;
 
+    /// Whether the body of that key is not named, and cannot come to be.
+    fn disowns(&self, _body: &str) -> bool {
+        false
+    }
+
     /// The revision of the newest change; 0 before the first one that was recorded.
     fn newest(&self) -> u64 {
         self.change().map_or(0, |change| change.revision)
@@ -161,7 +166,7 @@ impl Catalog {
         mut edit: impl FnMut(Option<D>, Turn) -> Result<Edit<D, R>> + Send,
     ) -> Result<Changed<D, R>> {
         let document = &place.document;
-        let mut bodies = Vec::new();
+        let mut bodies: Vec<String> = Vec::new();
         for _ in 0..CHANGE_ATTEMPTS {
             let current = self.read::<D>(document).await?;
             if let Some(gone) = current.as_ref().filter(|c| c.value.deleted()) {
@@ -180,7 +185,6 @@ impl Catalog {
                 self.namespace_accepts(namespace).await?;
             }
             value.set_change(dated(draft, turn, intent));
-            let body_key = body.as_ref().map(|(key, _)| key.clone());
             if let Some((key, body)) = body {
                 self.put_body(&key, body).await?;
                 bodies.push(key);
@@ -198,7 +202,7 @@ impl Catalog {
                 self.confirm_created(place, &stored).await?;
             }
             self.keep_soon(document, &stored.value).await;
-            bodies.retain(|key| Some(key) != body_key.as_ref());
+            bodies.retain(|key| stored.value.disowns(key));
             self.remove_bodies(bodies).await;
             self.engine.caught_up(stored.revision).await?;
             return Ok(Changed { stored, created, result });
@@ -352,7 +356,7 @@ impl Catalog {
         }
     }
 
-    /// Removes bodies that were written for numbers that others took. Their numbers are given, so nobody lists them any more.
+    /// Removes bodies that were written for numbers that others took.
     async fn remove_bodies(&self, keys: Vec<String>) {
         for key in keys {
             if let Err(error) = self.remove_all(&key).await {
