@@ -189,7 +189,7 @@ impl Catalog {
         intent: &Intent,
     ) -> Result<()> {
         let changed = self
-            .edit(&place(key, name, &revision_of(name)), intent, |current, _| {
+            .edit(&place(key, name, &revision_of(name), &change_of(name)), intent, |current, _| {
                 let mut value: Function = existing(key, current)?;
                 let record = value.aliases.remove(name).ok_or_else(|| no_alias(key, name))?;
                 let draft = Draft {
@@ -214,7 +214,7 @@ impl Catalog {
         mut wanted: impl FnMut(&Function, Option<&AliasRecord>, Turn) -> Result<Wanted> + Send,
     ) -> Result<PutAliasOutcome> {
         let changed = self
-            .edit(&place(key, name, &revision_of(name)), intent, |current, turn| {
+            .edit(&place(key, name, &revision_of(name), &change_of(name)), intent, |current, turn| {
                 let mut value: Function = existing(key, current)?;
                 let current = value.aliases.get(name).cloned();
                 let Wanted { what, alias, rollout } = wanted(&value, current.as_ref(), turn)?;
@@ -252,18 +252,23 @@ fn place<'a>(
     key: &'a FunctionKey,
     name: &'a AliasName,
     revision: &'a (dyn Fn(&Function) -> Option<u64> + Sync),
+    concerns: &'a (dyn Fn(&Change<FunctionState>) -> bool + Sync),
 ) -> Place<'a, Function> {
     Place {
         document: keys::function(key),
         named: format!("alias '{key}:{name}'"),
         namespace: Some(&key.namespace),
         revision,
-        of: Some(name.as_str()),
+        concerns,
     }
 }
 
 fn revision_of(name: &AliasName) -> impl Fn(&Function) -> Option<u64> + Sync + '_ {
     |function| function.aliases.get(name).map(|record| record.revision)
+}
+
+fn change_of(name: &AliasName) -> impl Fn(&Change<FunctionState>) -> bool + Sync + '_ {
+    |change| change.of.as_deref() == Some(name.as_str())
 }
 
 /// Where a request says that calls go.

@@ -99,7 +99,10 @@ pub(super) fn place(key: &FunctionKey) -> Place<'_, Function> {
         named: named(key),
         namespace: Some(&key.namespace),
         revision: &|function: &Function| Some(function.revision),
-        of: None,
+        concerns: &|change| {
+            let state = change.before.as_ref().or(change.after.as_ref());
+            !matches!(state, Some(FunctionState::Alias { .. }))
+        },
     }
 }
 

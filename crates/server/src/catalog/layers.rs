@@ -56,13 +56,13 @@ impl Document for Layer {
     }
 }
 
-fn place<'a>(key: &'a LayerKey, of: Option<&'a str>) -> Place<'a, Layer> {
+fn place(key: &LayerKey) -> Place<'_, Layer> {
     Place {
         document: keys::layer(key),
         named: named(key),
         namespace: Some(&key.namespace),
         revision: &|layer: &Layer| Some(layer.newest()),
-        of,
+        concerns: &|_| true,
     }
 }
 
@@ -86,7 +86,7 @@ impl Catalog {
         new.validate()?;
         let rules = self.rules(&key.namespace).await?;
         let changed = self
-            .edit(&place(key, None), intent, |current: Option<Layer>, turn| {
+            .edit(&place(key), intent, |current: Option<Layer>, turn| {
                 let mut value = current.unwrap_or_else(|| Layer {
                     key: key.clone(),
                     id: RequestId::generate(),
@@ -159,7 +159,7 @@ impl Catalog {
         intent: &Intent,
     ) -> Result<()> {
         let of = number.to_string();
-        self.edit(&place(key, Some(&of)), intent, |current, _| {
+        self.edit(&place(key), intent, |current, _| {
             let mut value = existing(key, current)?;
             let at = value.versions.binary_search_by_key(&number, |v| v.number);
             let at = at.map_err(|_| no_version(key, number))?;
@@ -188,7 +188,7 @@ impl Catalog {
         let newest = |current: Option<&Layer>| {
             Ok(current.and_then(|layer| layer.versions.last().cloned().map(LayerState::Version)))
         };
-        self.erase(&place(key, None), intent, newest).await.map(drop)
+        self.erase(&place(key), intent, newest).await.map(drop)
     }
 
     /// Points an alias of a layer to a version, and moves the functions that follow it; answers with their names.
@@ -199,7 +199,7 @@ impl Catalog {
         number: u64,
         intent: &Intent,
     ) -> Result<Vec<String>> {
-        self.edit(&place(key, Some(name.as_str())), intent, |current, _| {
+        self.edit(&place(key), intent, |current, _| {
             let mut value = existing(key, current)?;
             if value.at(&LayerAt::Version(number)).is_none() {
                 return Err(no_version(key, number));
@@ -234,7 +234,7 @@ impl Catalog {
             )
             .with_hint("give these functions another layer first"));
         }
-        self.edit(&place(key, Some(name.as_str())), intent, |current, _| {
+        self.edit(&place(key), intent, |current, _| {
             let mut value = existing(key, current)?;
             let number = value
                 .aliases

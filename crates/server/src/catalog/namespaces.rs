@@ -61,7 +61,7 @@ fn place(name: &NamespaceName) -> Place<'static, Namespace> {
         named: named(name),
         namespace: None,
         revision: &|namespace: &Namespace| Some(namespace.newest()),
-        of: None,
+        concerns: &|_| true,
     }
 }
 

@@ -103,7 +103,7 @@ impl Precondition {
 }
 
 /// What is changed: a document, or a part of it that has a revision of its own.
-pub(super) struct Place<'a, D> {
+pub(super) struct Place<'a, D: Document> {
     /// The document's key.
     pub document: String,
     /// How messages call it.
@@ -112,8 +112,8 @@ pub(super) struct Place<'a, D> {
     pub namespace: Option<&'a NamespaceName>,
     /// The revision at which the part last changed; `None` if it is not there.
     pub revision: &'a (dyn Fn(&D) -> Option<u64> + Sync),
-    /// The part's name in changes, if it is a part.
-    pub of: Option<&'a str>,
+    /// Whether a change of the document is one of the part.
+    pub concerns: &'a (dyn Fn(&Change<D::State>) -> bool + Sync),
 }
 
 /// What an edit may count on.
@@ -289,7 +289,9 @@ impl Catalog {
     ) -> Result<Vec<String>> {
         const SHOWN: usize = 3;
         const LOOKED_AT: usize = 50;
-        let after = keys::change(&place.document, seen);
+        // The newest is not among the kept ones for sure.
+        let older = current.newest().saturating_sub(LOOKED_AT as u64);
+        let after = keys::change(&place.document, seen.max(older));
         let prefix = keys::history_of(&place.document);
         let kept = self.meta.list(&prefix, Some(&after), LOOKED_AT).await?;
         let mut changes = Vec::new();
@@ -301,7 +303,7 @@ impl Catalog {
         {
             changes.push(newest.clone());
         }
-        let ours = changes.iter().rev().filter(|change| change.of.as_deref() == place.of);
+        let ours = changes.iter().rev().filter(|change| (place.concerns)(change));
         let words = ours.take(SHOWN).map(|change| {
             let Change { revision, author, what, at, .. } = change;
             format!("{} by {} at {at} (revision {revision})", what.as_str(), author.who)
@@ -421,7 +423,7 @@ pub(super) fn missing(named: &str) -> Error {
 }
 
 /// A store that refuses a document for its size means the caller's thing has grown too large.
-fn too_large<D>(error: Error, place: &Place<'_, D>) -> Error {
+fn too_large<D: Document>(error: Error, place: &Place<'_, D>) -> Error {
     if error.code() != Code::InvalidParameter {
         return error;
     }
