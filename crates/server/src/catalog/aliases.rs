@@ -137,11 +137,16 @@ impl Catalog {
             let (changes, more) = self
                 .changes::<Function>(&document, Some(name.as_str()), before, limits::PAGE_ENTRIES)
                 .await?;
-            // The steps of a shift lead back to where it began.
-            let step =
-                |change: &&Change<_>| !matches!(change.what, What::ShiftStep | What::ShiftDone);
-            match changes.iter().find(step).map(|change| &change.before) {
-                Some(Some(FunctionState::Alias { alias, .. })) => return Ok(Alias::clone(alias)),
+            // A shift leads back to where it began, whatever became of it: no state within it is one to go back to.
+            let outside = |change: &&Change<_>| {
+                !matches!(change.what, What::ShiftStep | What::ShiftDone | What::ShiftStop)
+            };
+            match changes.iter().find(outside).map(|change| &change.before) {
+                Some(Some(FunctionState::Alias { alias, rollout })) => {
+                    let within = rollout.as_ref().map(|rollout| rollout.before.clone());
+                    let targets = within.unwrap_or_else(|| alias.targets.clone());
+                    return Ok(Alias { targets, ..Alias::clone(alias) });
+                }
                 None if more => before = changes.last().map(|change| change.revision),
                 _ => {
                     return Err(Error::caller(
