@@ -219,32 +219,42 @@ impl Catalog {
         mut wanted: impl FnMut(&Function, Option<&AliasRecord>, Turn) -> Result<Wanted> + Send,
     ) -> Result<PutAliasOutcome> {
         let changed = self
-            .edit(&place(key, name, &revision_of(name), &change_of(name)), intent, |current, turn| {
-                let mut value: Function = existing(key, current)?;
-                let current = value.aliases.get(name).cloned();
-                let Wanted { what, alias, rollout } = wanted(&value, current.as_ref(), turn)?;
-                let created_at = current.as_ref().map_or(turn.now, |record| record.created_at);
-                let record = AliasRecord {
-                    alias,
-                    rollout,
-                    revision: turn.revision,
-                    created_at,
-                    modified_at: turn.now,
-                };
-                let before = current.as_ref().map(state);
-                let after = state(&record);
-                if before.as_ref() == Some(&after) {
-                    let result = current.unwrap_or(record);
-                    return Ok(Edit { value, draft: None, body: None, result: (result, false) });
-                }
-                let created = before.is_none();
-                if created && value.aliases.len() >= limits::ALIASES {
-                    return Err(too_many(key, value.aliases.len()));
-                }
-                value.aliases.insert(name.clone(), record.clone());
-                let draft = Draft { what, of: Some(name.to_string()), before, after: Some(after) };
-                Ok(Edit { value, draft: Some(draft), body: None, result: (record, created) })
-            })
+            .edit(
+                &place(key, name, &revision_of(name), &change_of(name)),
+                intent,
+                |current, turn| {
+                    let mut value: Function = existing(key, current)?;
+                    let current = value.aliases.get(name).cloned();
+                    let Wanted { what, alias, rollout } = wanted(&value, current.as_ref(), turn)?;
+                    let created_at = current.as_ref().map_or(turn.now, |record| record.created_at);
+                    let record = AliasRecord {
+                        alias,
+                        rollout,
+                        revision: turn.revision,
+                        created_at,
+                        modified_at: turn.now,
+                    };
+                    let before = current.as_ref().map(state);
+                    let after = state(&record);
+                    if before.as_ref() == Some(&after) {
+                        let result = current.unwrap_or(record);
+                        return Ok(Edit {
+                            value,
+                            draft: None,
+                            body: None,
+                            result: (result, false),
+                        });
+                    }
+                    let created = before.is_none();
+                    if created && value.aliases.len() >= limits::ALIASES {
+                        return Err(too_many(key, value.aliases.len()));
+                    }
+                    value.aliases.insert(name.clone(), record.clone());
+                    let draft =
+                        Draft { what, of: Some(name.to_string()), before, after: Some(after) };
+                    Ok(Edit { value, draft: Some(draft), body: None, result: (record, created) })
+                },
+            )
             .await?;
         let (record, created) = changed.result;
         let alias = AliasAt { function: key.clone(), name: name.clone(), record };

@@ -68,17 +68,37 @@ async fn bad_aliases_are_refused_by_the_name_of_the_field() {
     for (body, code, part) in [
         (json!({}), "invalid-parameter", "targets"),
         (json!({ "targets": [] }), "invalid-parameter", "targets are 0"),
-        (json!({ "targets": target, "version": "1" }), "invalid-parameter", "targets are not clear"),
-        (json!({ "targets": many(101, target[0].clone()) }), "invalid-parameter", "targets are 101"),
-        (json!({ "targets": many(2, target[0].clone()) }), "invalid-parameter", "targets[1].version 1"),
+        (
+            json!({ "targets": target, "version": "1" }),
+            "invalid-parameter",
+            "targets are not clear",
+        ),
+        (
+            json!({ "targets": many(101, target[0].clone()) }),
+            "invalid-parameter",
+            "targets are 101",
+        ),
+        (
+            json!({ "targets": many(2, target[0].clone()) }),
+            "invalid-parameter",
+            "targets[1].version 1",
+        ),
         (json!({ "targets": [{ "version": "1", "weight": 0 }] }), "invalid-parameter", "no weight"),
         (
             json!({ "targets": [{ "version": "1", "weight": 1_000_001 }] }),
             "invalid-parameter",
             "targets[0].weight 1000001",
         ),
-        (json!({ "targets": [{ "version": "1", "weight": -1 }] }), "invalid-body", "targets[0].weight"),
-        (json!({ "targets": [{ "version": "live", "weight": 1 }] }), "invalid-body", "targets[0].version"),
+        (
+            json!({ "targets": [{ "version": "1", "weight": -1 }] }),
+            "invalid-body",
+            "targets[0].weight",
+        ),
+        (
+            json!({ "targets": [{ "version": "live", "weight": 1 }] }),
+            "invalid-body",
+            "targets[0].version",
+        ),
         (
             json!({ "version": "1", "additional_version_weights": { "2": 1.5 } }),
             "invalid-parameter",
@@ -102,14 +122,20 @@ async fn bad_aliases_are_refused_by_the_name_of_the_field() {
         (when(json!({ "on": "header.a", "range": "[5,1]" })), "invalid-body", "rules[0]"),
         (when(json!({ "on": "path", "exact": "a", "prefix": "b" })), "invalid-body", "rules[0]"),
         (when(json!({ "on": "path", "one_of": [] })), "invalid-parameter", "rules[0] has a one_of"),
-        (when(json!({ "on": "path", "one_of": texts })), "invalid-parameter", "rules[0] has a one_of"),
+        (
+            when(json!({ "on": "path", "one_of": texts })),
+            "invalid-parameter",
+            "rules[0] has a one_of",
+        ),
         (
             when(json!({ "on": "path", "exact": "x".repeat(1_025) })),
             "invalid-parameter",
             "rules[0] has a text of 1025 bytes",
         ),
         (
-            rule(json!({ "Version": "1", "Key": "headers.a", "Method": "exact", "Expression": "x" })),
+            rule(
+                json!({ "Version": "1", "Key": "headers.a", "Method": "exact", "Expression": "x" }),
+            ),
             "invalid-body",
             "rules[0]",
         ),
@@ -118,7 +144,11 @@ async fn bad_aliases_are_refused_by_the_name_of_the_field() {
             "invalid-parameter",
             "rules are too many: 101",
         ),
-        (json!({ "targets": target, "environment": { "A=B": "" } }), "invalid-parameter", "environment key"),
+        (
+            json!({ "targets": target, "environment": { "A=B": "" } }),
+            "invalid-parameter",
+            "environment key",
+        ),
         (
             json!({ "targets": target, "environment": { "A": { "secret": true } } }),
             "invalid-parameter",
@@ -129,7 +159,11 @@ async fn bad_aliases_are_refused_by_the_name_of_the_field() {
             "invalid-body",
             "shadow.share",
         ),
-        (json!({ "targets": target, "description": "d".repeat(1_001) }), "invalid-parameter", "description"),
+        (
+            json!({ "targets": target, "description": "d".repeat(1_001) }),
+            "invalid-parameter",
+            "description",
+        ),
         (json!({ "targets": target, "colour": "red" }), "invalid-body", "colour"),
     ] {
         let message = put(&world, body.clone()).await.refused(400, code);
@@ -184,19 +218,36 @@ async fn two_people_do_not_overwrite_each_other() {
     let path = "/v1/namespaces/default/functions/f/aliases/live";
     world.versions(2).await;
     let seen = put(&world, to("1")).await.expect(201)["revision"].to_string();
-    world.ask("PUT", path).header("if-none-match", "*").json(&to("2")).send().await.refused(409, "already-exists");
-    world.ask_as(&ana, "PUT", path).header("if-match", &seen).json(&to("2")).send().await.expect(200);
+    world
+        .ask("PUT", path)
+        .header("if-none-match", "*")
+        .json(&to("2"))
+        .send()
+        .await
+        .refused(409, "already-exists");
+    world
+        .ask_as(&ana, "PUT", path)
+        .header("if-match", &seen)
+        .json(&to("2"))
+        .send()
+        .await
+        .expect(200);
     // Changes of the function, or of other aliases, are none of this alias.
     world.send("PUT", "f/aliases/other", to("1")).await.expect(201);
     world.send("PATCH", "f/config", json!({ "memory_mb": 256 })).await.expect(200);
 
     for method in ["PUT", "DELETE"] {
-        let stale = world.ask(method, path).header("if-match", &format!("\"{seen}\"")).json(&to("1"));
+        let stale =
+            world.ask(method, path).header("if-match", &format!("\"{seen}\"")).json(&to("1"));
         let message = stale.send().await.refused(412, "conflict");
         for part in ["expected revision", "configure by ana at 20", "(revision "] {
             assert!(message.contains(part), "{message}");
         }
-        assert_eq!(message.matches(" by ").count(), 1, "only what changed of this alias: {message}");
+        assert_eq!(
+            message.matches(" by ").count(),
+            1,
+            "only what changed of this alias: {message}"
+        );
     }
     for (method, sub, body) in [
         ("POST", "rollback", json!({})),
@@ -223,7 +274,8 @@ async fn a_stale_change_of_a_function_or_layer_hears_of_every_change_since() {
     world.send("POST", "f/versions", json!({})).await.expect(201);
     world.delete("f/versions/1").await.expect(204);
     let path = "/v1/namespaces/default/functions/f/config";
-    let stale = world.ask("PATCH", path).header("if-match", &seen).json(&json!({ "memory_mb": 64 }));
+    let stale =
+        world.ask("PATCH", path).header("if-match", &seen).json(&json!({ "memory_mb": 64 }));
     let message = stale.send().await.refused(412, "conflict");
     for what in ["configure by root", "publish by root", "delete by root"] {
         assert!(message.contains(what), "{message}");
@@ -234,7 +286,10 @@ async fn a_stale_change_of_a_function_or_layer_hears_of_every_change_since() {
     let body = crate::world::zipped(&[("a", b"1")]);
     world.ask("POST", &versions).body(body).send().await.expect(201);
     let seen = world.get(layer).await.header("etag").to_owned();
-    world.send("PUT", &format!("{layer}/aliases/stable"), json!({ "version": 1 })).await.expect(200);
+    world
+        .send("PUT", &format!("{layer}/aliases/stable"), json!({ "version": 1 }))
+        .await
+        .expect(200);
     let body = crate::world::zipped(&[("a", b"2")]);
     let stale = world.ask("POST", &versions).header("if-match", &seen).body(body);
     let message = stale.send().await.refused(412, "conflict");
@@ -262,11 +317,13 @@ async fn an_alias_goes_back_to_any_earlier_state() {
     // A deleted alias comes back; a state that is none of this alias, or lost its version, does not.
     world.delete("f/aliases/live").await.expect(204);
     assert_eq!(target(&rollback(&world, json!({})).await.expect(200)), "1");
-    let message = rollback(&world, json!({ "revision": 1 })).await.refused(400, "invalid-parameter");
+    let message =
+        rollback(&world, json!({ "revision": 1 })).await.refused(400, "invalid-parameter");
     assert!(message.contains("revision 1 is no state of alias"), "{message}");
     rollback(&world, json!({ "revision": 999 })).await.refused(404, "not-found");
     world.delete("f/versions/3").await.expect(204);
-    let message = rollback(&world, json!({ "revision": first + 2 })).await.refused(404, "not-found");
+    let message =
+        rollback(&world, json!({ "revision": first + 2 })).await.refused(404, "not-found");
     assert!(message.contains("default/f:3"), "{message}");
     assert_eq!(world.ran("f:live", json!({})).await, "1");
 }
@@ -278,7 +335,10 @@ async fn a_version_stays_while_an_alias_leads_to_it() {
     let rule = json!([{ "when": [{ "on": "path", "exact": "/" }], "to": "4" }]);
     let target = json!([{ "version": "1", "weight": 1 }]);
     let aliases = [
-        ("target", json!({ "targets": [{ "version": "1", "weight": 1 }, { "version": "4", "weight": 0 }] })),
+        (
+            "target",
+            json!({ "targets": [{ "version": "1", "weight": 1 }, { "version": "4", "weight": 0 }] }),
+        ),
         ("rule", json!({ "targets": target, "rules": rule })),
         ("shadow", json!({ "targets": target, "shadow": { "version": "4", "share": "0%" } })),
         ("shift", to("1")),

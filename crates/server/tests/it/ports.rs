@@ -128,7 +128,9 @@ impl Instance for Echo {
             "fail.some" if !twentieth => Ok(reply()),
             "fail.status" if !twentieth => Ok(reply()),
             "fail.status" => Ok(Bytes::from_static(br#"{"statusCode":500}"#)),
-            "fail.handler" | "fail.some" => Err(Failure::new(FailureKind::Handler, "Error", "it broke")),
+            "fail.handler" | "fail.some" => {
+                Err(Failure::new(FailureKind::Handler, "Error", "it broke"))
+            }
             "fail.timeout" => Err(Failure::new(FailureKind::Timeout, "Timeout", "too slow")),
             other => panic!("no such handler: {other}"),
         };
@@ -188,7 +190,10 @@ impl JitteryMeta {
     }
 
     /// Takes the turn of one write.
-    async fn write(&self, write: impl Future<Output = Result<Revision>> + Send) -> Result<Revision> {
+    async fn write(
+        &self,
+        write: impl Future<Output = Result<Revision>> + Send,
+    ) -> Result<Revision> {
         match self.left.fetch_sub(1, Ordering::SeqCst) {
             1.. => write.await,
             0 if self.lose_answer.load(Ordering::SeqCst) => {

@@ -136,15 +136,27 @@ async fn latest_goes_back_to_any_version() {
 #[tokio::test]
 async fn versions_are_downloaded_and_compared() {
     let world = World::start().await;
-    let upload = |files: Vec<u8>| world.ask("PUT", "/v1/namespaces/default/functions/f/code?publish=true").body(files);
+    let upload = |files: Vec<u8>| {
+        world.ask("PUT", "/v1/namespaces/default/functions/f/code?publish=true").body(files)
+    };
     world.function("f", "echo.event", "").await;
     let environment = json!({ "environment": { "TOKEN": { "secret": "hunter2" }, "MODE": "a" } });
     world.send("PATCH", "f/config", environment).await.expect(200);
-    let first = zipped(&[("same.js", b"s"), ("old.js", b"o"), ("index.js", b"a\nb\nc\n"), ("logo.png", b"\0\xff1")]);
+    let first = zipped(&[
+        ("same.js", b"s"),
+        ("old.js", b"o"),
+        ("index.js", b"a\nb\nc\n"),
+        ("logo.png", b"\0\xff1"),
+    ]);
     upload(first.clone()).send().await.expect(200);
     let environment = json!({ "timeout_ms": 9_000, "environment": { "TOKEN": { "secret": "hunter3" }, "MODE": "b" } });
     world.send("PATCH", "f/config", environment).await.expect(200);
-    let second = zipped(&[("same.js", b"s"), ("new.js", b"n\n"), ("index.js", b"a\nB\nc\n"), ("logo.png", b"\0\xff2")]);
+    let second = zipped(&[
+        ("same.js", b"s"),
+        ("new.js", b"n\n"),
+        ("index.js", b"a\nB\nc\n"),
+        ("logo.png", b"\0\xff2"),
+    ]);
     upload(second).send().await.expect(200);
 
     let got = world.get("f/code?qualifier=1").await;
@@ -156,7 +168,10 @@ async fn versions_are_downloaded_and_compared() {
 
     let reply = world.get("f/diff?from=1&to=2").await;
     let diff = reply.expect(200);
-    assert_eq!((&diff["from"], &diff["to"], &diff["more_files"]), (&json!("1"), &json!("2"), &json!(0)));
+    assert_eq!(
+        (&diff["from"], &diff["to"], &diff["more_files"]),
+        (&json!("1"), &json!("2"), &json!(0))
+    );
     let files: Vec<(&Value, &Value)> =
         diff["files"].as_array().unwrap().iter().map(|f| (&f["path"], &f["change"])).collect();
     assert_eq!(
@@ -178,7 +193,10 @@ async fn versions_are_downloaded_and_compared() {
     assert!(!String::from_utf8_lossy(&reply.body).contains("hunter"), "{diff}");
 
     let same = world.get("f/diff?from=2").await.expect(200);
-    assert_eq!((&same["to"], &same["config"], &same["files"]), (&json!("$LATEST"), &json!([]), &json!([])));
+    assert_eq!(
+        (&same["to"], &same["config"], &same["files"]),
+        (&json!("$LATEST"), &json!([]), &json!([]))
+    );
     world.get("f/diff?from=1&to=9").await.refused(404, "not-found");
     world.get("f/diff?to=1").await.refused(400, "invalid-parameter");
     world.get("f/diff?from=live").await.refused(400, "invalid-parameter");
