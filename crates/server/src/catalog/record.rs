@@ -259,7 +259,7 @@ impl Catalog {
     }
 
     /// Checks a precondition; where it fails, the message says what changed meanwhile.
-    async fn expect<D: Document>(
+    pub(super) async fn expect<D: Document>(
         &self,
         place: &Place<'_, D>,
         precondition: Precondition,
