@@ -56,16 +56,13 @@ async fn an_alias_is_created_replaced_listed_and_deleted() {
     world.send("PUT", "none/aliases/live", to("1")).await.refused(404, "not-found");
 }
 
-#[tokio::test]
-async fn bad_aliases_are_refused_by_the_name_of_the_field() {
-    let world = World::start().await;
-    world.versions(1).await;
+/// A body, the code of its refusal, and what the message says.
+type Bad = (Value, &'static str, &'static str);
+
+fn bad_targets() -> Vec<Bad> {
     let target = json!([{ "version": "1", "weight": 1 }]);
-    let rule = |rule: Value| json!({ "targets": target, "rules": [rule] });
-    let when = |condition: Value| rule(json!({ "when": [condition], "to": "1" }));
     let many = |n: usize, item: Value| Value::from(vec![item; n]);
-    let texts: Vec<String> = (0..101).map(|n| n.to_string()).collect();
-    for (body, code, part) in [
+    vec![
         (json!({}), "invalid-parameter", "targets"),
         (json!({ "targets": [] }), "invalid-parameter", "targets are 0"),
         (
@@ -109,12 +106,30 @@ async fn bad_aliases_are_refused_by_the_name_of_the_field() {
             "invalid-parameter",
             "names version 1",
         ),
+    ]
+}
+
+/// An alias of version 1 with this rule.
+fn ruled(rule: Value) -> Value {
+    json!({ "version": "1", "rules": [rule] })
+}
+
+fn bad_rules_and_others() -> Vec<Bad> {
+    let target = json!([{ "version": "1", "weight": 1 }]);
+    let when = |condition: Value| ruled(json!({ "when": [condition], "to": "1" }));
+    let many = |n: usize, item: Value| Value::from(vec![item; n]);
+    let texts: Vec<String> = (0..101).map(|n| n.to_string()).collect();
+    vec![
         (json!({ "targets": target, "sticky": "path" }), "invalid-parameter", "sticky 'path'"),
         (json!({ "targets": target, "sticky": "body" }), "invalid-body", "sticky"),
-        (rule(json!({ "when": [], "to": "1" })), "invalid-parameter", "rules[0] has no conditions"),
-        (rule(json!({ "to": "1" })), "invalid-body", "rules[0]"),
         (
-            rule(json!({ "when": many(11, json!({ "on": "path", "exact": "/" })), "to": "1" })),
+            ruled(json!({ "when": [], "to": "1" })),
+            "invalid-parameter",
+            "rules[0] has no conditions",
+        ),
+        (ruled(json!({ "to": "1" })), "invalid-body", "rules[0]"),
+        (
+            ruled(json!({ "when": many(11, json!({ "on": "path", "exact": "/" })), "to": "1" })),
             "invalid-parameter",
             "rules[0] has 11 conditions",
         ),
@@ -133,7 +148,7 @@ async fn bad_aliases_are_refused_by_the_name_of_the_field() {
             "rules[0] has a text of 1025 bytes",
         ),
         (
-            rule(
+            ruled(
                 json!({ "Version": "1", "Key": "headers.a", "Method": "exact", "Expression": "x" }),
             ),
             "invalid-body",
@@ -165,7 +180,14 @@ async fn bad_aliases_are_refused_by_the_name_of_the_field() {
             "description",
         ),
         (json!({ "targets": target, "colour": "red" }), "invalid-body", "colour"),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn bad_aliases_are_refused_by_the_name_of_the_field() {
+    let world = World::start().await;
+    world.versions(1).await;
+    for (body, code, part) in bad_targets().into_iter().chain(bad_rules_and_others()) {
         let message = put(&world, body.clone()).await.refused(400, code);
         assert!(message.contains(part), "{body}: {message}");
     }
@@ -173,8 +195,8 @@ async fn bad_aliases_are_refused_by_the_name_of_the_field() {
     for body in [
         to("9"),
         json!({ "version": "1", "additional_version_weights": { "9": 0.5 } }),
-        rule(json!({ "when": [{ "on": "path", "exact": "/" }], "to": "9" })),
-        json!({ "targets": target, "shadow": { "version": "9", "share": "1%" } }),
+        ruled(json!({ "when": [{ "on": "path", "exact": "/" }], "to": "9" })),
+        json!({ "version": "1", "shadow": { "version": "9", "share": "1%" } }),
     ] {
         let message = put(&world, body.clone()).await.refused(404, "not-found");
         assert!(message.contains("default/f:9"), "{body}: {message}");

@@ -43,6 +43,12 @@ async fn every_change_is_recorded() {
     why("DELETE", "/versions/1", "old").send().await.expect(204);
     why("DELETE", "", "all").send().await.expect(204);
 
+    are_recorded(&world).await;
+    show_what_they_changed(&world).await;
+}
+
+/// The changes of [`every_change_is_recorded`], in the list.
+async fn are_recorded(world: &World) {
     let expected = [
         ("create", None, "ana", Some("first Größe")),
         ("publish", Some("1"), "root", None),
@@ -76,11 +82,14 @@ async fn every_change_is_recorded() {
             "only one change is shown whole"
         );
     }
+}
 
-    let created = change(&world, 1).await;
+/// The same, one by one.
+async fn show_what_they_changed(world: &World) {
+    let created = change(world, 1).await;
     assert_eq!(created.get("before"), None);
     assert_eq!(created["after"]["config"]["handler"], "fixed.reply", "{created}");
-    let patched = change(&world, 3).await;
+    let patched = change(world, 3).await;
     let paths = column(&patched["differences"], "path");
     for path in ["timeout_ms", "tags.team"] {
         assert!(paths.iter().any(|p| p.as_str().unwrap().ends_with(path)), "{patched}");
@@ -88,9 +97,9 @@ async fn every_change_is_recorded() {
     assert_eq!(paths.len(), 2, "{patched}");
     let timeouts = |state: &str| patched[state]["config"]["timeout_ms"].clone();
     assert_eq!((timeouts("before"), timeouts("after")), (json!(3_000), json!(5_000)), "{patched}");
-    let half = change(&world, 6).await;
+    let half = change(world, 6).await;
     assert!(half["differences"].to_string().contains("targets[1]"), "{half}");
-    let gone = change(&world, 11).await;
+    let gone = change(world, 11).await;
     assert_eq!(gone.get("after"), None);
     assert_ne!(gone.get("before"), None);
     world.get("f/history/14").await.refused(404, "not-found");

@@ -31,13 +31,14 @@ async fn by_url(
     String::from_utf8(reply.body).unwrap().trim_matches('"').to_owned()
 }
 
-#[tokio::test]
-async fn rules_read_what_a_url_is_called_with() {
-    let world = World::start().await;
-    world.versions(2).await;
-    // Condition, then method, rest of the URL, headers, body of a call that meets it and of one that does not.
-    type Called<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
-    let cases: &[(Value, Called<'_>, Called<'_>)] = &[
+/// Method, rest of the URL, headers, body.
+type Called = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);
+
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
+/// A condition, a call that meets it, and one that does not.
+fn conditions() -> Vec<(Value, Called, Called)> {
+    vec![
         (
             json!({ "on": "header.X-Beta", "exact": "yes" }),
             ("GET", "/", &[("x-beta", "yes")], ""),
@@ -76,18 +77,13 @@ async fn rules_read_what_a_url_is_called_with() {
         ),
         (
             json!({ "on": "event.body.user", "exact": "ana" }),
-            ("POST", "/", &[("content-type", "application/json")], r#"{"user":"ana"}"#),
-            ("POST", "/", &[("content-type", "application/json")], r#"{"user":"bob"}"#),
+            ("POST", "/", JSON, r#"{"user":"ana"}"#),
+            ("POST", "/", JSON, r#"{"user":"bob"}"#),
         ),
         (
             json!({ "on": "event.body.items.1.price", "range": "(,10]" }),
-            (
-                "POST",
-                "/",
-                &[("content-type", "application/json")],
-                r#"{"items":[{},{"price":10}]}"#,
-            ),
-            ("POST", "/", &[("content-type", "application/json")], r#"{"items":[{"price":1}]}"#),
+            ("POST", "/", JSON, r#"{"items":[{},{"price":10}]}"#),
+            ("POST", "/", JSON, r#"{"items":[{"price":1}]}"#),
         ),
         (
             json!({ "on": "event.requestContext.http.method", "exact": "PUT" }),
@@ -99,8 +95,14 @@ async fn rules_read_what_a_url_is_called_with() {
             ("GET", "/", &[("x-a.b", "1")], ""),
             ("GET", "/", &[], ""),
         ),
-    ];
-    for (condition, meets, not) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn rules_read_what_a_url_is_called_with() {
+    let world = World::start().await;
+    world.versions(2).await;
+    for (condition, meets, not) in conditions() {
         rule(&world, json!([condition])).await;
         for ((method, rest, headers, body), version) in [(meets, "2"), (not, "1")] {
             let reached = by_url(&world, method, rest, headers, body).await;
