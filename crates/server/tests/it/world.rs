@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use engine::{Engine, EngineConfig};
 use model::clock::{Clock, SystemClock};
-use model::ports::{Blobs, Logs, Meta, Sandbox, Usage};
+use model::ports::{Blobs, Expect, Logs, Meta, Sandbox, Usage};
 use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage, MemoryVault};
 use model::tasks::Tasks;
 use serde_json::{Value, json};
@@ -35,6 +35,17 @@ impl Store {
         let meta = Arc::new(MemoryMeta::default());
         let key = ensure_root_key(&*meta).await.unwrap().unwrap().as_str().to_owned();
         Self { meta, blobs: Arc::default(), vault: Arc::default(), key }
+    }
+
+    /// Another store with the same documents.
+    async fn copied(&self) -> Self {
+        let mut entries = self.meta.list("", None, usize::MAX).await.unwrap();
+        entries.sort_by_key(|entry| entry.revision);
+        let meta = Arc::new(MemoryMeta::default());
+        for entry in entries {
+            meta.put_if(&entry.key, Expect::Absent, entry.value).await.unwrap();
+        }
+        Self { meta, ..self.clone() }
     }
 }
 
@@ -77,6 +88,11 @@ impl World {
         self.tasks.drain(Duration::from_secs(5)).await;
         self.engine.drain(Duration::from_secs(5)).await;
         Self::over(self.config.clone(), self.store.clone()).await
+    }
+
+    /// Another daemon over a copy of the store.
+    pub(crate) async fn copied(&self) -> Self {
+        Self::over(self.config.clone(), self.store.copied().await).await
     }
 
     async fn over(config: ServerConfig, store: Store) -> Self {
