@@ -74,6 +74,20 @@ impl Deed {
         }
     }
 
+    /// Another change of the same documents.
+    async fn go_on(self, world: &World) {
+        match self {
+            Self::MoveLayer => {
+                // The last of two has to change something.
+                point(world, 2).await.expect(200);
+                point(world, 1).await.expect(200);
+            }
+            Self::DeleteLayer => drop(layer(world, b"next").await.expect(201)),
+            Self::DeleteNamespace => drop(world.namespace("n", json!({}), json!({})).await),
+            _ => drop(world.function("f", "fixed.reply", "next").await),
+        }
+    }
+
     /// Everything that shows of what is changed.
     async fn state(self, world: &World) -> State {
         let mut state = Vec::new();
@@ -245,6 +259,7 @@ async fn dies(deed: Deed) {
             } else {
                 assert!([200, 201, 404, 409].contains(&again.status), "{at}: {again:?}");
             }
+            deed.go_on(&world).await;
             for document in deed.documents() {
                 history_is_whole(&world, document, &at).await;
             }
