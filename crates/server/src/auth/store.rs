@@ -13,7 +13,7 @@ use model::ids::{Digest, FunctionName, NamespaceName};
 use model::limits;
 use model::ports::{Expect, Meta};
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::{Caller, bearer, unauthenticated};
 
@@ -90,12 +90,14 @@ pub struct KeyStore {
     meta: Arc<dyn Meta>,
     /// By the SHA-256 of what is shown. To find out by time how a digest of its own compares with others helps nobody to a key.
     callers: OnceCell<papaya::HashMap<Digest, Caller>>,
+    /// Held by changes: each goes by what keys there are.
+    changing: Mutex<()>,
 }
 
 impl KeyStore {
     /// Reads the keys when the first one is checked.
     pub fn new(meta: Arc<dyn Meta>) -> Self {
-        Self { meta, callers: OnceCell::new() }
+        Self { meta, callers: OnceCell::new(), changing: Mutex::default() }
     }
 
     /// Whose key the headers carry as `Authorization: Bearer KEY`; `unauthenticated` without a known one.
@@ -119,6 +121,7 @@ impl KeyStore {
         now: UnixMillis,
         by: &Caller,
     ) -> Result<(NewKey, KeyRecord)> {
+        let _changing = self.changing.lock().await;
         if records(&*self.meta).await?.len() >= limits::KEYS {
             return Err(Error::caller(
                 Code::InvalidParameter,
@@ -155,6 +158,7 @@ impl KeyStore {
 
     /// Deletes a key; it opens nothing from now on. The last one that opens everything stays.
     pub(crate) async fn delete(&self, name: &FunctionName) -> Result<()> {
+        let _changing = self.changing.lock().await;
         let missing = || Error::not_found("key", name);
         let all = records(&*self.meta).await?;
         let (_, record) = all.iter().find(|(n, _)| n == name.as_str()).ok_or_else(missing)?;

@@ -137,11 +137,16 @@ impl Catalog {
             let (changes, more) = self
                 .changes::<Function>(&document, Some(name.as_str()), before, limits::PAGE_ENTRIES)
                 .await?;
-            // The steps of a shift lead back to where it began.
-            let step =
-                |change: &&Change<_>| !matches!(change.what, What::ShiftStep | What::ShiftDone);
-            match changes.iter().find(step).map(|change| &change.before) {
-                Some(Some(FunctionState::Alias { alias, .. })) => return Ok(Alias::clone(alias)),
+            // A shift leads back to where it began, whatever became of it: no state within it is one to go back to.
+            let outside = |change: &&Change<_>| {
+                !matches!(change.what, What::ShiftStep | What::ShiftDone | What::ShiftStop)
+            };
+            match changes.iter().find(outside).map(|change| &change.before) {
+                Some(Some(FunctionState::Alias { alias, rollout })) => {
+                    let within = rollout.as_ref().map(|rollout| rollout.before.clone());
+                    let targets = within.unwrap_or_else(|| alias.targets.clone());
+                    return Ok(Alias { targets, ..Alias::clone(alias) });
+                }
                 None if more => before = changes.last().map(|change| change.revision),
                 _ => {
                     return Err(Error::caller(
@@ -189,7 +194,7 @@ impl Catalog {
         intent: &Intent,
     ) -> Result<()> {
         let changed = self
-            .edit(&place(key, name, &revision_of(name)), intent, |current, _| {
+            .edit(&place(key, name, &revision_of(name), &change_of(name)), intent, |current, _| {
                 let mut value: Function = existing(key, current)?;
                 let record = value.aliases.remove(name).ok_or_else(|| no_alias(key, name))?;
                 let draft = Draft {
@@ -214,32 +219,42 @@ impl Catalog {
         mut wanted: impl FnMut(&Function, Option<&AliasRecord>, Turn) -> Result<Wanted> + Send,
     ) -> Result<PutAliasOutcome> {
         let changed = self
-            .edit(&place(key, name, &revision_of(name)), intent, |current, turn| {
-                let mut value: Function = existing(key, current)?;
-                let current = value.aliases.get(name).cloned();
-                let Wanted { what, alias, rollout } = wanted(&value, current.as_ref(), turn)?;
-                let created_at = current.as_ref().map_or(turn.now, |record| record.created_at);
-                let record = AliasRecord {
-                    alias,
-                    rollout,
-                    revision: turn.revision,
-                    created_at,
-                    modified_at: turn.now,
-                };
-                let before = current.as_ref().map(state);
-                let after = state(&record);
-                if before.as_ref() == Some(&after) {
-                    let result = current.unwrap_or(record);
-                    return Ok(Edit { value, draft: None, body: None, result: (result, false) });
-                }
-                let created = before.is_none();
-                if created && value.aliases.len() >= limits::ALIASES {
-                    return Err(too_many(key, value.aliases.len()));
-                }
-                value.aliases.insert(name.clone(), record.clone());
-                let draft = Draft { what, of: Some(name.to_string()), before, after: Some(after) };
-                Ok(Edit { value, draft: Some(draft), body: None, result: (record, created) })
-            })
+            .edit(
+                &place(key, name, &revision_of(name), &change_of(name)),
+                intent,
+                |current, turn| {
+                    let mut value: Function = existing(key, current)?;
+                    let current = value.aliases.get(name).cloned();
+                    let Wanted { what, alias, rollout } = wanted(&value, current.as_ref(), turn)?;
+                    let created_at = current.as_ref().map_or(turn.now, |record| record.created_at);
+                    let record = AliasRecord {
+                        alias,
+                        rollout,
+                        revision: turn.revision,
+                        created_at,
+                        modified_at: turn.now,
+                    };
+                    let before = current.as_ref().map(state);
+                    let after = state(&record);
+                    if before.as_ref() == Some(&after) {
+                        let result = current.unwrap_or(record);
+                        return Ok(Edit {
+                            value,
+                            draft: None,
+                            body: None,
+                            result: (result, false),
+                        });
+                    }
+                    let created = before.is_none();
+                    if created && value.aliases.len() >= limits::ALIASES {
+                        return Err(too_many(key, value.aliases.len()));
+                    }
+                    value.aliases.insert(name.clone(), record.clone());
+                    let draft =
+                        Draft { what, of: Some(name.to_string()), before, after: Some(after) };
+                    Ok(Edit { value, draft: Some(draft), body: None, result: (record, created) })
+                },
+            )
             .await?;
         let (record, created) = changed.result;
         let alias = AliasAt { function: key.clone(), name: name.clone(), record };
@@ -252,18 +267,23 @@ fn place<'a>(
     key: &'a FunctionKey,
     name: &'a AliasName,
     revision: &'a (dyn Fn(&Function) -> Option<u64> + Sync),
+    concerns: &'a (dyn Fn(&Change<FunctionState>) -> bool + Sync),
 ) -> Place<'a, Function> {
     Place {
         document: keys::function(key),
         named: format!("alias '{key}:{name}'"),
         namespace: Some(&key.namespace),
         revision,
-        of: Some(name.as_str()),
+        concerns,
     }
 }
 
 fn revision_of(name: &AliasName) -> impl Fn(&Function) -> Option<u64> + Sync + '_ {
     |function| function.aliases.get(name).map(|record| record.revision)
+}
+
+fn change_of(name: &AliasName) -> impl Fn(&Change<FunctionState>) -> bool + Sync + '_ {
+    |change| change.of.as_deref() == Some(name.as_str())
 }
 
 /// Where a request says that calls go.

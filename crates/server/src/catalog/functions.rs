@@ -17,7 +17,7 @@ use super::record::{Changed, Document, Draft, Edit, Intent, Place, Turn, missing
 use super::rules::Rules;
 use super::secrets::Environment;
 use super::versions::{Published, body_of, publish};
-use super::{Catalog, Stored};
+use super::{CHANGE_ATTEMPTS, Catalog, Stored, busy};
 
 /// What became of a change: the function's document, and whether it is new.
 #[derive(Debug)]
@@ -71,6 +71,18 @@ impl Document for Function {
     fn leftovers(&self) -> Vec<String> {
         vec![keys::versions_of(&self.id), keys::shadows_of(&self.id)]
     }
+
+    /// A body that is not listed may be another publisher's, who is about to list it, until its number is given.
+    fn disowns(&self, body: &str) -> bool {
+        let number = body.strip_prefix(&keys::versions_of(&self.id)).and_then(|body| {
+            let (number, _) = body.split_once('-')?;
+            number.parse::<u64>().ok()
+        });
+        let given = number.filter(|number| *number < self.next_version);
+        given.is_some_and(|number| {
+            self.published(number).is_none_or(|v| keys::version_of(&self.id, v) != body)
+        })
+    }
 }
 
 /// What a change of `$LATEST` is called if the function exists, and whether it shall be published.
@@ -87,7 +99,10 @@ pub(super) fn place(key: &FunctionKey) -> Place<'_, Function> {
         named: named(key),
         namespace: Some(&key.namespace),
         revision: &|function: &Function| Some(function.revision),
-        of: None,
+        concerns: &|change| {
+            let state = change.before.as_ref().or(change.after.as_ref());
+            !matches!(state, Some(FunctionState::Alias { .. }))
+        },
     }
 }
 
@@ -217,29 +232,37 @@ impl Catalog {
         .await
     }
 
-    /// `$LATEST` gets the layers that its references mean now, if it has others.
+    /// `$LATEST` gets the layers that its references mean now, if it has others; answers with whether it had.
     pub(super) async fn follow_layers(&self, key: &FunctionKey, reason: &str) -> Result<bool> {
-        let function = match self.function_record(key).await {
-            Err(e) if e.code() == Code::NotFound => return Ok(false),
-            function => function?,
-        };
-        let wanted = function.latest.config.layers;
-        let layers = self.attach(&key.namespace, &wanted).await?;
-        let wish = Wish { what: What::FollowLayer, publish: false };
         let mut moved = false;
-        let intent = Intent::daemon(reason);
-        self.change_latest_once(key, &intent, wish, |current, turn| {
-            let function = existing(key, current)?;
-            moved = function.latest.config.layers == wanted && function.latest.layers != layers;
-            if !moved {
-                return Ok(function);
+        // Again after each change: what the aliases meant before it may be what another change already left behind.
+        for _ in 0..CHANGE_ATTEMPTS {
+            let seen = match self.function_record(key).await {
+                Err(e) if e.code() == Code::NotFound => return Ok(moved),
+                function => function?.latest,
+            };
+            let layers = self.followed(&seen).await?;
+            if layers == seen.layers {
+                return Ok(moved);
             }
-            let layers = layers.clone();
-            let latest = Version { layers, modified_at: turn.now, ..function.latest.clone() };
-            Ok(with_latest(function, latest))
-        })
-        .await?;
-        Ok(moved)
+            let wish = Wish { what: What::FollowLayer, publish: false };
+            let intent = Intent::daemon(reason);
+            let change = self.change_latest_once(key, &intent, wish, |current, turn| {
+                let function = existing(key, current)?;
+                if function.latest.config.layers != seen.config.layers {
+                    return Ok(function);
+                }
+                let layers = layers.clone();
+                let latest = Version { layers, modified_at: turn.now, ..function.latest.clone() };
+                Ok(with_latest(function, latest))
+            });
+            match change.await {
+                Err(e) if e.code() == Code::NotFound => return Ok(moved),
+                change => drop(change?),
+            }
+            moved = true;
+        }
+        Err(busy(&named(key)))
     }
 
     /// One change of `$LATEST`, of the settings, or of both: checked against the namespace's rules, recorded, and published if that is asked
@@ -281,7 +304,7 @@ impl Catalog {
                 } else {
                     None
                 };
-                self.check(&rules, current.as_ref(), &value)?;
+                self.check(&rules, wish.what, current.as_ref(), &value)?;
                 let new = published.as_ref().and_then(Published::as_new);
                 if unchanged && new.is_none() {
                     return Ok(Edit { value, draft: None, body: None, result: published });
@@ -308,11 +331,19 @@ impl Catalog {
         Ok(Put { function: FunctionAt { function, version }, created, published })
     }
 
-    /// What the namespace's rules say to a function as it shall be.
-    fn check(&self, rules: &Rules<'_>, before: Option<&Function>, after: &Function) -> Result<()> {
-        let mut config = after.latest.config.clone();
-        config.resolve_memory(self.engine.host_memory_mb());
-        rules.policy().check(&after.latest.runtime.name, &config, &after.settings)?;
+    /// What the namespace's rules say to a function as it shall be. Its policy says nothing of layers.
+    fn check(
+        &self,
+        rules: &Rules<'_>,
+        what: What,
+        before: Option<&Function>,
+        after: &Function,
+    ) -> Result<()> {
+        if what != What::FollowLayer {
+            let mut config = after.latest.config.clone();
+            config.resolve_memory(self.engine.host_memory_mb());
+            rules.policy().check(&after.latest.runtime.name, &config, &after.settings)?;
+        }
         check_unpacked(&after.latest)?;
         rules.check_function(before, after)
     }
@@ -442,7 +473,8 @@ fn check_unpacked(latest: &Version) -> Result<()> {
         return Err(Error::caller(
             Code::PackageTooLarge,
             format!(
-                "code and layers have {all} bytes unpacked: expected at most {} together",
+                "code and layers of {} have {all} bytes unpacked: expected at most {} together",
+                named(&latest.key),
                 model::limits::UNPACKED_BYTES
             ),
         ));

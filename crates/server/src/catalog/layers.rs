@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use model::Result;
 use model::change::{Change, What};
 use model::error::{Code, Error};
-use model::function::{CodeRef, Function};
+use model::function::{CodeRef, Function, Version};
 use model::ids::{AliasName, FunctionKey, NamespaceName, RequestId};
 use model::layer::{AttachedLayer, Layer, LayerAt, LayerKey, LayerRef, LayerState, LayerVersion};
 use model::{keys, limits};
@@ -56,13 +56,13 @@ impl Document for Layer {
     }
 }
 
-fn place<'a>(key: &'a LayerKey, of: Option<&'a str>) -> Place<'a, Layer> {
+fn place(key: &LayerKey) -> Place<'_, Layer> {
     Place {
         document: keys::layer(key),
         named: named(key),
         namespace: Some(&key.namespace),
         revision: &|layer: &Layer| Some(layer.newest()),
-        of,
+        concerns: &|_| true,
     }
 }
 
@@ -86,7 +86,7 @@ impl Catalog {
         new.validate()?;
         let rules = self.rules(&key.namespace).await?;
         let changed = self
-            .edit(&place(key, None), intent, |current: Option<Layer>, turn| {
+            .edit(&place(key), intent, |current: Option<Layer>, turn| {
                 let mut value = current.unwrap_or_else(|| Layer {
                     key: key.clone(),
                     id: RequestId::generate(),
@@ -159,7 +159,7 @@ impl Catalog {
         intent: &Intent,
     ) -> Result<()> {
         let of = number.to_string();
-        self.edit(&place(key, Some(&of)), intent, |current, _| {
+        self.edit(&place(key), intent, |current, _| {
             let mut value = existing(key, current)?;
             let at = value.versions.binary_search_by_key(&number, |v| v.number);
             let at = at.map_err(|_| no_version(key, number))?;
@@ -183,12 +183,15 @@ impl Catalog {
         Ok(())
     }
 
-    /// Deletes a layer with its versions and aliases. Functions that have it keep it.
+    /// Deletes a layer with its versions and aliases; `conflict` while a function follows one of them. Functions that have a version of it keep
+    /// it.
     pub(crate) async fn delete_layer(&self, key: &LayerKey, intent: &Intent) -> Result<()> {
+        let aliased = |at: &LayerAt| matches!(at, LayerAt::Alias(_));
+        self.refuse_followed(key, aliased, &named(key)).await?;
         let newest = |current: Option<&Layer>| {
             Ok(current.and_then(|layer| layer.versions.last().cloned().map(LayerState::Version)))
         };
-        self.erase(&place(key, None), intent, newest).await.map(drop)
+        self.erase(&place(key), intent, newest).await.map(drop)
     }
 
     /// Points an alias of a layer to a version, and moves the functions that follow it; answers with their names.
@@ -199,7 +202,7 @@ impl Catalog {
         number: u64,
         intent: &Intent,
     ) -> Result<Vec<String>> {
-        self.edit(&place(key, Some(name.as_str())), intent, |current, _| {
+        self.edit(&place(key), intent, |current, _| {
             let mut value = existing(key, current)?;
             if value.at(&LayerAt::Version(number)).is_none() {
                 return Err(no_version(key, number));
@@ -227,14 +230,9 @@ impl Catalog {
         name: &AliasName,
         intent: &Intent,
     ) -> Result<()> {
-        if let Some(function) = self.followers(key, name).await?.first() {
-            return Err(Error::caller(
-                Code::Conflict,
-                format!("alias '{key}:{name}' is in use: function '{function}' follows it"),
-            )
-            .with_hint("give these functions another layer first"));
-        }
-        self.edit(&place(key, Some(name.as_str())), intent, |current, _| {
+        let this = |at: &LayerAt| matches!(at, LayerAt::Alias(alias) if alias == name);
+        self.refuse_followed(key, this, &format!("alias '{key}:{name}'")).await?;
+        self.edit(&place(key), intent, |current, _| {
             let mut value = existing(key, current)?;
             let number = value
                 .aliases
@@ -250,6 +248,38 @@ impl Catalog {
         })
         .await?;
         Ok(())
+    }
+
+    /// Fails with `conflict` where a function refers to a layer by what `at` names.
+    async fn refuse_followed(
+        &self,
+        key: &LayerKey,
+        at: impl Fn(&LayerAt) -> bool,
+        named: &str,
+    ) -> Result<()> {
+        let followers = self.followers(key, at).await?;
+        let Some(function) = followers.first() else { return Ok(()) };
+        Err(Error::caller(
+            Code::Conflict,
+            format!("{named} is in use: function '{function}' follows it"),
+        )
+        .with_hint("give these functions another layer first"))
+    }
+
+    /// What the references of a version mean now where they name aliases. What is gone stays what it was: who has it keeps it.
+    pub(super) async fn followed(&self, version: &Version) -> Result<Vec<AttachedLayer>> {
+        let mut layers = version.layers.clone();
+        for (reference, layer) in version.config.layers.iter().zip(&mut layers) {
+            if matches!(reference.at, LayerAt::Version(_)) {
+                continue;
+            }
+            let now = self.attach(&version.key.namespace, std::slice::from_ref(reference)).await;
+            match now {
+                Err(e) if e.code() == Code::NotFound => {}
+                now => now?.into_iter().for_each(|now| *layer = now),
+            }
+        }
+        Ok(layers)
     }
 
     /// What a configuration's references to layers mean now; `not-found` names the one that means nothing.
@@ -275,25 +305,33 @@ impl Catalog {
         Ok(attached)
     }
 
-    /// Gives every function that follows an alias of a layer the version it points to now; answers with the names of those that moved.
+    /// Gives every function that follows an alias of a layer the version it points to now; answers with the names of those that moved. One that
+    /// cannot move keeps no other from it; the first such failure is the answer.
     pub(super) async fn move_followers(
         &self,
         key: &LayerKey,
         name: &AliasName,
     ) -> Result<Vec<String>> {
         let reason = format!("alias {name} of layer {} moved on", key.name);
-        let mut moved = Vec::new();
-        for function in self.followers(key, name).await? {
-            if self.follow_layers(&function, &reason).await? {
-                moved.push(function.name.to_string());
+        let this = |at: &LayerAt| matches!(at, LayerAt::Alias(alias) if alias == name);
+        let (mut moved, mut failure) = (Vec::new(), Ok(()));
+        for function in self.followers(key, this).await? {
+            match self.follow_layers(&function, &reason).await {
+                Ok(true) => moved.push(function.name.to_string()),
+                Ok(false) => {}
+                Err(error) => failure = failure.and(Err(error)),
             }
         }
-        Ok(moved)
+        failure.map(|()| moved)
     }
 
-    async fn followers(&self, key: &LayerKey, name: &AliasName) -> Result<Vec<FunctionKey>> {
-        let at = LayerAt::Alias(name.clone());
-        let follows = |layer: &LayerRef| layer.name == key.name && layer.at == at;
+    /// Functions that refer to a layer by what `at` names.
+    async fn followers(
+        &self,
+        key: &LayerKey,
+        at: impl Fn(&LayerAt) -> bool,
+    ) -> Result<Vec<FunctionKey>> {
+        let follows = |layer: &LayerRef| layer.name == key.name && at(&layer.at);
         let mut followers = Vec::new();
         let mut after: Option<String> = None;
         loop {

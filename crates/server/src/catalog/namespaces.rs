@@ -61,7 +61,7 @@ fn place(name: &NamespaceName) -> Place<'static, Namespace> {
         named: named(name),
         namespace: None,
         revision: &|namespace: &Namespace| Some(namespace.newest()),
-        of: None,
+        concerns: &|_| true,
     }
 }
 
@@ -183,6 +183,8 @@ impl Catalog {
         }
         for _ in 0..CHANGE_ATTEMPTS {
             let mut record = self.namespace_record(name).await?;
+            // Before anything in it is deleted.
+            self.expect(&place(name), intent.precondition, Some(&record.value)).await?;
             record.value.deleting_since = Some(self.clock.now());
             if !self.swap(&mut record).await? {
                 continue;

@@ -37,6 +37,11 @@ pub(super) trait Document:
     /// What begins with one of these is removed with it.
     fn leftovers(&self) -> Vec<String>;
 
+    /// Whether the body of that key is not named, and cannot come to be.
+    fn disowns(&self, _body: &str) -> bool {
+        false
+    }
+
     /// The revision of the newest change; 0 before the first one that was recorded.
     fn newest(&self) -> u64 {
         self.change().map_or(0, |change| change.revision)
@@ -98,7 +103,7 @@ impl Precondition {
 }
 
 /// What is changed: a document, or a part of it that has a revision of its own.
-pub(super) struct Place<'a, D> {
+pub(super) struct Place<'a, D: Document> {
     /// The document's key.
     pub document: String,
     /// How messages call it.
@@ -107,8 +112,8 @@ pub(super) struct Place<'a, D> {
     pub namespace: Option<&'a NamespaceName>,
     /// The revision at which the part last changed; `None` if it is not there.
     pub revision: &'a (dyn Fn(&D) -> Option<u64> + Sync),
-    /// The part's name in changes, if it is a part.
-    pub of: Option<&'a str>,
+    /// Whether a change of the document is one of the part.
+    pub concerns: &'a (dyn Fn(&Change<D::State>) -> bool + Sync),
 }
 
 /// What an edit may count on.
@@ -161,7 +166,7 @@ impl Catalog {
         mut edit: impl FnMut(Option<D>, Turn) -> Result<Edit<D, R>> + Send,
     ) -> Result<Changed<D, R>> {
         let document = &place.document;
-        let mut bodies = Vec::new();
+        let mut bodies: Vec<String> = Vec::new();
         for _ in 0..CHANGE_ATTEMPTS {
             let current = self.read::<D>(document).await?;
             if let Some(gone) = current.as_ref().filter(|c| c.value.deleted()) {
@@ -180,7 +185,6 @@ impl Catalog {
                 self.namespace_accepts(namespace).await?;
             }
             value.set_change(dated(draft, turn, intent));
-            let body_key = body.as_ref().map(|(key, _)| key.clone());
             if let Some((key, body)) = body {
                 self.put_body(&key, body).await?;
                 bodies.push(key);
@@ -198,7 +202,7 @@ impl Catalog {
                 self.confirm_created(place, &stored).await?;
             }
             self.keep_soon(document, &stored.value).await;
-            bodies.retain(|key| Some(key) != body_key.as_ref());
+            bodies.retain(|key| stored.value.disowns(key));
             self.remove_bodies(bodies).await;
             self.engine.caught_up(stored.revision).await?;
             return Ok(Changed { stored, created, result });
@@ -255,7 +259,7 @@ impl Catalog {
     }
 
     /// Checks a precondition; where it fails, the message says what changed meanwhile.
-    async fn expect<D: Document>(
+    pub(super) async fn expect<D: Document>(
         &self,
         place: &Place<'_, D>,
         precondition: Precondition,
@@ -285,7 +289,9 @@ impl Catalog {
     ) -> Result<Vec<String>> {
         const SHOWN: usize = 3;
         const LOOKED_AT: usize = 50;
-        let after = keys::change(&place.document, seen);
+        // The newest is not among the kept ones for sure.
+        let older = current.newest().saturating_sub(LOOKED_AT as u64);
+        let after = keys::change(&place.document, seen.max(older));
         let prefix = keys::history_of(&place.document);
         let kept = self.meta.list(&prefix, Some(&after), LOOKED_AT).await?;
         let mut changes = Vec::new();
@@ -297,7 +303,7 @@ impl Catalog {
         {
             changes.push(newest.clone());
         }
-        let ours = changes.iter().rev().filter(|change| change.of.as_deref() == place.of);
+        let ours = changes.iter().rev().filter(|change| (place.concerns)(change));
         let words = ours.take(SHOWN).map(|change| {
             let Change { revision, author, what, at, .. } = change;
             format!("{} by {} at {at} (revision {revision})", what.as_str(), author.who)
@@ -352,7 +358,7 @@ impl Catalog {
         }
     }
 
-    /// Removes bodies that were written for numbers that others took. Their numbers are given, so nobody lists them any more.
+    /// Removes bodies that were written for numbers that others took.
     async fn remove_bodies(&self, keys: Vec<String>) {
         for key in keys {
             if let Err(error) = self.remove_all(&key).await {
@@ -417,7 +423,7 @@ pub(super) fn missing(named: &str) -> Error {
 }
 
 /// A store that refuses a document for its size means the caller's thing has grown too large.
-fn too_large<D>(error: Error, place: &Place<'_, D>) -> Error {
+fn too_large<D: Document>(error: Error, place: &Place<'_, D>) -> Error {
     if error.code() != Code::InvalidParameter {
         return error;
     }

@@ -47,7 +47,10 @@ impl Catalog {
             for entry in &entries {
                 let layer = decode::<Layer>(entry)?.value;
                 for name in layer.aliases.keys() {
-                    self.move_followers(&layer.key, name).await?;
+                    if let Err(error) = self.move_followers(&layer.key, name).await {
+                        let alias = format!("{}:{name}", layer.key);
+                        tracing::error!(%error, alias, "not every function follows its layer");
+                    }
                 }
             }
         }

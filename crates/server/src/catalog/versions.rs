@@ -119,7 +119,6 @@ impl Catalog {
         let of = number.to_string();
         let place = Place {
             revision: &|function: &Function| function.published(number).map(|_| function.revision),
-            of: Some(&of),
             ..place(key)
         };
         let changed = self

@@ -7,7 +7,7 @@ use axum::extract::State;
 use http::StatusCode;
 use model::api::{CreateKey, ErrorBody, KeyView, NewKeyView, Page};
 
-use super::{Answer, views};
+use super::{Answer, to_the_end, views};
 use crate::App;
 use crate::extract::{JsonBody, KeyPath, Operator, key_name};
 use crate::openapi::{KeyParam, Refusals};
@@ -43,7 +43,9 @@ pub(crate) async fn create(
     if let Some(namespace) = &namespace {
         app.catalog.namespace(namespace).await?;
     }
-    let (key, record) = app.keys.create(&name, namespace, app.clock.now(), &by).await?;
+    let (own, named) = (app.clone(), name.clone());
+    let change = async move { own.keys.create(&named, namespace, own.clock.now(), &by).await };
+    let (key, record) = to_the_end(&app, change).await?;
     let record = views::key(name.to_string(), &record);
     Ok((StatusCode::CREATED, Json(NewKeyView { record, key: key.as_str().to_owned() })))
 }
@@ -59,6 +61,7 @@ pub(crate) async fn delete(
     _: Operator,
     KeyPath(name): KeyPath,
 ) -> Answer<StatusCode> {
-    app.keys.delete(&name).await?;
+    let own = app.clone();
+    to_the_end(&app, async move { own.keys.delete(&name).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

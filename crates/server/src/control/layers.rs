@@ -52,7 +52,7 @@ pub(crate) async fn get(
     Ok(revised(StatusCode::OK, view.revision, view))
 }
 
-/// Deletes a layer with its versions and aliases. Functions that have it keep it.
+/// Deletes a layer with its versions and aliases, none of which a function follows. Functions that have a version of it keep it.
 #[utoipa::path(
     delete, path = "/v1/namespaces/{namespace}/layers/{layer}", operation_id = "deleteLayer", tag = "layers",
     params(LayerParams, ChangeHeaders),

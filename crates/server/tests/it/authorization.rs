@@ -8,6 +8,24 @@ use crate::world::World;
 /// Operations that ask for no key.
 const OPEN: &[&str] = &["GET /v1/health", "GET /v1/openapi.json"];
 
+/// The path with something in the place of every parameter.
+pub(crate) fn concrete(path: &str, namespace: &str) -> String {
+    let concrete = [
+        ("{namespace}", namespace),
+        ("{function}", "hello"),
+        ("{path}", "a/b"),
+        ("{alias}", "live"),
+        ("{version}", "1"),
+        ("{layer}", "numpy"),
+        ("{revision}", "1"),
+        ("{key}", "nobody"),
+    ]
+    .into_iter()
+    .fold(path.to_owned(), |path, (parameter, value)| path.replace(parameter, value));
+    assert!(!concrete.contains('{'), "{concrete}");
+    concrete
+}
+
 #[tokio::test]
 async fn every_operation_asks_for_a_key() {
     let world = World::start().await;
@@ -15,10 +33,7 @@ async fn every_operation_asks_for_a_key() {
     let mut open = Vec::new();
     for (method, path, operation) in operations(&document) {
         let at = format!("{method} {path}");
-        let concrete = path
-            .replace("{namespace}", "default")
-            .replace("{function}", "hello")
-            .replace("{path}", "a/b");
+        let concrete = concrete(&path, "default");
         let bare = world.ask_without_key(&method, &concrete).send().await;
         if bare.status != 401 {
             open.push(at.clone());

@@ -6,14 +6,24 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod aliases;
 mod authorization;
 mod bodies;
 mod calls;
 mod catalog;
 mod connections;
 mod contract;
+mod deaths;
+mod history;
+mod layers;
 mod logs;
 mod namespaces;
 mod ports;
+mod quotas;
+mod routing;
+mod scopes;
+mod shadows;
+mod shifts;
 mod urls;
+mod versions;
 mod world;

@@ -9,10 +9,11 @@ use crate::world::{World, config};
 #[tokio::test]
 async fn namespaces_live_and_die() {
     let world = World::start().await;
-    let new = json!({ "name": "team-a", "description": "ours", "max_instances": 3 });
+    let new = json!({ "name": "team-a", "description": "ours", "quotas": { "instances": 3 } });
     let made = world.ask("POST", "/v1/namespaces").json(&new).send().await;
     assert_eq!(made.status, 201, "{made:?}");
-    assert_eq!(made.json()["max_instances"], 3);
+    assert_eq!(made.json()["quotas"], json!({ "instances": 3 }));
+    assert_eq!(made.header("etag"), "\"1\"");
     world.ask("POST", "/v1/namespaces").json(&new).send().await.refused(409, "already-exists");
     assert_eq!(
         world.ask("GET", "/v1/namespaces/team-a").send().await.json()["description"],

@@ -1,6 +1,6 @@
 //! Ports that the crate's tests need and `model::suites` does not have: a sandbox that runs nothing, packages and logs in memory.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,11 +20,15 @@ use model::suites::memory::MemoryMeta;
 use tokio::sync::broadcast;
 
 /// A sandbox whose functions are named by their handler: `echo.event` answers with the event, `fixed.reply` with the variable
-/// `REPLY`, `slow.reply` with the same after 300 ms, `fail.handler` and `fail.timeout` fail.
+/// `REPLY`, `slow.reply` with the same after 300 ms, `fail.handler` and `fail.timeout` fail; of `fail.some` every twentieth call fails, of
+/// `fail.status` every twentieth one is answered with status 500. A package with a file `big.bin` has 150 MiB unpacked.
 #[derive(Debug, Default)]
 pub(crate) struct EchoSandbox {
     pub(crate) calls: Arc<AtomicUsize>,
 }
+
+/// See [`EchoSandbox`].
+const BIG: u64 = 150 * 1024 * 1024;
 
 fn node() -> RuntimeInfo {
     RuntimeInfo { name: "nodejs20".into(), version: "20.0.0".into() }
@@ -61,11 +65,14 @@ impl Sandbox for EchoSandbox {
             return Err(Error::caller(Code::InvalidPackage, "the package is no zip"));
         }
         let digest = Digest::of(&package);
-        Ok(PackageInfo { digest, unpacked_bytes: package.len() as u64, entries: 1 })
+        let big = package.windows(7).any(|bytes| bytes == b"big.bin");
+        let unpacked_bytes = if big { BIG } else { package.len() as u64 };
+        Ok(PackageInfo { digest, unpacked_bytes, entries: 1 })
     }
 
     async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
-        Ok(Arc::new(Echo { version, calls: self.calls.clone(), event: None }))
+        let turn = Arc::default();
+        Ok(Arc::new(Echo { version, calls: self.calls.clone(), turn, event: None }))
     }
 
     async fn forget_package(&self, _: &Digest) {}
@@ -75,6 +82,8 @@ impl Sandbox for EchoSandbox {
 struct Echo {
     version: Arc<Version>,
     calls: Arc<AtomicUsize>,
+    /// Calls of this version.
+    turn: Arc<AtomicUsize>,
     /// Of the call that was handed over.
     event: Option<Bytes>,
 }
@@ -108,6 +117,7 @@ impl Instance for Echo {
             Variable::Plain(text) => Bytes::from(text.clone()),
             Variable::Sealed { .. } => panic!("no test of the server runs with secrets"),
         };
+        let twentieth = self.turn.fetch_add(1, Ordering::SeqCst) % 20 == 19;
         let result = match config.handler.as_str() {
             "echo.event" => Ok(event),
             "fixed.reply" => Ok(reply()),
@@ -115,7 +125,12 @@ impl Instance for Echo {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 Ok(reply())
             }
-            "fail.handler" => Err(Failure::new(FailureKind::Handler, "Error", "it broke")),
+            "fail.some" if !twentieth => Ok(reply()),
+            "fail.status" if !twentieth => Ok(reply()),
+            "fail.status" => Ok(Bytes::from_static(br#"{"statusCode":500}"#)),
+            "fail.handler" | "fail.some" => {
+                Err(Failure::new(FailureKind::Handler, "Error", "it broke"))
+            }
             "fail.timeout" => Err(Failure::new(FailureKind::Timeout, "Timeout", "too slow")),
             other => panic!("no such handler: {other}"),
         };
@@ -134,16 +149,60 @@ impl Instance for Echo {
 }
 
 /// A catalogue whose operations take now more, now less of the others' time before and after they act, so that callers
-/// at once meet in many orders.
+/// at once meet in many orders. It can die.
 #[derive(Debug)]
 pub(crate) struct JitteryMeta {
     inner: Arc<MemoryMeta>,
     turn: AtomicUsize,
+    /// Writes that still succeed.
+    left: AtomicI64,
+    /// Of the write that fails first the answer is lost only.
+    lose_answer: AtomicBool,
+    /// How long a deletion's answer takes, in milliseconds.
+    pub(crate) delete_ms: AtomicU64,
 }
 
 impl JitteryMeta {
     pub(crate) fn new(inner: Arc<MemoryMeta>) -> Self {
-        Self { inner, turn: AtomicUsize::new(0) }
+        Self {
+            inner,
+            turn: AtomicUsize::new(0),
+            left: AtomicI64::new(i64::MAX),
+            lose_answer: AtomicBool::new(false),
+            delete_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// After `writes` more, nothing succeeds any more, as if the daemon were gone. The first write that fails is made all the same where
+    /// `lose_answer` says so.
+    pub(crate) fn die_after(&self, writes: i64, lose_answer: bool) {
+        self.lose_answer.store(lose_answer, Ordering::SeqCst);
+        self.left.store(writes, Ordering::SeqCst);
+    }
+
+    /// Whether a write failed since [`Self::die_after`].
+    pub(crate) fn died(&self) -> bool {
+        self.left.load(Ordering::SeqCst) < 0
+    }
+
+    fn dead<T>() -> Result<T> {
+        Err(Error::platform(Code::StorageUnusable, "the store is gone"))
+    }
+
+    /// Takes the turn of one write.
+    async fn write(
+        &self,
+        write: impl Future<Output = Result<Revision>> + Send,
+    ) -> Result<Revision> {
+        match self.left.fetch_sub(1, Ordering::SeqCst) {
+            1.. => write.await,
+            0 if self.lose_answer.load(Ordering::SeqCst) => {
+                // Made, as far as it can be; nobody learns of it.
+                write.await.ok();
+                Self::dead()
+            }
+            _ => Self::dead(),
+        }
     }
 
     async fn jitter(&self) {
@@ -158,6 +217,9 @@ impl JitteryMeta {
 #[async_trait]
 impl Meta for JitteryMeta {
     async fn get(&self, key: &str) -> Result<Option<Entry>> {
+        if self.died() {
+            return Self::dead();
+        }
         self.jitter().await;
         let got = self.inner.get(key).await;
         self.jitter().await;
@@ -166,19 +228,23 @@ impl Meta for JitteryMeta {
 
     async fn put_if(&self, key: &str, expect: Expect, value: Bytes) -> Result<Revision> {
         self.jitter().await;
-        let put = self.inner.put_if(key, expect, value).await;
+        let put = self.write(self.inner.put_if(key, expect, value)).await;
         self.jitter().await;
         put
     }
 
     async fn delete_if(&self, key: &str, revision: Revision) -> Result<Revision> {
         self.jitter().await;
-        let deleted = self.inner.delete_if(key, revision).await;
+        let deleted = self.write(self.inner.delete_if(key, revision)).await;
+        tokio::time::sleep(Duration::from_millis(self.delete_ms.load(Ordering::SeqCst))).await;
         self.jitter().await;
         deleted
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
+        if self.died() {
+            return Self::dead();
+        }
         self.jitter().await;
         let listed = self.inner.list(prefix, after, limit).await;
         self.jitter().await;
