@@ -13,6 +13,8 @@
 
 mod harness;
 
+mod alias_moves;
+mod aliases;
 mod async_calls;
 mod auth;
 mod bad_handlers;
@@ -30,5 +32,7 @@ mod listing;
 mod logs;
 mod restart;
 mod secrets;
+mod shifts;
 mod starters;
 mod up;
+mod versions;

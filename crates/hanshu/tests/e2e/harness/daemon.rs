@@ -193,6 +193,25 @@ impl Daemon {
         assert!(reply.status == 200 || reply.status == 201, "{reply:?}");
     }
 
+    /// Publishes what is deployed; gives the version's number.
+    #[track_caller]
+    pub(crate) fn publish(&self, name: &str) -> u64 {
+        let path = format!("/v1/namespaces/default/functions/{name}/versions");
+        let reply = self.http.json("POST", &path, &json!({}));
+        assert_eq!(reply.status, 201, "{reply:?}");
+        reply.json()["version"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Makes or replaces the alias `NAME:ALIAS`; gives how it is shown.
+    #[track_caller]
+    pub(crate) fn alias(&self, at: &str, route: &Value) -> Value {
+        let (function, alias) = at.split_once(':').unwrap();
+        let path = format!("/v1/namespaces/default/functions/{function}/aliases/{alias}");
+        let reply = self.http.json("PUT", &path, route);
+        assert!([200, 201].contains(&reply.status), "{reply:?}");
+        reply.json()
+    }
+
     /// Calls a function.
     pub(crate) fn invoke(&self, name: &str, payload: &str) -> Reply {
         self.http.invoke(name, payload.as_bytes(), &[])
