@@ -27,6 +27,7 @@ mod disk_full;
 mod doctor;
 mod drain;
 mod function_url;
+mod kills;
 mod limits;
 mod listing;
 mod logs;
