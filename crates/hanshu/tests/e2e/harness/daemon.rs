@@ -69,13 +69,22 @@ impl Start {
     pub(crate) fn start(self) -> Daemon {
         let home = tempfile::Builder::new().prefix("hanshu-e2e-").tempdir().unwrap();
         let data = self.data.clone().unwrap_or_else(|| home.path().join("data"));
+        let command = self.command(&data);
+        Self::run(command, home, data)
+    }
+
+    /// Starts it by a command of the test's own, that serves this data folder.
+    #[track_caller]
+    pub(crate) fn by(command: Command, data: &Path) -> Daemon {
+        let home = tempfile::Builder::new().prefix("hanshu-e2e-").tempdir().unwrap();
+        Self::run(command, home, data.to_owned())
+    }
+
+    #[track_caller]
+    fn run(mut command: Command, home: TempDir, data: PathBuf) -> Daemon {
         let log = home.path().join("daemon.log");
-        let mut child = self
-            .command(&data)
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         let lines = Mutex::new(lines_of(&mut child));
         let mut daemon = Daemon {
             child: Some(child),
