@@ -35,6 +35,7 @@ mod logs;
 mod namespaces;
 mod old_folder;
 mod restart;
+mod rotation;
 mod scoped_keys;
 mod secrets;
 mod shifts;
