@@ -13,6 +13,8 @@
 
 mod harness;
 
+mod alias_moves;
+mod aliases;
 mod async_calls;
 mod auth;
 mod bad_handlers;
@@ -25,10 +27,18 @@ mod disk_full;
 mod doctor;
 mod drain;
 mod function_url;
+mod kills;
+mod layers;
 mod limits;
 mod listing;
 mod logs;
+mod namespaces;
+mod old_folder;
 mod restart;
+mod rotation;
+mod scoped_keys;
 mod secrets;
+mod shifts;
 mod starters;
 mod up;
+mod versions;

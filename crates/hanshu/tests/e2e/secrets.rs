@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -13,31 +13,13 @@ use model::tasks::Tasks;
 use serde_json::{Value, json};
 use store::StoreConfig;
 
+use crate::harness::needle::{NEEDLE, backwards, holds_needle, nothing_on_disk, value};
+use crate::harness::packages::private_file;
 use crate::harness::{Cli, Daemon, Start, hanshu, packages};
 
 /// Answers with its secrets in a form in which a search for them does not find them.
 const BACKWARDS: &str = "exports.handler = async () => Object.fromEntries(
     ['TOKEN', 'SECOND', 'THIRD'].map((name) => [name, [...(process.env[name] ?? '')].reverse().join('')]));";
-/// What is searched for; the parts that follow it tell the values apart.
-const NEEDLE: &str = "needle-Zq8vX2";
-
-fn value(which: &str) -> String {
-    format!("{NEEDLE}-{which}")
-}
-
-fn backwards(which: &str) -> String {
-    value(which).chars().rev().collect()
-}
-
-/// Whether bytes hold the needle: plain, in hexadecimal, or at any offset of a base64 text.
-fn holds_needle(bytes: &[u8]) -> bool {
-    let hex: String = NEEDLE.bytes().map(|b| format!("{b:02x}")).collect();
-    // `needle-Zq8vX2` after 0, 1 and 2 other bytes, without the characters that those share.
-    let base64 = ["bmVlZGxlLVpxOHZYM", "5lZWRsZS1acTh2WD", "uZWVkbGUtWnE4dlgy"];
-    let found = |part: &[u8]| bytes.windows(part.len()).any(|w| w == part);
-    found(NEEDLE.as_bytes()) || found(hex.as_bytes()) || base64.iter().any(|b| found(b.as_bytes()))
-}
-
 #[test]
 fn the_search_finds_what_it_searches_for() {
     let hidden = [
@@ -51,32 +33,6 @@ fn the_search_finds_what_it_searches_for() {
         assert!(holds_needle(text.as_bytes()), "{text}");
     }
     assert!(!holds_needle(b"needle-Zq8vX3"));
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        match entry.file_type().unwrap() {
-            kind if kind.is_dir() => found.extend(files(&entry.path())),
-            kind if kind.is_file() => found.push(entry.path()),
-            _ => {}
-        }
-    }
-    found
-}
-
-#[track_caller]
-fn nothing_on_disk(data: &Path) {
-    let files = files(data);
-    assert!(files.iter().any(|f| f.ends_with("catalog.db")), "{files:?}");
-    for file in files {
-        assert!(!holds_needle(&fs::read(&file).unwrap_or_default()), "{}", file.display());
-    }
-}
-
-fn private_file(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// Deploys `f` with the secret TOKEN, and publishes it.
@@ -406,15 +362,15 @@ fn a_passphrase_locks_and_keys_can_be_rotated() {
     assert!(!refused.err.contains("staple"), "{refused:?}");
     assert_eq!(rotate(&[]).code, 2);
     private_file(&phrase, "correct horse battery staple");
-    // $LATEST and version 1.
-    assert!(rotate(&[]).ok().contains("sealed 2 secrets anew"));
+    // $LATEST and version 1; before and after publishing, as the newest change and in the history; and in the history after it was made.
+    assert_eq!(rotate(&[]).ok(), "sealed 7 secrets anew\n");
     let mut daemon = by_phrase().start();
     assert_eq!(daemon.invoke("f", "{}").result()["TOKEN"], backwards("one"));
     daemon.stop();
 
     let key = dir.path().join("new.key");
     let rotated = rotate(&["--new-key-file", key.to_str().unwrap(), "--output", "json"]).json();
-    assert_eq!(rotated["resealed"], 2);
+    assert_eq!(rotated["resealed"], 7);
     let refused = Cli::run(&mut by_phrase().command(&data));
     assert!(refused.err.contains("with a key file"), "{refused:?}");
     let daemon = with("HANSHU_SECRETS_KEY_FILE", &key).start();

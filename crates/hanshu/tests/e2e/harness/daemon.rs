@@ -69,13 +69,22 @@ impl Start {
     pub(crate) fn start(self) -> Daemon {
         let home = tempfile::Builder::new().prefix("hanshu-e2e-").tempdir().unwrap();
         let data = self.data.clone().unwrap_or_else(|| home.path().join("data"));
+        let command = self.command(&data);
+        Self::run(command, home, data)
+    }
+
+    /// Starts it by a command of the test's own, that serves this data folder.
+    #[track_caller]
+    pub(crate) fn by(command: Command, data: &Path) -> Daemon {
+        let home = tempfile::Builder::new().prefix("hanshu-e2e-").tempdir().unwrap();
+        Self::run(command, home, data.to_owned())
+    }
+
+    #[track_caller]
+    fn run(mut command: Command, home: TempDir, data: PathBuf) -> Daemon {
         let log = home.path().join("daemon.log");
-        let mut child = self
-            .command(&data)
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         let lines = Mutex::new(lines_of(&mut child));
         let mut daemon = Daemon {
             child: Some(child),
@@ -191,6 +200,25 @@ impl Daemon {
         }
         let reply = self.put(name, &[file], &config);
         assert!(reply.status == 200 || reply.status == 201, "{reply:?}");
+    }
+
+    /// Publishes what is deployed; gives the version's number.
+    #[track_caller]
+    pub(crate) fn publish(&self, name: &str) -> u64 {
+        let path = format!("/v1/namespaces/default/functions/{name}/versions");
+        let reply = self.http.json("POST", &path, &json!({}));
+        assert_eq!(reply.status, 201, "{reply:?}");
+        reply.json()["version"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Makes or replaces the alias `NAME:ALIAS`; gives how it is shown.
+    #[track_caller]
+    pub(crate) fn alias(&self, at: &str, route: &Value) -> Value {
+        let (function, alias) = at.split_once(':').unwrap();
+        let path = format!("/v1/namespaces/default/functions/{function}/aliases/{alias}");
+        let reply = self.http.json("PUT", &path, route);
+        assert!([200, 201].contains(&reply.status), "{reply:?}");
+        reply.json()
     }
 
     /// Calls a function.

@@ -1,10 +1,11 @@
 //! Starts the real binary and talks to it.
 //!
 //! [`Daemon`] is a running daemon, ended by process id when it goes out of scope; [`Cli`] runs one command;
-//! [`http`] is the client; [`packages`] makes packages, good and bad.
+//! [`http`] is the client; [`packages`] makes packages, good and bad; [`needle`] is a secret that is searched for.
 
 mod daemon;
 pub(crate) mod http;
+pub(crate) mod needle;
 pub(crate) mod packages;
 
 use std::ffi::OsStr;
@@ -56,11 +57,25 @@ impl Cli {
         self.out
     }
 
+    /// Standard error of a command that has to succeed, and has nothing to print.
+    #[track_caller]
+    pub(crate) fn noted(self) -> String {
+        assert_eq!((self.code, self.out.as_str()), (0, ""), "{self:?}");
+        self.err
+    }
+
     /// Standard output of a command that has to succeed and print JSON.
     #[track_caller]
     pub(crate) fn json(self) -> Value {
         let out = self.ok();
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
+    }
+
+    /// Standard error of a command that has to be refused.
+    #[track_caller]
+    pub(crate) fn refused(self) -> String {
+        assert_eq!((self.code, self.out.as_str()), (2, ""), "{self:?}");
+        self.err
     }
 }
 
