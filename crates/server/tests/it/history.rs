@@ -228,7 +228,7 @@ async fn a_creation_that_is_undone_leaves_no_change_to_another() {
     let create = |reason: &str| world.ask("PUT", path).header("x-hanshu-reason", reason).json(&put);
     let config = format!("{path}/config");
     let patch = |memory: u32| world.send("PATCH", &config, json!({ "memory_mb": memory }));
-    for round in 0..80 {
+    for round in 0..40 {
         world.namespace("n", json!({}), json!({})).await;
         let mut patches = Vec::new();
         for memory in 300..306 {
