@@ -5,6 +5,7 @@
 //! ahead of a document and never lacks a change. A deletion is a change like any other: it marks the document, which counts as absent from
 //! then on, and is cleared away afterwards ([`Catalog::clear`]), by whoever finds it.
 
+use futures_util::future::BoxFuture;
 use model::Result;
 use model::change::{Author, Change, Departed, What};
 use model::clock::UnixMillis;
@@ -199,7 +200,7 @@ impl Catalog {
             };
             let stored = Stored { value, revision };
             if created {
-                self.confirm_created(place, &stored).await?;
+                self.confirm_created(place).await?;
             }
             self.keep_soon(document, &stored.value).await;
             bodies.retain(|key| stored.value.disowns(key));
@@ -383,31 +384,25 @@ impl Catalog {
         }
     }
 
-    /// Step (c) of a creation ([`super::namespaces`]): undoes it if the namespace went away meanwhile.
-    async fn confirm_created<D: Document>(
-        &self,
-        place: &Place<'_, D>,
-        created: &Stored<D>,
-    ) -> Result<()> {
-        let Some(namespace) = place.namespace else { return Ok(()) };
-        let Err(gone) = self.namespace_accepts(namespace).await else { return Ok(()) };
-        let mut stored = created.clone();
-        for _ in 0..CHANGE_ATTEMPTS {
-            match self.meta.delete_if(&place.document, stored.revision).await {
-                Ok(_) => break,
-                Err(e) if e.code() == Code::Conflict => {}
-                Err(e) => return Err(e),
+    /// Step (c) of a creation ([`super::namespaces`]): undoes it if the namespace went away meanwhile. That is a deletion like any other, for
+    /// somebody may have seen it, and changed it since.
+    // A box, for a deletion is an edit too.
+    fn confirm_created<'a, D: Document>(
+        &'a self,
+        place: &'a Place<'_, D>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let Some(namespace) = place.namespace else { return Ok(()) };
+            let Err(gone) = self.namespace_accepts(namespace).await else { return Ok(()) };
+            let intent = Intent::daemon("its namespace is deleted");
+            let before = |current: Option<&D>| {
+                Ok(current.and_then(|document| document.change()?.after.clone()))
+            };
+            match self.erase(place, &intent, before).await {
+                Err(e) if e.code() != Code::NotFound => Err(e),
+                _ => Err(gone),
             }
-            // Somebody changed it since; it goes all the same.
-            match self.read::<D>(&place.document).await? {
-                Some(now) => stored = now,
-                None => break,
-            }
-        }
-        for prefix in stored.value.leftovers() {
-            self.remove_all(&prefix).await?;
-        }
-        Err(gone)
+        })
     }
 }
 

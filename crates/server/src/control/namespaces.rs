@@ -37,9 +37,14 @@ pub(crate) async fn list(
     By(caller): By,
     Params(params): Params<PageParams>,
 ) -> Answer<Json<Page<NamespaceView>>> {
+    let (after, limit) = (params.after.as_deref(), params.limit()?);
     let (namespaces, more) = match &caller.namespace {
-        Some(own) => (vec![app.catalog.namespace(own).await?], false),
-        None => app.catalog.namespaces(params.after.as_deref(), params.limit()?).await?,
+        None => app.catalog.namespaces(after, limit).await?,
+        Some(own) if after.is_some_and(|after| own.as_str() <= after) => (Vec::new(), false),
+        Some(own) => match app.catalog.namespace(own).await {
+            Err(e) if e.code() == Code::NotFound => (Vec::new(), false),
+            own => (vec![own?], false),
+        },
     };
     let views = namespaces.into_iter().map(|n| app.namespace_view(n)).collect();
     Ok(page(views, more, |n: &NamespaceView| n.name.clone()))

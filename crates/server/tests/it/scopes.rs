@@ -69,8 +69,26 @@ async fn a_key_of_one_namespace_opens_that_one_only() {
     world.get("/v1/namespaces/theirs/functions/hello/aliases/live").await.expect(200);
     let listed = world.ask_as(&key, "GET", "/v1/namespaces").send().await.expect(200);
     assert_eq!(column(&listed, "name"), ["ours"]);
+    for (page, names) in [("after=nobody", vec![json!("ours")]), ("after=ours", vec![])] {
+        let page = world.ask_as(&key, "GET", &format!("/v1/namespaces?{page}")).send().await;
+        assert_eq!(column(&page.expect(200), "name"), names);
+    }
+    let none = world.ask_as(&key, "GET", "/v1/namespaces?limit=0").send().await;
+    none.refused(400, "invalid-parameter");
     let escaped = world.ask_as(&key, "GET", "/v1/namespaces/%74heirs/functions").send().await;
     escaped.refused(404, "not-found");
+}
+
+#[tokio::test]
+async fn a_key_outlives_its_namespace_and_opens_nothing() {
+    let world = World::start().await;
+    world.namespace("ours", json!({}), json!({})).await;
+    let key = world.new_key("ours", Some("ours")).await;
+    world.delete("/v1/namespaces/ours").await.expect(204);
+    let all = world.ask_as(&key, "GET", "/v1/namespaces").send().await.expect(200);
+    assert_eq!(column(&all, "name").len(), 0);
+    world.ask_as(&key, "GET", "/v1/namespaces/ours").send().await.refused(404, "not-found");
+    world.ask_as(&key, "GET", "/v1/keys").send().await.refused(403, "forbidden");
 }
 
 #[tokio::test]
