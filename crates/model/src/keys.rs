@@ -1,7 +1,7 @@
 //! Metadata keys: where each document lies.
 
 use crate::function::{Fingerprint, VersionSummary};
-use crate::ids::{AliasName, FunctionKey, NamespaceName, RequestId};
+use crate::ids::{AliasName, Digest, FunctionKey, NamespaceName, RequestId};
 use crate::layer::LayerKey;
 
 /// All functions.
@@ -56,6 +56,16 @@ pub fn layer(key: &LayerKey) -> String {
 /// All layers of one namespace.
 pub fn layers_of(namespace: &NamespaceName) -> String {
     format!("{LAYERS}{namespace}/")
+}
+
+/// The record of a package that was uploaded to a namespace, a [`crate::function::CodeRef`].
+pub fn package(namespace: &NamespaceName, digest: &Digest) -> String {
+    format!("{}{digest}", packages_of(namespace))
+}
+
+/// The records of all packages of one namespace.
+pub fn packages_of(namespace: &NamespaceName) -> String {
+    format!("package/{namespace}/")
 }
 
 /// All kept changes of the document under `document`, in order.

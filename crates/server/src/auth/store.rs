@@ -179,6 +179,26 @@ impl KeyStore {
         Ok(())
     }
 
+    /// Deletes every key that opens this namespace only: a later one of the name is another.
+    pub(crate) async fn revoke(&self, namespace: &NamespaceName) -> Result<()> {
+        for (name, record) in records(&*self.meta).await? {
+            if record.namespace.as_ref() != Some(namespace) {
+                continue;
+            }
+            if let Some(entry) = self.meta.get(&format!("{KEYS}{name}")).await? {
+                match self.meta.delete_if(&entry.key, entry.revision).await {
+                    Err(e) if e.code() != Code::Conflict => return Err(e),
+                    // Somebody else deleted it meanwhile.
+                    _ => {}
+                }
+            }
+            if let Some(callers) = self.callers.get() {
+                callers.pin().remove(&record.sha256);
+            }
+        }
+        Ok(())
+    }
+
     async fn load(&self) -> Result<papaya::HashMap<Digest, Caller>> {
         let records = records(&*self.meta).await?;
         if records.is_empty() {

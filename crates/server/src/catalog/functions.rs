@@ -11,8 +11,9 @@ use model::function::{
 };
 use model::ids::{Digest, FunctionKey, FunctionRef, NamespaceName, Qualifier, RequestId};
 use model::keys;
-use model::layer::AttachedLayer;
+use model::layer::{AttachedLayer, LayerAt};
 
+use super::patch::{patch_settings, patched};
 use super::record::{Changed, Document, Draft, Edit, Intent, Place, Turn, missing};
 use super::rules::Rules;
 use super::secrets::Environment;
@@ -121,7 +122,7 @@ impl Catalog {
         let runtime = self.sandbox.resolve_runtime(&config.runtime)?;
         self.sandbox.check_network(&config.network)?;
         let code = match code {
-            Some(digest) => Some(self.package(&digest.parse::<Digest>()?).await?),
+            Some(digest) => Some(self.package(&key.namespace, &digest.parse::<Digest>()?).await?),
             None => None,
         };
         let layers = self.attach(&key.namespace, &config.layers).await?;
@@ -219,7 +220,7 @@ impl Catalog {
         intent: &Intent,
     ) -> Result<Put> {
         let seen = self.function_record(key).await?;
-        let version = self.version(&seen, number).await?;
+        let version = self.pinned(self.version(&seen, number).await?).await?;
         let wish = Wish { what: What::Rollback, publish: false };
         self.change_latest(key, intent, wish, |current, turn| {
             let function = existing(key, current)?;
@@ -230,6 +231,21 @@ impl Catalog {
             Ok(with_latest(function, latest))
         })
         .await
+    }
+
+    /// A version with references that keep its layers: an alias of a layer that has moved on since would lead away from them at once.
+    async fn pinned(&self, mut version: Version) -> Result<Version> {
+        let namespace = &version.key.namespace;
+        for (reference, attached) in version.config.layers.iter_mut().zip(&version.layers) {
+            let means = match self.attach(namespace, std::slice::from_ref(reference)).await {
+                Err(e) if e.code() == Code::NotFound => Vec::new(),
+                means => means?,
+            };
+            if means.first() != Some(attached) {
+                reference.at = LayerAt::Version(attached.version);
+            }
+        }
+        Ok(version)
     }
 
     /// `$LATEST` gets the layers that its references mean now, if it has others; answers with whether it had.
@@ -480,109 +496,4 @@ fn check_unpacked(latest: &Version) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Everything but the environment.
-fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionConfig {
-    let mut new = config.clone();
-    set(&mut new.description, patch.description.as_ref());
-    set(&mut new.runtime, patch.runtime.as_ref());
-    set(&mut new.handler, patch.handler.as_ref());
-    set(&mut new.timeout_ms, patch.timeout_ms.as_ref());
-    if let Some(memory_mb) = patch.memory_mb {
-        new.memory_mb = memory_mb;
-        new.memory_share = None;
-    }
-    set(&mut new.memory_share, patch.memory_share.as_ref());
-    set(&mut new.cpu_weight, patch.cpu_weight.as_ref());
-    set(&mut new.cpu_cores, patch.cpu_cores.as_ref());
-    set(&mut new.processes, patch.processes.as_ref());
-    set(&mut new.open_files, patch.open_files.as_ref());
-    set(&mut new.tmp_mb, patch.tmp_mb.as_ref());
-    set(&mut new.output_bytes_per_second, patch.output_bytes_per_second.as_ref());
-    set(&mut new.network, patch.network.as_ref());
-    set(&mut new.layers, patch.layers.as_ref());
-    new
-}
-
-fn patch_settings(settings: &mut FunctionSettings, patch: &PatchConfig) {
-    settings.max_instances = patch.max_instances.or(settings.max_instances);
-    set(&mut settings.url_auth, patch.url_auth.as_ref());
-    set(&mut settings.publish, patch.publish.as_ref());
-    merge(&mut settings.tags, patch.tags.as_ref());
-}
-
-fn set<T: Clone>(field: &mut T, new: Option<&T>) {
-    if let Some(new) = new {
-        field.clone_from(new);
-    }
-}
-
-fn merge(map: &mut BTreeMap<String, String>, changes: Option<&BTreeMap<String, Option<String>>>) {
-    for (key, value) in changes.into_iter().flatten() {
-        match value {
-            Some(value) => drop(map.insert(key.clone(), value.clone())),
-            None => drop(map.remove(key)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config() -> FunctionConfig {
-        serde_json::from_str(
-            r#"{"runtime":"nodejs20","handler":"a.b","environment":{"A":"1","B":"2"}}"#,
-        )
-        .unwrap()
-    }
-
-    #[test]
-    fn a_patch_changes_the_named_fields_only() {
-        let patch: PatchConfig =
-            serde_json::from_str(r#"{"memory_mb":256,"network":"egress"}"#).unwrap();
-        let new = patched(&config(), &patch);
-        assert_eq!(new.memory_mb, 256);
-        assert_eq!(new.network.mode.as_str(), "egress");
-        assert_eq!(new.handler, "a.b");
-        assert_eq!(new.environment, config().environment);
-        assert_eq!(patched(&config(), &PatchConfig::default()), config());
-    }
-
-    #[test]
-    fn a_size_ends_a_share_and_null_removes_what_is_optional() {
-        let patched = |config: &FunctionConfig, json: &str| {
-            let patch: PatchConfig = serde_json::from_str(json).unwrap();
-            patched(config, &patch)
-        };
-        let shared = patched(&config(), r#"{"memory_share":"25%","cpu_cores":0.5,"cpu_weight":7}"#);
-        assert_eq!(shared.memory_share.unwrap().to_string(), "25%");
-        assert_eq!((shared.cpu_cores.unwrap().millis(), shared.cpu_weight), (500, Some(7)));
-        assert_eq!(patched(&shared, r#"{"timeout_ms":5}"#).memory_share, shared.memory_share);
-        let sized = patched(&shared, r#"{"memory_mb":256}"#);
-        assert_eq!((sized.memory_mb, sized.memory_share), (256, None));
-        // As it is shown: the size belongs to the share.
-        let both = patched(&shared, r#"{"memory_mb":256,"memory_share":"50%"}"#);
-        assert_eq!(both.memory_share.unwrap().to_string(), "50%");
-        let null = r#"{"memory_share":null,"cpu_cores":null,"cpu_weight":null,"processes":64}"#;
-        let none = patched(&shared, null);
-        assert_eq!((none.memory_share, none.cpu_cores, none.cpu_weight), (None, None, None));
-        assert_eq!(none.processes, 64);
-    }
-
-    #[test]
-    fn settings_are_patched_alike() {
-        let mut settings = FunctionSettings::default();
-        let patch: PatchConfig = serde_json::from_str(
-            r#"{"max_instances":0,"url_auth":"none","tags":{"team":"a","old":null}}"#,
-        )
-        .unwrap();
-        patch_settings(&mut settings, &patch);
-        assert_eq!(settings.max_instances, Some(0));
-        assert_eq!(settings.url_auth, model::function::UrlAuth::None);
-        assert_eq!(settings.tags.len(), 1);
-        patch_settings(&mut settings, &PatchConfig::default());
-        assert_eq!(settings.max_instances, Some(0));
-    }
 }

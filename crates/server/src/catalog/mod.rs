@@ -13,6 +13,7 @@ mod history;
 mod layers;
 mod namespaces;
 mod packages;
+mod patch;
 mod record;
 mod resume;
 mod rules;

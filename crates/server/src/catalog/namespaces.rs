@@ -51,7 +51,7 @@ impl Document for Namespace {
     }
 
     fn leftovers(&self) -> Vec<String> {
-        Vec::new()
+        vec![keys::packages_of(&self.name)]
     }
 }
 
@@ -149,6 +149,14 @@ impl Catalog {
     /// The namespace; `not-found` if there is none.
     pub(crate) async fn namespace(&self, name: &NamespaceName) -> Result<Namespace> {
         Ok(self.namespace_record(name).await?.value)
+    }
+
+    /// Whether there is such a namespace.
+    pub(crate) async fn has_namespace(&self, name: &NamespaceName) -> Result<bool> {
+        match self.namespace_record(name).await {
+            Err(e) if e.code() == Code::NotFound => Ok(false),
+            record => record.map(|_| true),
+        }
     }
 
     /// A page of namespaces by name, and whether more follow.

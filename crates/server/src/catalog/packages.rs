@@ -1,20 +1,17 @@
-//! Code packages: checked by the sandbox, stored by their digest, remembered with their sizes.
+//! Code packages: checked by the sandbox, stored by their digest, remembered with their sizes. A package's record stands once the package is
+//! durable. The bytes are kept once, however many namespaces have the package; a digest names it only where it was uploaded.
 
 use bytes::Bytes;
 use model::Result;
 use model::error::{Code, Error};
 use model::function::CodeRef;
-use model::ids::Digest;
+use model::ids::{Digest, NamespaceName};
+use model::keys;
 use model::ports::Expect;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::source_file::{self, SourceName};
 use super::{BUSY_RETRY, Catalog};
-
-/// Metadata key of a package's record, a [`CodeRef`]. It stands once the package is durable.
-fn package_key(digest: &Digest) -> String {
-    format!("package/{digest}")
-}
 
 impl Catalog {
     /// Waits for one of the few slots in which a package may be held in memory; `throttled` if none comes free in time.
@@ -32,6 +29,7 @@ impl Catalog {
     /// Checks and stores a package; with `source`, `body` is that one file's text instead. `_slot` is held to the end.
     pub(crate) async fn add_package(
         &self,
+        namespace: &NamespaceName,
         body: Bytes,
         source: Option<SourceName>,
         _slot: OwnedSemaphorePermit,
@@ -47,7 +45,7 @@ impl Catalog {
         let info = self.sandbox.check_package(package.clone()).await?;
         let digest = self.blobs.put(package).await?;
         let code = CodeRef { digest, size_bytes, unpacked_bytes: info.unpacked_bytes };
-        match self.write(&package_key(&digest), Expect::Absent, &code).await {
+        match self.write(&keys::package(namespace, &digest), Expect::Absent, &code).await {
             Ok(_) => Ok(code),
             // Stored before; equal digests are equal packages.
             Err(e) if e.code() == Code::Conflict => Ok(code),
@@ -55,9 +53,13 @@ impl Catalog {
         }
     }
 
-    /// The record of a package that was uploaded before; `not-found` if there is none.
-    pub(super) async fn package(&self, digest: &Digest) -> Result<CodeRef> {
-        let record = self.read::<CodeRef>(&package_key(digest)).await?;
+    /// The record of a package that was uploaded to the namespace before; `not-found` if there is none.
+    pub(super) async fn package(
+        &self,
+        namespace: &NamespaceName,
+        digest: &Digest,
+    ) -> Result<CodeRef> {
+        let record = self.read::<CodeRef>(&keys::package(namespace, digest)).await?;
         match record {
             Some(record) if self.blobs.contains(digest).await? => Ok(record.value),
             _ => Err(Error::not_found("package", digest)

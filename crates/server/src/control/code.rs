@@ -57,7 +57,7 @@ pub(crate) async fn put(
     // Nobody shall send 100 MB to learn that the name is wrong.
     app.catalog.function(&FunctionRef { key: key.clone(), qualifier: Qualifier::Latest }).await?;
     let (parts, body) = request.into_parts();
-    let code = packages::store(&app, &parts.headers, body, source).await?;
+    let code = packages::store(&app, &key.namespace, &parts.headers, body, source).await?;
     let (own, precondition) = (app.clone(), intent.precondition);
     let change = async move { own.catalog.put_code(&key, code, params.publish, &intent).await };
     let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;

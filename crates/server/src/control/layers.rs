@@ -116,7 +116,7 @@ pub(crate) async fn publish(
     // Nobody shall send 100 MB to learn that the name is wrong.
     app.catalog.namespace(&key.namespace).await?;
     let (parts, body) = request.into_parts();
-    let code = packages::store(&app, &parts.headers, body, None).await?;
+    let code = packages::store(&app, &key.namespace, &parts.headers, body, None).await?;
     let runtimes = params.runtimes.split(',').map(str::trim).filter(|name| !name.is_empty());
     let new = NewLayerVersion {
         code,

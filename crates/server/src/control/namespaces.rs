@@ -67,7 +67,14 @@ pub(crate) async fn create(
     JsonBody(new): JsonBody<CreateNamespace>,
 ) -> Answer<Response> {
     let own = app.clone();
-    let change = async move { own.catalog.create_namespace(&new, intent).await };
+    let change = async move {
+        let name = new.name.parse()?;
+        if !own.catalog.has_namespace(&name).await? {
+            // Of one of the name that is gone, if the daemon died before they were.
+            own.keys.revoke(&name).await?;
+        }
+        own.catalog.create_namespace(&new, intent).await
+    };
     let namespace = to_the_end(&app, change).await?;
     let view = app.namespace_view(namespace);
     Ok(revised(StatusCode::CREATED, view.revision, view))
@@ -121,7 +128,7 @@ pub(crate) struct DeleteParams {
     everything: Option<String>,
 }
 
-/// Deletes a namespace; one that has functions or layers only if `everything` names it once more. `default` always exists.
+/// Deletes a namespace and the keys that open nothing else; one that has functions or layers only if `everything` names it once more. `default` always exists.
 #[utoipa::path(
     delete, path = "/v1/namespaces/{namespace}", operation_id = "deleteNamespace", tag = "namespaces",
     params(NamespaceParam, DeleteParams, ChangeHeaders),
@@ -149,7 +156,10 @@ pub(crate) async fn delete(
     }
     let (own, precondition, everything) =
         (app.clone(), intent.precondition, params.everything.is_some());
-    let change = async move { own.catalog.delete_namespace(&name, everything, &intent).await };
+    let change = async move {
+        own.catalog.delete_namespace(&name, everything, &intent).await?;
+        own.keys.revoke(&name).await
+    };
     to_the_end(&app, change).await.map_err(refusal(precondition))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use http::{HeaderMap, StatusCode};
 use model::api::{ErrorBody, PackageView};
 use model::function::CodeRef;
+use model::ids::NamespaceName;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -29,7 +30,7 @@ pub(crate) struct UploadParams {
 
 /// Stores a package: a zip of at most 100 MiB, 250 MiB unpacked, or a single source file.
 ///
-/// Storing the same package again is no error. Functions name it by its digest.
+/// Storing the same package again is no error. Functions of the namespace name it by its digest.
 #[utoipa::path(
     post, path = "/v1/namespaces/{namespace}/packages", operation_id = "uploadPackage", tag = "packages",
     params(("namespace" = String, Path, description = "the namespace's name"), UploadParams),
@@ -51,13 +52,14 @@ pub(crate) async fn upload(
     let source = params.filename.as_deref().map(SourceName::new).transpose()?;
     app.catalog.namespace(&namespace).await?;
     let (parts, body) = request.into_parts();
-    let code = store(&app, &parts.headers, body, source).await?;
+    let code = store(&app, &namespace, &parts.headers, body, source).await?;
     Ok((StatusCode::CREATED, Json(views::package(&code))))
 }
 
 /// Reads a package from a request and stores it.
 pub(super) async fn store(
     app: &Arc<App>,
+    namespace: &NamespaceName,
     headers: &HeaderMap,
     body: Body,
     source: Option<SourceName>,
@@ -66,5 +68,7 @@ pub(super) async fn store(
     let timeout = app.config.body_timeout;
     let body = body::collect(headers, body, Limit::PACKAGE, timeout, &app.tasks).await?;
     let own = app.clone();
-    to_the_end(app, async move { own.catalog.add_package(body, source, slot).await }).await
+    let namespace = namespace.clone();
+    let add = async move { own.catalog.add_package(&namespace, body, source, slot).await };
+    to_the_end(app, add).await
 }

@@ -45,7 +45,8 @@ impl Deed {
             Self::DeleteLayer => drop(layer(world, b"1").await.expect(201)),
             Self::DeleteNamespace => {
                 world.namespace("n", json!({}), json!({})).await;
-                let body = json!({ "config": config("fixed.reply", "1"), "code": world.package("1").await });
+                let code = world.package_in("n", "1").await;
+                let body = json!({ "config": config("fixed.reply", "1"), "code": code });
                 world.send("PUT", "/v1/namespaces/n/functions/f", body).await.expect(201);
             }
             _ => {

@@ -223,19 +223,22 @@ async fn in_dev_mode_nobody_has_a_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_creation_that_is_undone_leaves_no_change_to_another() {
     let world = World::start().await;
-    let put = json!({ "config": config("fixed.reply", "1"), "code": world.package("one").await });
     let path = "/v1/namespaces/n/functions/f";
-    let create = |reason: &str| world.ask("PUT", path).header("x-hanshu-reason", reason).json(&put);
+    let create = |reason: &str, code: &str| {
+        let put = json!({ "config": config("fixed.reply", "1"), "code": code });
+        world.ask("PUT", path).header("x-hanshu-reason", reason).json(&put)
+    };
     let config = format!("{path}/config");
     let patch = |memory: u32| world.send("PATCH", &config, json!({ "memory_mb": memory }));
     for round in 0..40 {
         world.namespace("n", json!({}), json!({})).await;
+        let code = world.package_in("n", "one").await;
         let mut patches = Vec::new();
         for memory in 300..306 {
             patches.push(patch(memory));
         }
         tokio::join!(
-            create("undone").send(),
+            create("undone", &code).send(),
             world.delete("/v1/namespaces/n"),
             futures_util::future::join_all(patches),
         );
@@ -243,7 +246,8 @@ async fn a_creation_that_is_undone_leaves_no_change_to_another() {
             world.delete("/v1/namespaces/n?everything=n").await.expect(204);
         }
         world.namespace("n", json!({}), json!({})).await;
-        let made = create("done").send().await.expect(201)["revision"].clone();
+        let code = world.package_in("n", "one").await;
+        let made = create("done", &code).send().await.expect(201)["revision"].clone();
         patch(999).await.expect(200);
         let change = world.get(&format!("{path}/history/{made}")).await.expect(200);
         assert_eq!(

@@ -113,7 +113,7 @@ async fn layers_are_attached_in_their_order() {
     world.namespace("n", json!({}), json!({})).await;
     let mut config = config("fixed.reply", "1");
     config["layers"] = json!(["a:1"]);
-    let body = json!({ "config": config, "code": world.package("one").await });
+    let body = json!({ "config": config, "code": world.package_in("n", "one").await });
     let message =
         world.send("PUT", "/v1/namespaces/n/functions/f", body).await.refused(404, "not-found");
     assert!(message.contains("n/a"), "{message}");
@@ -289,4 +289,25 @@ async fn functions_end_where_the_alias_does() {
         let at = layer["aliases"][0]["version"].to_string();
         assert_eq!(attached(&world.get("f").await.json()), [format!("lib:{at}")]);
     }
+}
+
+#[tokio::test]
+async fn a_rollback_keeps_the_layers_of_the_version() {
+    let world = World::start().await;
+    publish(&world, "a", "1").await.expect(201);
+    publish(&world, "a", "2").await.expect(201);
+    point(&world, "a:stable", 1).await;
+    put(&world, "f", json!(["a:stable"])).await.expect(201);
+    world.send("POST", "f/versions", json!({})).await.expect(201);
+    point(&world, "a:stable", 2).await;
+    let before = world.get("f").await.expect(200);
+    assert_eq!(attached(&before), ["a:2"]);
+    let back = world.send("POST", "f/rollback", json!({ "version": 1 })).await.expect(200);
+    assert_eq!((attached(&back), &back["config"]["layers"]), (vec!["a:1".into()], &json!(["a:1"])));
+    let one_more = before["revision"].as_u64().unwrap() + 1;
+    assert_eq!(world.get("f").await.expect(200)["revision"], one_more);
+    // An alias that still means the same stays one.
+    point(&world, "a:stable", 1).await;
+    let back = world.send("POST", "f/rollback", json!({ "version": 1 })).await.expect(200);
+    assert_eq!(back["config"]["layers"], json!(["a:stable"]));
 }

@@ -50,7 +50,7 @@ async fn bad_namespaces_are_refused() {
 async fn a_namespace_with_functions_stays() {
     let world = World::start().await;
     world.ask("POST", "/v1/namespaces").json(&json!({ "name": "n" })).send().await;
-    let code = world.package("code").await;
+    let code = world.package_in("n", "code").await;
     let put = json!({ "config": config("echo.event", ""), "code": code });
     let path = "/v1/namespaces/n/functions/f";
     assert_eq!(world.ask("PUT", path).json(&put).send().await.status, 201);
@@ -68,11 +68,12 @@ async fn a_namespace_with_functions_stays() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_function_loses_its_namespace() {
     let world = Arc::new(World::start().await);
-    let code = world.package("code").await;
-    let put = json!({ "config": config("echo.event", ""), "code": code });
+    let mut made = 0;
     for round in 0..100 {
         let name = format!("n{round}");
         world.ask("POST", "/v1/namespaces").json(&json!({ "name": name })).send().await;
+        let code = world.package_in(&name, "code").await;
+        let put = json!({ "config": config("echo.event", ""), "code": code });
         let function = format!("/v1/namespaces/{name}/functions/f");
         let namespace = format!("/v1/namespaces/{name}");
         let (created, deleted) = tokio::join!(
@@ -84,7 +85,48 @@ async fn no_acknowledged_function_loses_its_namespace() {
         assert_eq!(created.status == 201, there, "{created:?}");
         assert!(stands || !there, "a function without a namespace: {created:?} {deleted:?}");
         assert_eq!(deleted.status == 204, !stands, "{deleted:?}");
+        made += usize::from(there);
     }
+    assert!(made > 0, "every creation was refused");
+}
+
+#[tokio::test]
+async fn a_package_is_there_for_the_namespaces_that_it_was_uploaded_to() {
+    let world = World::start().await;
+    let digest = world.package("code").await;
+    world.namespace("n", json!({}), json!({})).await;
+    let put = json!({ "config": config("echo.event", ""), "code": digest });
+    let path = "/v1/namespaces/n/functions/f";
+    world.send("PUT", path, put.clone()).await.refused(404, "not-found");
+    assert_eq!(world.package_in("n", "code").await, digest);
+    world.send("PUT", path, put.clone()).await.expect(201);
+    // A later namespace of the name is another.
+    world.delete("/v1/namespaces/n?everything=n").await.expect(204);
+    world.namespace("n", json!({}), json!({})).await;
+    world.send("PUT", path, put).await.refused(404, "not-found");
+}
+
+#[tokio::test]
+async fn what_was_created_in_a_namespace_that_died_goes_at_the_next_start() {
+    use model::ports::Meta as _;
+
+    let world = World::start().await;
+    world.namespace("n", json!({}), json!({})).await;
+    let put =
+        json!({ "config": config("echo.event", ""), "code": world.package_in("n", "1").await });
+    world.send("PUT", "/v1/namespaces/n/functions/f", put).await.expect(201);
+    let entry = world.meta.get("namespace/n").await.unwrap().unwrap();
+    world.meta.delete_if("namespace/n", entry.revision).await.unwrap();
+    let world = world.restart().await;
+    for _ in 0..200 {
+        if world.meta.get("function/n/f").await.unwrap().is_none() {
+            let history = world.get("/v1/namespaces/n/functions/f/history").await;
+            assert_eq!(history.json()["items"][0]["what"], "delete", "{history:?}");
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("a function without a namespace stays");
 }
 
 #[tokio::test]
@@ -99,7 +141,7 @@ async fn the_mark_of_a_dead_deletion_does_not_stay() {
     };
     let revision =
         world.meta.put_if("namespace/n", Expect::Absent, record("1").into()).await.unwrap();
-    let code = world.package("code").await;
+    let code = world.package_in("n", "code").await;
     let put = json!({ "config": config("echo.event", ""), "code": code });
     assert_eq!(
         world.ask("PUT", "/v1/namespaces/n/functions/f").json(&put).send().await.status,

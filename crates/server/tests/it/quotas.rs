@@ -9,7 +9,7 @@ use crate::world::{Reply, World, column, config, zipped};
 const N: &str = "/v1/namespaces/n";
 
 async fn body(world: &World, content: &str) -> Value {
-    json!({ "config": config("echo.event", ""), "code": world.package(content).await })
+    json!({ "config": config("echo.event", ""), "code": world.package_in("n", content).await })
 }
 
 async fn put(world: &World, name: &str, body: &Value) -> Reply {
@@ -51,9 +51,9 @@ async fn functions_are_counted_exactly_also_at_once() {
 #[tokio::test]
 async fn code_is_counted_with_versions_and_layers() {
     let world = World::start().await;
+    world.namespace("n", json!({}), json!({})).await;
     let body = body(&world, "one").await;
     let size = {
-        world.namespace("n", json!({}), json!({})).await;
         let view = put(&world, "f", &body).await.expect(201);
         view["code"]["size_bytes"].as_u64().unwrap()
     };
@@ -113,8 +113,8 @@ async fn instances_and_memory_are_bounded_together() {
     for quotas in [json!({ "instances": 1 }), json!({ "memory_mb": 128 })] {
         let name = if quotas.get("instances").is_some() { "n" } else { "m" };
         world.namespace(name, quotas, json!({})).await;
-        let put =
-            json!({ "config": config("slow.reply", "\"1\""), "code": world.package("one").await });
+        let code = world.package_in(name, "one").await;
+        let put = json!({ "config": config("slow.reply", "\"1\""), "code": code });
         let functions = format!("/v1/namespaces/{name}/functions");
         for function in ["f", "g"] {
             world.send("PUT", &format!("{functions}/{function}"), put.clone()).await.expect(201);
@@ -188,7 +188,7 @@ async fn a_policy_forbids_field_by_field() {
         let message = put(&world, "old", &bad).await.refused(403, "forbidden");
         assert!(message.contains(part), "{message}");
         let mut new = bad.clone();
-        new["code"] = json!(world.package("one").await);
+        new["code"] = json!(world.package_in("n", "one").await);
         put(&world, "new", &new).await.refused(403, "forbidden");
         if let Some(good) = good {
             put(&world, "old", &good).await.expect(200);
@@ -303,9 +303,9 @@ async fn a_namespace_goes_with_everything_only_when_it_is_named_twice() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deletion_with_everything_and_creations_at_once_leave_no_orphans() {
     let world = Arc::new(World::start().await);
-    let body = body(&world, "one").await;
     for _ in 0..20 {
         world.namespace("n", json!({}), json!({})).await;
+        let body = body(&world, "one").await;
         put(&world, "there", &body).await.expect(201);
         let layers = format!("{N}/layers/l/versions");
         let (deleted, function, layer) = tokio::join!(

@@ -26,7 +26,7 @@ async fn a_key_of_one_namespace_opens_that_one_only() {
         world.namespace(namespace, json!({}), json!({})).await;
         let put = json!({
             "config": config("echo.event", ""),
-            "code": world.package("one").await,
+            "code": world.package_in(namespace, "one").await,
             "publish": true,
             "settings": { "url_auth": "key" },
         });
@@ -80,15 +80,19 @@ async fn a_key_of_one_namespace_opens_that_one_only() {
 }
 
 #[tokio::test]
-async fn a_key_outlives_its_namespace_and_opens_nothing() {
+async fn a_key_goes_with_its_namespace() {
     let world = World::start().await;
     world.namespace("ours", json!({}), json!({})).await;
     let key = world.new_key("ours", Some("ours")).await;
+    world.new_key("everything", None).await;
     world.delete("/v1/namespaces/ours").await.expect(204);
-    let all = world.ask_as(&key, "GET", "/v1/namespaces").send().await.expect(200);
-    assert_eq!(column(&all, "name").len(), 0);
-    world.ask_as(&key, "GET", "/v1/namespaces/ours").send().await.refused(404, "not-found");
-    world.ask_as(&key, "GET", "/v1/keys").send().await.refused(403, "forbidden");
+    world.namespace("ours", json!({}), json!({})).await;
+    let world = world.restart().await;
+    for path in ["/v1/namespaces", "/v1/namespaces/ours"] {
+        world.ask_as(&key, "GET", path).send().await.refused(401, "unauthenticated");
+    }
+    let left = column(&world.get("/v1/keys").await.expect(200), "name");
+    assert_eq!(left, ["everything", "root"]);
 }
 
 #[tokio::test]

@@ -229,10 +229,15 @@ impl World {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Stores a package and answers with its digest.
+    /// Stores a package in `default` and answers with its digest.
     pub(crate) async fn package(&self, content: &str) -> String {
-        let path = "/v1/namespaces/default/packages?filename=index.js";
-        let reply = self.ask("POST", path).body(content).send().await;
+        self.package_in("default", content).await
+    }
+
+    /// Stores a package and answers with its digest.
+    pub(crate) async fn package_in(&self, namespace: &str, content: &str) -> String {
+        let path = format!("/v1/namespaces/{namespace}/packages?filename=index.js");
+        let reply = self.ask("POST", &path).body(content).send().await;
         assert_eq!(reply.status, 201, "{reply:?}");
         reply.json()["digest"].as_str().unwrap().to_owned()
     }
