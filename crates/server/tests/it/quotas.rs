@@ -297,6 +297,7 @@ async fn a_namespace_goes_with_everything_only_when_it_is_named_twice() {
     assert_eq!(column(&world.get(&format!("{N}/functions")).await.expect(200), "name").len(), 0);
     assert_eq!(column(&world.get(&format!("{N}/layers")).await.expect(200), "name").len(), 0);
     assert_eq!(used(&world).await["code_bytes"], 0);
+    let body = self::body(&world, "one").await;
     assert_eq!(put(&world, "f", &body).await.expect(201)["revision"], 3, "numbers go on");
 }
 
