@@ -1,12 +1,13 @@
 //! Aliases over function URLs, with real functions: weights, rules, sticky keys, environments of their own, and what a function is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::harness::needle::{backwards, holds_needle, nothing_on_disk, value};
 use crate::harness::packages::private_file;
-use crate::harness::{Daemon, Start};
+use crate::harness::{Daemon, Start, eventually};
 
 const NODE: &str = "exports.handler = async (event, context) => ({
     version: process.env.AWS_LAMBDA_FUNCTION_VERSION, told: context.functionVersion, arn: context.invokedFunctionArn,
@@ -261,4 +262,31 @@ fn what_somebody_else_changed_meanwhile_is_not_overwritten() {
     assert_eq!(daemon.http.get("/fn/default/node:live/").status, 404);
     daemon.cli(&["rollback", "node:live"]).ok();
     assert_eq!(reach(&daemon, "node:live", "/", &[]), 2, "a deleted alias comes back");
+}
+
+#[test]
+fn an_alias_of_latest_follows_it_and_calls_that_wait_use_it_too() {
+    let daemon = Daemon::start();
+    functions(&daemon, 1);
+    daemon.cli(&["alias", "set", "node:dev", "--to", "$LATEST", "--env", "STAGE=dev"]).ok();
+    let tell = "exports.handler = async (event, context) => {
+      console.log('told', event.n, process.env.STAGE, context.invokedFunctionArn.split(':').pop());
+      return [event.n ?? null, context.functionVersion];
+    };";
+    daemon.node("node", tell, &json!({}));
+    let reply = daemon.http.get("/fn/default/node:dev/").result();
+    assert_eq!(reply, json!([null, "$LATEST"]));
+    let accepted = daemon.cli(&["invoke", "node:dev", "--async", "--payload", "{\"n\":7}"]);
+    assert_eq!(accepted.code, 0, "{accepted:?}");
+    eventually("the call was made", Duration::from_secs(20), || {
+        let lines = daemon.logs("node", "&contains=told");
+        lines.iter().any(|line| line["text"] == "told 7 dev dev").then_some(())
+    });
+    // A rule may read the event of a call that comes by no URL.
+    let rule = ["alias", "set", "node:dev", "--rule", "event.plan = old -> 1"];
+    daemon.cli(&rule).ok();
+    let old = daemon.cli(&["invoke", "node:dev", "--payload", "{\"plan\":\"old\"}"]).json();
+    assert_eq!((&old["release"], &old["stage"]), (&json!("r1"), &json!("dev")));
+    let new = daemon.cli(&["invoke", "node:dev", "--payload", "{\"plan\":\"new\"}"]).json();
+    assert_eq!(new, json!([null, "$LATEST"]));
 }

@@ -171,6 +171,7 @@ fn everything_acknowledged_is_there_after_kills_at_any_instant() {
         for client in &mut clients {
             check(client, &daemon.http);
         }
+        clients::code_is_there(&daemon.http);
     }
     println!("{KILLS} kills in {:?}", begun.elapsed());
     for client in &clients {

@@ -38,6 +38,7 @@ mod restart;
 mod rotation;
 mod scoped_keys;
 mod secrets;
+mod shadows;
 mod shifts;
 mod starters;
 mod up;

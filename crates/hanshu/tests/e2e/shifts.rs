@@ -1,12 +1,13 @@
 //! Shifts of an alias with real functions under load: worse versions are taken back by themselves, good ones take over.
 
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Start, eventually};
+use crate::harness::{Cli, Daemon, Start, eventually, hanshu};
 
 const CALLERS: usize = 4;
 /// Counts its calls; version 2 is bad in the way that its environment says once an event tells it to be.
@@ -16,7 +17,7 @@ exports.handler = async (event) => {
   const nth = bad && ++calls % 20 === 0;
   if (nth && process.env.BAD === 'throw') throw new Error('one in twenty');
   if (nth && process.env.BAD === '503') return { statusCode: 503, body: 'one in twenty' };
-  if (bad && process.env.BAD === 'slow') await new Promise((done) => setTimeout(done, 40));
+  if (bad && process.env.BAD === 'slow') await new Promise((done) => setTimeout(done, 150));
   return { statusCode: 200, body: process.env.AWS_LAMBDA_FUNCTION_VERSION };
 };";
 
@@ -239,15 +240,21 @@ fn a_shift_is_shown_and_stopped_by_hand() {
 }
 
 #[test]
-fn a_shift_survives_a_kill() {
+fn a_shift_and_who_watches_it_survive_a_kill() {
     let mut daemon = prepared("");
-    started(&daemon, &["--canary", "10%,100%"]);
-    let data = daemon.data.clone();
+    let (data, address) = (daemon.data.clone(), daemon.url().replace("http://", ""));
+    let args = [
+        "alias", "shift", "f:live", "--to", "2", "--every", "2s", "--canary", "10%,100%", "--watch",
+    ];
+    let mut watching = daemon.command(&args);
+    let watching = watching.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("the shift begins", Duration::from_secs(20), || shift(&daemon));
     daemon.kill();
-    let daemon = Start::dev().on(&data).start();
-    eventually("the shift is done", Duration::from_secs(20), || {
-        shift(&daemon).is_none().then_some(())
-    });
+    let serve = ["serve", "--dev", "--listen", &address, "--data", data.to_str().unwrap()];
+    let daemon = Start::by(hanshu(&serve), &data);
+    let watched = Cli::from(watching.wait_with_output().unwrap());
+    assert_eq!(watched.code, 0, "{watched:?}");
+    assert_eq!(watched.out.trim(), "done: every call of f:live goes to 2");
     assert_eq!(newest(&daemon)["what"], "shift-done");
     assert_eq!(daemon.http.get("/fn/default/f:live/").text(), "2");
 }

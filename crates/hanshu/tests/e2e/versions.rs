@@ -180,10 +180,16 @@ fn a_version_in_use_is_not_deleted_and_no_number_comes_again() {
     // The content of the deleted version is published anew, under a new number.
     assert_eq!(daemon.cli(&["versions", "publish", "f"]).ok().trim(), "published f:3");
     daemon.cli(&["delete", "f", "--yes"]).ok();
+    let left = daemon.cli(&["history", "f", "--limit", "1"]).ok();
+    assert!(left.lines().nth(1).is_some_and(|row| row.contains("delete")), "{left}");
     let path = dir.path().to_str().unwrap();
     daemon.cli(&["deploy", path, "--name", "f", "--publish"]).ok();
     let versions = daemon.cli(&["versions", "f", "--output", "json"]).json();
     assert_eq!((versions.as_array().unwrap().len(), &versions[0]["version"]), (1, &json!(4)));
+    let changes = daemon.cli(&["history", "f", "--output", "json"]).json();
+    let what: Vec<_> = changes.as_array().unwrap().iter().map(|c| &c["what"]).take(3).collect();
+    assert_eq!(what, ["create", "delete", "publish"]);
+    assert_eq!(changes[0]["revision"].as_u64(), Some(changes.as_array().unwrap().len() as u64));
     let none = daemon.cli(&["invoke", "f:3"]).refused();
     assert!(none.contains("not-found"), "{none}");
 }
