@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use engine::{Engine, Faulty, Prepared};
 use model::Result;
 use model::api::{PatchConfig, PutFunction};
 use model::change::{Change, What};
@@ -68,6 +69,14 @@ impl Document for Function {
         self.next_version
     }
 
+    fn prepare(
+        &self,
+        engine: &Engine,
+        faulty: Faulty,
+    ) -> impl Future<Output = Result<Option<Prepared>>> + Send {
+        engine.prepare(self, faulty)
+    }
+
     fn leftovers(&self) -> Vec<String> {
         vec![keys::versions_of(&self.id), keys::shadows_of(&self.id)]
     }
@@ -99,7 +108,8 @@ impl Catalog {
         put: PutFunction,
         intent: &Intent,
     ) -> Result<Put> {
-        let PutFunction { config, settings, code, publish } = put;
+        let PutFunction { config, settings, code, publish, force } = put;
+        let intent = &intent.clone().forced(force);
         config.validate()?;
         let config = config.stored();
         settings.as_ref().map_or(Ok(()), FunctionSettings::validate)?;
@@ -217,7 +227,7 @@ impl Catalog {
         .await
     }
 
-    /// `$LATEST` gets the layers that its references mean now, if it has others.
+    /// `$LATEST` gets the layers that its references mean now, if it has others. Where it cannot be loaded with them and is in use, it keeps what it has.
     pub(super) async fn follow_layers(&self, key: &FunctionKey, reason: &str) -> Result<bool> {
         let function = match self.function_record(key).await {
             Err(e) if e.code() == Code::NotFound => return Ok(false),
@@ -228,7 +238,7 @@ impl Catalog {
         let wish = Wish { what: What::FollowLayer, publish: false };
         let mut moved = false;
         let intent = Intent::daemon(reason);
-        self.change_latest_once(key, &intent, wish, |current, turn| {
+        let change = self.change_latest_once(key, &intent, wish, |current, turn| {
             let function = existing(key, current)?;
             moved = function.latest.config.layers == wanted && function.latest.layers != layers;
             if !moved {
@@ -237,9 +247,14 @@ impl Catalog {
             let layers = layers.clone();
             let latest = Version { layers, modified_at: turn.now, ..function.latest.clone() };
             Ok(with_latest(function, latest))
-        })
-        .await?;
-        Ok(moved)
+        });
+        match change.await {
+            Err(error) if error.code() == Code::InitFailed => {
+                tracing::warn!(%error, function = %key, reason, "the function keeps the layers that it has");
+                Ok(false)
+            }
+            changed => changed.map(|_| moved),
+        }
     }
 
     /// One change of `$LATEST`, of the settings, or of both: checked against the namespace's rules, recorded, and published if that is asked

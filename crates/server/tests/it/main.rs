@@ -15,5 +15,6 @@ mod contract;
 mod logs;
 mod namespaces;
 mod ports;
+mod swaps;
 mod urls;
 mod world;
