@@ -43,8 +43,17 @@ impl Quota {
         self.used() + n <= self.limit()
     }
 
-    fn try_take(&self, n: u64) -> bool {
-        let limit = self.limit();
+    /// Whether more is used than may be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.excess() > 0
+    }
+
+    /// How much more is used than may be.
+    pub(crate) fn excess(&self) -> u64 {
+        self.used().saturating_sub(self.limit())
+    }
+
+    fn try_take(&self, n: u64, limit: u64) -> bool {
         self.used
             .try_update(Ordering::AcqRel, Ordering::Acquire, |used| {
                 (used + n <= limit).then(|| used + n)
@@ -140,16 +149,38 @@ impl Admission {
         namespace: &Arc<Namespace>,
         memory_mb: u32,
     ) -> Result<Permit, Denied> {
+        self.admit_within(function.instances.limit(), function, namespace, memory_mb)
+    }
+
+    /// The right to one more instance that stands ready for a change: until those that it replaces have made way, a function may have twice as
+    /// many as its limit.
+    pub(crate) fn admit_ahead(
+        self: &Arc<Self>,
+        function: &Arc<Share>,
+        namespace: &Arc<Namespace>,
+        memory_mb: u32,
+    ) -> Result<Permit, Denied> {
+        self.admit_within(2 * function.instances.limit(), function, namespace, memory_mb)
+    }
+
+    fn admit_within(
+        self: &Arc<Self>,
+        function_limit: u64,
+        function: &Arc<Share>,
+        namespace: &Arc<Namespace>,
+        memory_mb: u32,
+    ) -> Result<Permit, Denied> {
         let memory = u64::from(memory_mb);
+        let Namespace { instances, memory_mb, .. } = &**namespace;
         let wanted = [
-            (&function.instances, 1, Denied::Function),
-            (&namespace.instances, 1, Denied::Namespace),
-            (&namespace.memory_mb, memory, Denied::Namespace),
-            (&self.memory_mb, memory, Denied::HostMemory),
+            (&function.instances, 1, function_limit, Denied::Function),
+            (instances, 1, instances.limit(), Denied::Namespace),
+            (memory_mb, memory, memory_mb.limit(), Denied::Namespace),
+            (&self.memory_mb, memory, self.memory_mb.limit(), Denied::HostMemory),
         ];
-        for (at, (quota, n, denied)) in wanted.iter().enumerate() {
-            if !quota.try_take(*n) {
-                wanted.iter().take(at).for_each(|(quota, n, _)| quota.give(*n));
+        for (at, (quota, n, limit, denied)) in wanted.iter().enumerate() {
+            if !quota.try_take(*n, *limit) {
+                wanted.iter().take(at).for_each(|(quota, n, ..)| quota.give(*n));
                 return Err(*denied);
             }
         }

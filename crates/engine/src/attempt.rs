@@ -9,7 +9,7 @@ use model::ids::RequestId;
 use model::invocation::{Call, Completed, Invocation, Outcome, Timings};
 use model::ports::UsageSums;
 
-use crate::pool::{Lent, Pool, Refused};
+use crate::pool::{Lent, Pool, Refused, stopping};
 use crate::route::Lead;
 use crate::{Shared, shadow};
 
@@ -22,12 +22,12 @@ pub(crate) async fn serve(
     accepted: Instant,
 ) -> Result<Completed> {
     let Some(alias) = &lead.alias else {
-        return attempt(shared, pool, call, number, accepted).await;
+        return attempt(shared, &lead, pool, call, number, accepted).await;
     };
     call.context.arn = Some(alias.arn.clone());
     // An attempt that is a repetition would be compared with the same answer again.
     let copied = if number == 1 { shadow::copy(shared, &lead, &call) } else { None };
-    let mut result = attempt(shared, pool, call, number, accepted).await;
+    let mut result = attempt(shared, &lead, pool, call, number, accepted).await;
     if let Some((_, counters)) = &alias.shift {
         counters.count(lead.version, &mut result);
     }
@@ -37,23 +37,35 @@ pub(crate) async fn serve(
     result
 }
 
-/// Runs `call` once on `pool`. `accepted` is when the call came in; its wait for an instance counts from there.
+/// Runs `call` once, on `pool` where `lead` leads, or on the one that came after it. `accepted` is when the call came in; its wait for an instance counts
+/// from there.
 pub(crate) async fn attempt(
     shared: &Shared,
-    pool: Arc<Pool>,
+    lead: &Lead,
+    mut pool: Arc<Pool>,
     call: Call,
     number: u32,
     accepted: Instant,
 ) -> Result<Completed> {
-    let done = Done { shared, pool: &pool, id: call.id, bytes_in: call.payload.len(), accepted };
+    let (id, bytes_in) = (call.id, call.payload.len());
     let invocation = Invocation {
-        id: call.id,
+        id,
         attempt: number,
         payload: call.payload,
-        timeout: Duration::from_millis(u64::from(pool.version.config.timeout_ms)),
+        timeout: timeout(&pool),
         context: call.context,
     };
-    let mut lent = match pool.acquire(invocation, accepted + shared.config.queue_wait).await {
+    let deadline = accepted + shared.config.queue_wait;
+    let mut grant = pool.acquire(invocation, deadline, false).await;
+    while let Err(Refused::Moved(mut invocation)) = grant {
+        let next = shared.routes.moved(lead, &pool).await?;
+        let stays = next.is_none();
+        pool = next.unwrap_or(pool);
+        invocation.timeout = timeout(&pool);
+        grant = pool.acquire(*invocation, deadline, stays).await;
+    }
+    let done = Done { shared, pool: &pool, id, bytes_in, accepted };
+    let mut lent = match grant {
         Ok(lent) => lent,
         Err(Refused::Function(failure)) => {
             let outcome =
@@ -61,6 +73,7 @@ pub(crate) async fn attempt(
             let timings = Timings { cold: true, ..Timings::default() };
             return Ok(done.with(outcome, timings));
         }
+        Err(Refused::Moved(_)) => return Err(stopping()),
         Err(Refused::Error(error)) => {
             if error.code() == Code::Throttled {
                 pool.meter.add(&UsageSums { throttles: 1, ..UsageSums::default() });
@@ -72,6 +85,11 @@ pub(crate) async fn attempt(
     let outcome = pool.outcome(&mut lent).await;
     pool.release(lent);
     Ok(done.with(outcome, timings))
+}
+
+/// How long a call may run.
+fn timeout(pool: &Pool) -> Duration {
+    Duration::from_millis(u64::from(pool.version.config.timeout_ms))
 }
 
 /// Timings of the start that the call waited for.

@@ -2,7 +2,7 @@
 //!
 //! [`Engine::invoke`] and [`Engine::enqueue`] are the only doors to execution. Inside, a call passes `route` (name, alias → version → pool), `pool` with
 //! `admit` (an instance, within the limits of function, `namespace` and host) and `attempt` (run it); queued calls take the same way through `drain`.
-//! What an alias wants to know of its calls is counted in `shift` and compared by way of `shadow`.
+//! `swap` makes ready what a change of a function brings. What an alias wants to know of its calls is counted in `shift` and compared by way of `shadow`.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use model::alias::Parameters;
 use model::api::{NamespaceUse, ResolvedView};
 use model::clock::Clock;
 use model::error::{Code, Error};
-use model::function::FunctionSettings;
+use model::function::{Function, FunctionSettings};
 use model::ids::{FunctionRef, NamespaceName, RequestId, VersionRef};
 use model::invocation::{Call, Completed};
 use model::ports::{Enqueued, Meta, Queue, Revision, Sandbox, Usage, UsageDelta, Watch};
@@ -37,10 +37,12 @@ mod retry;
 mod route;
 mod shadow;
 mod shift;
+mod swap;
 
 pub use config::EngineConfig;
 pub use shadow::{Answer, ShadowPair};
 pub use shift::Shifting;
+pub use swap::{Faulty, Prepared};
 
 use admit::Admission;
 use pool::PoolDeps;
@@ -190,6 +192,15 @@ impl Engine {
         Ok(self.shared.routes.lead(Asked { target, id, parameters, event })?.version)
     }
 
+    /// Makes ready what a change of a function's document needs: `next` is the document as it shall be. Instances of what calls will reach are started, as many
+    /// as are busy with what they reach now, if any are. To be called before the change is made, and kept until [`Engine::caught_up`] with it. Nothing is
+    /// refused for want of room or time: the change takes effect without, and a line in the log says so.
+    ///
+    /// Errors: `init-failed` where code cannot be loaded that calls would reach, unless `faulty` says otherwise.
+    pub async fn prepare(&self, next: &Function, faulty: Faulty) -> Result<Option<Prepared>> {
+        swap::prepare(&self.shared, next, faulty).await
+    }
+
     /// Which version a call would reach, and why. `event` is the payload.
     ///
     /// Errors: `not-found`.
@@ -323,6 +334,7 @@ impl Shared {
             self.clock.sleep_until(self.clock.instant() + HOUSEKEEPING).await;
             let limit = self.clock.instant().checked_sub(self.config.keep_alive);
             for pool in self.pools.registry.all() {
+                pool.tick();
                 if let Some(limit) = limit {
                     pool.reap(limit);
                 }

@@ -31,6 +31,8 @@ const UNKNOWN: u32 = u32::MAX;
 pub(crate) struct Waiter {
     /// What to hand over.
     pub(crate) invocation: Invocation,
+    /// Whether it waits here even if the pool is retired, as no other one would serve it.
+    pub(crate) stays: bool,
     /// Who waits: told when the call has been handed over and its turn has come.
     pub(crate) grant: oneshot::Sender<Grant>,
 }
@@ -53,6 +55,13 @@ impl Pace {
         let new =
             if old == UNKNOWN { busy_us } else { old - old / SMOOTHING + busy_us / SMOOTHING };
         self.0.store(new, Ordering::Relaxed);
+    }
+
+    /// Begins as `other` is now.
+    pub(crate) fn follow(&self, other: &Self) {
+        if self.0.load(Ordering::Relaxed) == UNKNOWN {
+            self.0.store(other.0.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// Whether calls are over before another instance would be awake.

@@ -3,7 +3,7 @@
 //! A call takes an idle instance or waits; for each waiting call that no start is under way for, one instance is started while
 //! the limits allow. Whatever becomes free first, a started instance or a busy one, serves the first that waits: whoever has the instance
 //! hands it that call and then lets go of it. Calls of quick functions ([`crate::line`]) wait a little before any of this, and are handed
-//! over behind others.
+//! over behind others. `ready` starts instances ahead of a change, `idle` ends those that nobody uses.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -25,6 +25,11 @@ use crate::line::{AHEAD_MAX, PATIENCE, Pace, Waiter};
 use crate::meter::Meter;
 use crate::namespace::Namespace;
 use crate::registry::Registry;
+
+mod idle;
+mod ready;
+
+pub(crate) use ready::NotReady;
 
 /// How long the start of an instance may take at most: the limit on loading the code, and a margin for the sandbox.
 const START_GRACE: Duration = Duration::from_millis(limits::INIT_TIMEOUT_MS as u64 + 5_000);
@@ -59,9 +64,12 @@ pub(crate) enum Refused {
     Function(Failure),
     /// A limit, or a fault of the platform.
     Error(Error),
+    /// The pool is retired, and another one serves the call.
+    Moved(Box<Invocation>),
 }
 
 pub(crate) type Grant = Result<Lent, Refused>;
+type Started = Result<(), Refused>;
 
 /// There was no idle instance.
 #[derive(Debug)]
@@ -69,6 +77,8 @@ enum Wait {
     For(oneshot::Receiver<Grant>),
     /// No instance can ever live, for this reason.
     Never(String),
+    /// Elsewhere.
+    Moved(Box<Invocation>),
 }
 
 #[derive(Debug)]
@@ -83,8 +93,14 @@ struct State {
     waiters: VecDeque<Waiter>,
     /// Instances on loan.
     lent: usize,
+    /// The most that were on loan in this second, and in the one before.
+    peak: [usize; 2],
     starting: usize,
     retired: bool,
+    /// Changes that the pool stands ready for.
+    held: usize,
+    /// Whether its instances make way while the function is over its limit.
+    yields: bool,
 }
 
 /// The instances of one version.
@@ -128,16 +144,18 @@ impl Pool {
     }
 
     /// Hands a call to an instance. Waits until `deadline` at the latest, longer only for a start that is under way: a start has
-    /// its own time limit, and throwing it away would only make the next call wait for another.
+    /// its own time limit, and throwing it away would only make the next call wait for another. `stays`: even if the pool is retired.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         invocation: Invocation,
         deadline: Instant,
+        stays: bool,
     ) -> Grant {
         let id = invocation.id;
-        let mut granted = match self.take_or_wait(invocation) {
+        let mut granted = match self.take_or_wait(invocation, stays) {
             Ok(lent) => return Ok(lent),
             Err(Wait::Never(why)) => return Err(Refused::Error(self.throttled(&why))),
+            Err(Wait::Moved(invocation)) => return Err(Refused::Moved(invocation)),
             Err(Wait::For(granted)) => granted,
         };
         if self.pace.is_quick()
@@ -168,15 +186,18 @@ impl Pool {
     }
 
     /// Takes an idle instance, or a place among those that wait.
-    fn take_or_wait(self: &Arc<Self>, invocation: Invocation) -> Result<Lent, Wait> {
+    fn take_or_wait(self: &Arc<Self>, invocation: Invocation, stays: bool) -> Result<Lent, Wait> {
         loop {
             let mut lent = {
                 let mut state = self.lock();
+                if state.retired && !stays {
+                    return Err(Wait::Moved(Box::new(invocation)));
+                }
                 // More at once would not make a quick function any faster.
                 let full = self.pace.is_quick() && state.lent >= self.deps.processors;
                 match if full { None } else { state.take_idle() } {
                     Some(idle) => {
-                        state.lent += 1;
+                        state.lend();
                         idle.lent
                     }
                     None => {
@@ -184,7 +205,7 @@ impl Pool {
                             return Err(Wait::Never(why));
                         }
                         let (grant, granted) = oneshot::channel();
-                        state.waiters.push_back(Waiter { invocation, grant });
+                        state.waiters.push_back(Waiter { invocation, stays, grant });
                         return Err(Wait::For(granted));
                     }
                 }
@@ -322,7 +343,7 @@ impl Pool {
             let mut state = self.lock();
             match state.waiters.pop_front() {
                 Some(waiter) => waiter,
-                None if state.retired => {
+                None if state.retired || state.yields && self.function.instances.is_over() => {
                     drop(state);
                     return self.destroy(lent);
                 }
@@ -353,7 +374,7 @@ impl Pool {
                     return;
                 }
                 let Some(idle) = state.take_idle() else { return };
-                state.lent += 1;
+                state.lend();
                 idle.lent
             };
             self.hand_over(lent);
@@ -362,6 +383,7 @@ impl Pool {
 
     /// Starts an instance for each waiting call that has none coming, while the limits allow.
     pub(crate) fn grow(self: &Arc<Self>) {
+        self.move_on();
         let mut refused = false;
         loop {
             let permit = {
@@ -380,7 +402,7 @@ impl Pool {
             match permit {
                 Ok(permit) => {
                     let pool = Arc::clone(self);
-                    drop(self.deps.tasks.spawn("start-instance", pool.start(permit)));
+                    drop(self.deps.tasks.spawn("start-instance", pool.start(permit, None)));
                 }
                 // An instance of this very pool has to come back first, and that one serves the waiter.
                 Err(Denied::Function) if self.is_the_only_one() => return,
@@ -411,23 +433,37 @@ impl Pool {
         self.deps.admission.admit(&self.function, &self.namespace, memory_mb)
     }
 
-    async fn start(self: Arc<Self>, permit: Permit) {
+    /// Starts an instance: for the first call that waits, or for whoever is told.
+    async fn start(self: Arc<Self>, permit: Permit, told: Option<oneshot::Sender<Started>>) {
         let started = self.start_instance().await;
         {
             let mut state = self.lock();
             state.starting -= 1;
-            state.lent += usize::from(started.is_ok());
+            match (&started, &told) {
+                (Ok(_), None) => state.lend(),
+                // No call has it.
+                (Ok(_), Some(_)) => state.lent += 1,
+                (Err(_), _) => {}
+            }
         }
-        match started {
+        let started = match started {
             Ok(instance) => {
-                self.hand_over(Lent { instance, ahead: VecDeque::new(), fresh: true, permit });
+                let fresh = told.is_none();
+                self.hand_over(Lent { instance, ahead: VecDeque::new(), fresh, permit });
+                Ok(())
             }
             Err(refused) => {
                 drop(permit);
-                self.refuse_first(refused);
-                self.grow();
+                Err(refused)
             }
+        };
+        match (told, started) {
+            // Whoever is told may have given up waiting.
+            (Some(told), started) => drop(told.send(started)),
+            (None, Ok(())) => return,
+            (None, Err(refused)) => self.refuse_first(refused),
         }
+        self.grow();
     }
 
     async fn start_instance(&self) -> Result<Box<dyn Instance>, Refused> {
@@ -454,63 +490,6 @@ impl Pool {
         self.end(lent);
     }
 
-    /// Ends an instance in the background; its permit lives until its processes are gone.
-    fn end(&self, lent: Lent) {
-        let Lent { instance, permit, .. } = lent;
-        drop(self.deps.tasks.spawn("stop-instance", async move {
-            instance.stop().await;
-            drop(permit);
-        }));
-    }
-
-    /// No new calls come: idle instances end now, busy ones when their call does.
-    pub(crate) fn retire(&self) {
-        self.lock().retired = true;
-        self.stop_idle(|_| true, usize::MAX);
-    }
-
-    /// Stops instances that have been idle since before `limit`, and those that died meanwhile.
-    pub(crate) fn reap(&self, limit: Instant) {
-        self.stop_idle(|idle| idle.since < limit || !idle.lent.instance.alive(), usize::MAX);
-    }
-
-    /// Leaves the registry once it is retired and nobody else holds it: no route, no attempt, no start under way.
-    pub(crate) fn forget_if_done(self: Arc<Self>) {
-        // The registry's and this one; a retired pool gets no new holders.
-        const NOBODY_ELSE: usize = 2;
-        if self.lock().retired && Arc::strong_count(&self) <= NOBODY_ELSE && self.meter.is_zero() {
-            self.deps.registry.remove(&self);
-        }
-    }
-
-    pub(crate) fn oldest_idle(&self) -> Option<Instant> {
-        self.lock().idle.first().map(|idle| idle.since)
-    }
-
-    pub(crate) fn stop_idle(&self, which: impl Fn(&Idle) -> bool, most: usize) -> usize {
-        let stopped: Vec<Idle> = {
-            let mut state = self.lock();
-            let mut left = most;
-            let picked = state.idle.extract_if(.., |idle| {
-                let take = left > 0 && which(idle);
-                left -= usize::from(take);
-                take
-            });
-            picked.collect()
-        };
-        let count = stopped.len();
-        for idle in stopped {
-            self.end(idle.lent);
-        }
-        count
-    }
-
-    /// Idle instances and waiting calls now.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        let state = self.lock();
-        (state.idle.len(), state.waiters.len())
-    }
-
     fn now(&self) -> Instant {
         self.deps.clock.instant()
     }
@@ -522,6 +501,17 @@ impl Pool {
 }
 
 impl State {
+    /// Instances that are there or coming.
+    fn there(&self) -> usize {
+        self.idle.len() + self.lent + self.starting
+    }
+
+    /// One more is on loan.
+    fn lend(&mut self) {
+        self.lent += 1;
+        self.peak[0] = self.peak[0].max(self.lent);
+    }
+
     /// The instance used last, if any lives. A dead one is dropped here, which ends it.
     fn take_idle(&mut self) -> Option<Idle> {
         while let Some(idle) = self.idle.pop() {

@@ -1,7 +1,8 @@
 //! From a target to the pool that serves it: a local cache of all functions, kept current by a watch on the catalogue.
 //!
 //! The way of a call is [`Routes::lead`], the function's [`Route`] and the version that the target means ([`alias`], [`choose`], [`event`]), then
-//! [`Routes::pool`], the pool of that version ([`pools`]). [`apply`] follows the catalogue. [`explain`] says in words what a call would do.
+//! [`Routes::pool`], the pool of that version ([`pools`]). [`apply`] follows the catalogue, [`ready`] makes
+//! pools ready for what it brings next. [`explain`] says in words what a call would do.
 //!
 //! Reads take no lock shared by all calls. A call of an unknown name costs no trip to the store: the cache is complete.
 
@@ -11,6 +12,7 @@ mod choose;
 mod event;
 mod explain;
 mod pools;
+mod ready;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use alias::{AliasRoute, Overlay};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use event::Fields;
 use pools::{PoolKey, Pools};
+pub(crate) use ready::Holds;
 
 /// How often a call looks again whose version was deleted between its look at the route and its look at the store.
 const LOOKS: usize = 3;
@@ -216,6 +219,19 @@ impl Routes {
         if let Some(pool) = route.kept.pools.get(&key) {
             return Ok(pool);
         }
+        let body = self.body_of(route, version, overlay).await?;
+        Ok(self.add_pool(route, key, body))
+    }
+
+    /// What instances of a version run, under an overlay.
+    async fn body_of(
+        &self,
+        route: &Route,
+        version: VersionRef,
+        overlay: Option<&Overlay>,
+    ) -> Result<Arc<Version>> {
+        let missing =
+            || missing(&FunctionRef { key: route.key.clone(), qualifier: version.into() });
         let body = match version.number() {
             None => Arc::clone(&route.latest),
             Some(number) => {
@@ -228,33 +244,47 @@ impl Routes {
                 Arc::new(version)
             }
         };
-        let body = match overlay {
+        Ok(match overlay {
             None => body,
             Some(overlay) => Arc::new(overlay.over(&body)),
-        };
-        Ok(self.add_pool(route, key, body))
+        })
+    }
+
+    /// The pool that serves a call which came to `pool`, now that this one is retired; `None` if no other does: what it would run is gone.
+    pub(crate) async fn moved(&self, lead: &Lead, pool: &Arc<Pool>) -> Result<Option<Arc<Pool>>> {
+        let version = lead.version;
+        let qualifier = lead.alias.as_ref().map(|alias| Qualifier::Alias(alias.name.clone()));
+        let qualifier = qualifier.unwrap_or(version.into());
+        let target = FunctionRef { key: lead.route.key.clone(), qualifier };
+        let found = self.find(&target).ok().filter(|(route, _)| route.id == lead.route.id);
+        let Some((route, alias)) = found else { return Ok(None) };
+        match self.pool_of(&Lead { route, version, alias }, version).await {
+            Ok(next) => Ok(Some(next).filter(|next| !Arc::ptr_eq(next, pool))),
+            Err(e) if e.code() == Code::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     fn add_pool(&self, route: &Route, key: PoolKey, version: Arc<Version>) -> Arc<Pool> {
-        let Kept { pools, share } = &*route.kept;
-        let made = Pool::new(
-            version,
-            Arc::clone(share),
-            Arc::clone(&route.namespace),
-            Arc::clone(&self.pools),
-        );
+        let pools = &route.kept.pools;
+        let made = self.new_pool(route, version);
         let pool = pools.get_or_add(key, &made);
         if Arc::ptr_eq(&pool, &made) {
             self.pools.registry.add(&pool);
             // Whoever replaced the route meanwhile may have looked through the pools before this one was there.
             let map = self.map.pin();
             let now = map.get(&route.key).filter(|now| now.id == route.id);
-            if !now.is_some_and(|now| now.keeps(&key)) {
+            if !now.is_some_and(|now| now.keeps(&key)) && !pool.is_held() {
                 pools.remove(&key);
                 pool.retire();
             }
         }
         pool
+    }
+
+    fn new_pool(&self, route: &Route, version: Arc<Version>) -> Arc<Pool> {
+        let (share, namespace) = (Arc::clone(&route.kept.share), Arc::clone(&route.namespace));
+        Pool::new(version, share, namespace, Arc::clone(&self.pools))
     }
 
     fn route(&self, key: &FunctionKey) -> Result<Arc<Route>> {

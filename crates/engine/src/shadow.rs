@@ -189,6 +189,7 @@ async fn attempt_copy(
     if !pool.has_room() {
         return None;
     }
-    let completed = attempt(shared, pool, call, 1, accepted).await.ok()?;
+    let lead = Lead { version, ..lead.clone() };
+    let completed = attempt(shared, &lead, pool, call, 1, accepted).await.ok()?;
     Some(Answer::of(version, &completed))
 }

@@ -122,6 +122,9 @@ pub struct PutFunction {
     /// Publish the result as a numbered version.
     #[serde(default)]
     pub publish: bool,
+    /// Let the new code take the calls of a function in use even if it cannot be loaded.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Request: change some fields of a function's configuration and settings. Absent fields stay.

@@ -75,6 +75,8 @@ codes! {
     Forbidden = "forbidden",
     /// A limit on instances, waiting calls or memory is reached; try again later.
     Throttled = "throttled",
+    /// New code cannot be loaded, so it does not take the calls of a function that is in use.
+    InitFailed = "init-failed",
     /// The body did not arrive in time.
     RequestTimeout = "request-timeout",
     /// The disk that holds the data folder is full.

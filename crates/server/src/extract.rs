@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use engine::Faulty;
 use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 use jiff::Timestamp;
@@ -343,7 +344,8 @@ impl<S: Sync + Send> FromRequestParts<S> for Intent {
             from: Some(from.to_string()),
             reason: reason(&parts.headers)?,
         };
-        Ok(Self { author, precondition: precondition(&parts.headers)? })
+        let precondition = precondition(&parts.headers)?;
+        Ok(Self { author, precondition, faulty: Faulty::Refused })
     }
 }
 

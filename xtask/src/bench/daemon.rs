@@ -105,6 +105,27 @@ impl Api {
         Ok(())
     }
 
+    /// Replaces the code of a function that is there by `source`.
+    pub(crate) fn put_code(
+        &mut self,
+        name: &str,
+        language: &Language,
+        source: &str,
+        publish: bool,
+    ) -> Result<()> {
+        let query = format!("filename={}&publish={publish}", language.file);
+        let path = format!("/v1/namespaces/default/functions/{name}/code?{query}");
+        let headers = "Content-Type: application/octet-stream\r\n";
+        self.json("PUT", &path, headers, source.as_bytes()).map(drop)
+    }
+
+    /// Points an alias to one version.
+    pub(crate) fn put_alias(&mut self, name: &str, alias: &str, version: usize) -> Result<()> {
+        let path = format!("/v1/namespaces/default/functions/{name}/aliases/{alias}");
+        let body = json!({ "version": version.to_string() }).to_string();
+        self.json("PUT", &path, "Content-Type: application/json\r\n", body.as_bytes()).map(drop)
+    }
+
     /// Calls a function by the REST API, whatever comes of it.
     pub(crate) fn invoke(&mut self, name: &str, headers: &str) -> Result<Answer> {
         let path = format!("/v1/namespaces/default/functions/{name}/invoke");

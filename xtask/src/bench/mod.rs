@@ -1,9 +1,10 @@
 //! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
 //!
 //! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`idle`] (a daemon with nothing to do),
-//! [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches). They share
-//! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] (the
-//! client, over [`http`]), [`stats`] and [`report`].
+//! [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches), [`swap`] (new code
+//! under load). They share
+//! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] and [`paced`]
+//! (the client, over [`http`]), [`stats`] and [`report`].
 //!
 //! Absolute figures are the machine's; what is promised are mostly ratios, taken round by round from interleaved rounds.
 
@@ -18,10 +19,12 @@ mod invoke;
 mod kill;
 mod language;
 mod load;
+mod paced;
 mod report;
 mod resolve;
 mod sandbox;
 mod stats;
+mod swap;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,6 +56,9 @@ pub(crate) struct Options {
     /// Functions that the idle daemon holds
     #[arg(long, default_value_t = 1000)]
     functions: usize,
+    /// Swaps under load, of each kind
+    #[arg(long, default_value_t = 1000)]
+    swaps: usize,
     /// The program to measure; by default a release build of this checkout
     #[arg(long, value_name = "PATH")]
     hanshu: Option<PathBuf>,
@@ -72,6 +78,8 @@ enum Name {
     Sandbox,
     /// Which version a call reaches, among ten thousand
     Resolve,
+    /// New code and moved aliases under a constant load
+    Swap,
 }
 
 /// What each bench is given.
@@ -88,8 +96,9 @@ struct Setup {
 impl Setup {
     fn new(options: Options) -> Result<Self> {
         let seconds = options.seconds;
-        if options.rounds == 0 || options.samples == 0 || options.functions == 0 || seconds <= 0.0 {
-            bail!("expected rounds, seconds, samples and functions above 0");
+        let counts = [options.rounds, options.samples, options.functions, options.swaps];
+        if counts.contains(&0) || seconds <= 0.0 {
+            bail!("expected rounds, seconds, samples, functions and swaps above 0");
         }
         let slot = bare::Slot::reserve()?;
         let hanshu = match &options.hanshu {
@@ -135,6 +144,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Name::Kill => kill::run(&mut setup)?,
             Name::Sandbox => sandbox::run(&setup)?,
             Name::Resolve => resolve::run(&setup)?,
+            Name::Swap => swap::run(&setup)?,
         });
     }
     conclude(&verdicts, options.strict)
@@ -149,6 +159,7 @@ pub(crate) fn run_short() -> Result<()> {
         seconds: 1.0,
         samples: 10,
         functions: 1000,
+        swaps: 40,
         hanshu: None,
     })
 }

@@ -21,9 +21,14 @@ impl Round {
 
 /// The value below or at which `percent` of the samples lie (nearest rank); zero for none.
 pub(crate) fn percentile(samples: &[Duration], percent: usize) -> Duration {
+    permille(samples, 10 * percent)
+}
+
+/// The same, in thousandths; 1000 is the largest.
+pub(crate) fn permille(samples: &[Duration], thousandths: usize) -> Duration {
     let mut sorted = samples.to_vec();
     sorted.sort_unstable();
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    let rank = (sorted.len() * thousandths).div_ceil(1000).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()
 }
 

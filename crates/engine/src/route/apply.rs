@@ -103,6 +103,8 @@ impl Routes {
             other => other,
         };
         let route = Arc::new(self.route_of(function, old.as_deref()));
+        let limit = route.settings.max_instances.unwrap_or(self.instances_default);
+        route.kept.share.instances.set_limit(limit.into());
         let functions = Count { from: u64::from(old.is_some()), to: 1 };
         let code_bytes = Count { from: old.map_or(0, |old| old.code_bytes), to: route.code_bytes };
         route.namespace.change_use(functions, code_bytes);
@@ -110,7 +112,8 @@ impl Routes {
         route.kept.pools.retain(|key| route.keeps(key));
     }
 
-    fn route_of(&self, function: Function, old: Option<&Route>) -> Route {
+    /// The route of a function's document, which `old` comes before.
+    pub(super) fn route_of(&self, function: Function, old: Option<&Route>) -> Route {
         let key = function.key().clone();
         let published = function.versions.iter().map(|version| version.size_bytes);
         let code_bytes = function.latest.code.size_bytes + published.sum::<u64>();
@@ -127,7 +130,6 @@ impl Routes {
             || Arc::new(Kept { pools: Default::default(), share: Arc::new(Share::new(limit)) }),
             |old| Arc::clone(&old.kept),
         );
-        kept.share.instances.set_limit(limit.into());
         Route {
             id: function.id,
             settings: Arc::new(function.settings),

@@ -36,10 +36,17 @@ impl Pools {
         self.0.pin().remove(key);
     }
 
-    /// Retires the pools that `keep` does not want: calls in flight end on their instances.
+    /// All of them but `but`.
+    pub(super) fn others(&self, but: &[PoolKey]) -> Vec<Arc<Pool>> {
+        let map = self.0.pin();
+        map.iter().filter(|(key, _)| !but.contains(key)).map(|(_, pool)| Arc::clone(pool)).collect()
+    }
+
+    /// Retires the pools that `keep` does not want, and that no change holds: calls in flight end on their instances.
     pub(super) fn retain(&self, keep: impl Fn(&PoolKey) -> bool) {
         let map = self.0.pin();
-        let gone: Vec<_> = map.iter().filter(|(key, _)| !keep(key)).collect();
+        let unwanted = |(key, pool): &(&PoolKey, &Arc<Pool>)| !keep(key) && !pool.is_held();
+        let gone: Vec<_> = map.iter().filter(unwanted).collect();
         for (key, pool) in gone {
             map.remove(key);
             pool.retire();

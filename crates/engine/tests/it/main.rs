@@ -10,4 +10,5 @@ mod queued;
 mod scripted;
 mod shadows;
 mod shifts;
+mod swaps;
 mod sync;

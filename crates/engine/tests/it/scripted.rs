@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use engine::{Deps, Engine, EngineConfig};
+use engine::{Deps, Engine, EngineConfig, Faulty};
 use model::alias::{Alias, AliasRecord, Carried, Rollout};
 use model::clock::Clock;
 use model::error::{Code, Error};
@@ -38,7 +38,7 @@ pub(crate) struct Counts {
 }
 
 /// Handlers: `echo`, `who` (the instance's number), `sleep:MS`, `fail`, `die`, `init-fail`, `no-sandbox`, `env:NAME` (a variable of the version),
-/// `arn` (the name that the call came by); `quick`, which says that it takes microseconds, lets
+/// `arn` (the name that the call came by), `late:MS` (as `echo`, but starts so much later); `quick`, which says that it takes microseconds, lets
 /// calls wait behind each other, and takes the payload's milliseconds if that is a number, or dies at `die`.
 #[derive(Debug, Default)]
 pub(crate) struct ScriptedSandbox {
@@ -91,7 +91,8 @@ struct ScriptedImage {
 #[async_trait]
 impl Image for ScriptedImage {
     async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
-        tokio::time::sleep(self.start).await;
+        let late = self.handler.strip_prefix("late:").map_or(0, |ms| ms.parse().unwrap());
+        tokio::time::sleep(self.start + Duration::from_millis(late)).await;
         match self.handler.as_str() {
             "init-fail" => {
                 let failure = Failure::new(FailureKind::Init, "Runtime.ImportModuleError", "no");
@@ -137,7 +138,7 @@ impl Instance for ScriptedInstance {
     async fn outcome(&mut self, patience: Patience<'_>) -> Outcome {
         let invocation = self.calls.front().cloned().unwrap();
         let result = match self.handler.split_once(':').unwrap_or((&self.handler, "")) {
-            ("echo", _) => Ok(invocation.payload),
+            ("echo" | "late", _) => Ok(invocation.payload),
             ("say", text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
             ("arn", _) => Ok(invocation.context.arn.unwrap_or_default().into()),
             ("who", _) => Ok(Bytes::from(self.number.to_string())),
@@ -280,6 +281,29 @@ impl World {
         let value = serde_json::to_vec(&function).unwrap();
         let revision = self.meta.put_if(&keys::function(&key), expect, value.into()).await.unwrap();
         self.engine.caught_up(revision).await.unwrap();
+    }
+
+    /// Changes the document of a function that is there, as a deploy does: first everything is made ready.
+    pub(crate) async fn swap(
+        &self,
+        name: &str,
+        faulty: Faulty,
+        change: impl FnOnce(&mut Function),
+    ) -> model::Result<()> {
+        let at = keys::function(&key(name));
+        let entry = self.meta.get(&at).await?.unwrap();
+        let mut function: Function = serde_json::from_slice(&entry.value).unwrap();
+        change(&mut function);
+        let value = serde_json::to_vec(&function).unwrap();
+        let _prepared = self.engine.prepare(&function, faulty).await?;
+        let revision =
+            self.meta.put_if(&at, Expect::Revision(entry.revision), value.into()).await?;
+        self.engine.caught_up(revision).await
+    }
+
+    /// New code for `$LATEST`.
+    pub(crate) async fn swap_code(&self, name: &str, handler: &str) -> model::Result<()> {
+        self.swap(name, Faulty::Refused, |f| f.latest.config.handler = handler.into()).await
     }
 
     /// Publishes `$LATEST` under `number`.

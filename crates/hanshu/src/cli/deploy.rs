@@ -66,6 +66,9 @@ pub(crate) struct DeployArgs {
     /// Publish the result as a numbered version
     #[arg(long)]
     publish: bool,
+    /// Let the new code take the calls even if it cannot be loaded
+    #[arg(long)]
+    force: bool,
     /// Memory limit of one instance: in MiB, or as a share of the host, for instance 25%
     #[arg(long, value_name = "MIB|SHARE", value_parser = values::memory)]
     memory: Option<Memory>,
@@ -105,6 +108,7 @@ impl DeployArgs {
                 environment,
                 layers: (!self.layer.is_empty()).then_some(self.layer),
                 publish: self.publish,
+                force: self.force,
             },
         };
         let view = deploy(&client, &namespace, &order, &Progress::new(cx.screen))?;

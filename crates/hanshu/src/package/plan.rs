@@ -28,6 +28,8 @@ pub(crate) struct Wishes {
     pub layers: Option<Vec<LayerRef>>,
     /// Publish the result as a version.
     pub publish: bool,
+    /// Deploy also what cannot be loaded.
+    pub force: bool,
 }
 
 /// A memory limit, in the two ways to give it.
@@ -78,7 +80,8 @@ pub(crate) fn put(
     }
     config.validate()?;
     let settings = settings(manifest, deployed);
-    Ok(PutFunction { config, settings, code: Some(digest.to_owned()), publish: wishes.publish })
+    let Wishes { publish, force, .. } = *wishes;
+    Ok(PutFunction { config, settings, code: Some(digest.to_owned()), publish, force })
 }
 
 /// Options over the file over what is deployed.

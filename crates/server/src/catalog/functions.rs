@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use engine::{Engine, Faulty, Prepared};
 use model::Result;
 use model::api::{PatchConfig, PutFunction};
 use model::change::{Change, What};
@@ -69,6 +70,14 @@ impl Document for Function {
         self.next_version
     }
 
+    fn prepare(
+        &self,
+        engine: &Engine,
+        faulty: Faulty,
+    ) -> impl Future<Output = Result<Option<Prepared>>> + Send {
+        engine.prepare(self, faulty)
+    }
+
     fn leftovers(&self) -> Vec<String> {
         vec![keys::versions_of(&self.id), keys::shadows_of(&self.id)]
     }
@@ -115,7 +124,8 @@ impl Catalog {
         put: PutFunction,
         intent: &Intent,
     ) -> Result<Put> {
-        let PutFunction { config, settings, code, publish } = put;
+        let PutFunction { config, settings, code, publish, force } = put;
+        let intent = &intent.clone().forced(force);
         config.validate()?;
         let config = config.stored();
         settings.as_ref().map_or(Ok(()), FunctionSettings::validate)?;
@@ -248,7 +258,8 @@ impl Catalog {
         Ok(version)
     }
 
-    /// `$LATEST` gets the layers that its references mean now, if it has others; answers with whether it had.
+    /// `$LATEST` gets the layers that its references mean now, if it has others; answers with whether it had. Where it cannot be loaded with
+    /// them and is in use, it keeps what it has.
     pub(super) async fn follow_layers(&self, key: &FunctionKey, reason: &str) -> Result<bool> {
         let mut moved = false;
         // Again after each change: what the aliases meant before it may be what another change already left behind.
@@ -274,6 +285,10 @@ impl Catalog {
             });
             match change.await {
                 Err(e) if e.code() == Code::NotFound => return Ok(moved),
+                Err(error) if error.code() == Code::InitFailed => {
+                    tracing::warn!(%error, function = %key, reason, "the function keeps the layers that it has");
+                    return Ok(moved);
+                }
                 change => drop(change?),
             }
             moved = true;

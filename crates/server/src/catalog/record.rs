@@ -1,10 +1,11 @@
 //! Documents whose every change is kept.
 //!
-//! [`Catalog::edit`] is the one way to change such a document. The newest change is part of the document, so both become durable by one
+//! [`Catalog::edit`] is the one way to change such a document. What calls need of the change is made ready before ([`Document::prepare`]). The newest change is part of the document, so both become durable by one
 //! compare-and-set; it is copied to a key of its own at once, and by the next change if the daemon died in between. So the history is never
 //! ahead of a document and never lacks a change. A deletion is a change like any other: it marks the document, which counts as absent from
 //! then on, and is cleared away afterwards ([`Catalog::clear`]), by whoever finds it.
 
+use engine::{Engine, Faulty, Prepared};
 use futures_util::future::BoxFuture;
 use model::Result;
 use model::change::{Author, Change, Departed, What};
@@ -43,6 +44,15 @@ pub(super) trait Document:
         false
     }
 
+    /// Makes ready what calls need once the document is this; kept until the engine has seen it. Fails where it must not become so.
+    fn prepare(
+        &self,
+        _: &Engine,
+        _: Faulty,
+    ) -> impl Future<Output = Result<Option<Prepared>>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// The revision of the newest change; 0 before the first one that was recorded.
     fn newest(&self) -> u64 {
         self.change().map_or(0, |change| change.revision)
@@ -56,12 +66,20 @@ pub(crate) struct Intent {
     pub author: Author,
     /// What has to hold of the thing that is changed.
     pub precondition: Precondition,
+    /// What becomes of a change that brings code which cannot be loaded.
+    pub faulty: Faulty,
 }
 
 impl Intent {
     /// The daemon's own.
     pub(super) fn daemon(reason: impl Into<String>) -> Self {
-        Self { author: Author::daemon(reason), precondition: Precondition::None }
+        let (author, precondition) = (Author::daemon(reason), Precondition::None);
+        Self { author, precondition, faulty: Faulty::Refused }
+    }
+
+    /// The same, with or without regard to code that cannot be loaded.
+    pub(crate) fn forced(self, force: bool) -> Self {
+        Self { faulty: if force { Faulty::Accepted } else { self.faulty }, ..self }
     }
 }
 
@@ -167,7 +185,7 @@ impl Catalog {
         mut edit: impl FnMut(Option<D>, Turn) -> Result<Edit<D, R>> + Send,
     ) -> Result<Changed<D, R>> {
         let document = &place.document;
-        let mut bodies: Vec<String> = Vec::new();
+        let (mut bodies, mut ready) = (Vec::<String>::new(), None);
         for _ in 0..CHANGE_ATTEMPTS {
             let current = self.read::<D>(document).await?;
             if let Some(gone) = current.as_ref().filter(|c| c.value.deleted()) {
@@ -186,6 +204,8 @@ impl Catalog {
                 self.namespace_accepts(namespace).await?;
             }
             value.set_change(dated(draft, turn, intent));
+            // What an earlier turn made ready is let go only now: most of it is needed again.
+            drop(ready.replace(value.prepare(&self.engine, intent.faulty).await?));
             if let Some((key, body)) = body {
                 self.put_body(&key, body).await?;
                 bodies.push(key);
@@ -206,6 +226,7 @@ impl Catalog {
             bodies.retain(|key| stored.value.disowns(key));
             self.remove_bodies(bodies).await;
             self.engine.caught_up(stored.revision).await?;
+            drop(ready);
             return Ok(Changed { stored, created, result });
         }
         Err(busy(&place.named))

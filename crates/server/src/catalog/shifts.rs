@@ -166,8 +166,9 @@ impl Catalog {
         name: &AliasName,
         intent: &Intent,
     ) -> Result<AliasAt> {
+        let intent = intent.clone().forced(true);
         let changed = self
-            .change_alias(key, name, intent, |_, current, _| {
+            .change_alias(key, name, &intent, |_, current, _| {
                 let record = current.ok_or_else(|| no_alias(key, name))?;
                 let rollout = record.rollout.as_ref().ok_or_else(|| {
                     Error::caller(Code::NotFound, format!("alias '{key}:{name}' does not shift"))
@@ -219,7 +220,8 @@ impl Catalog {
         if what == What::ShiftStop {
             tracing::warn!(alias = %format_args!("{function}:{alias}"), reason, "a shift is taken back");
         }
-        let intent = Intent::daemon(reason);
+        // The way back is open whatever lies there.
+        let intent = Intent::daemon(reason).forced(what == What::ShiftStop);
         let changed = self.change_alias(function, alias, &intent, |_, current, turn| {
             let record = current.ok_or_else(|| no_alias(function, alias))?;
             let Some(rollout) = record.rollout.as_ref().filter(|now| *now == rollout) else {
@@ -243,6 +245,9 @@ impl Catalog {
         match changed.await {
             // The alias or its function went away.
             Err(e) if e.code() == Code::NotFound => Ok(()),
+            Err(e) if e.code() == Code::InitFailed => {
+                Box::pin(self.carry_on(shift, Verdict::Stop(e.message().to_owned()))).await
+            }
             changed => changed.map(drop),
         }
     }

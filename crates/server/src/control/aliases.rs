@@ -15,7 +15,7 @@ use model::error::Error;
 use model::ids::{FunctionRef, Qualifier};
 
 use super::functions::refusal;
-use super::{Answer, PageParams, created, page, revised, to_the_end, views};
+use super::{Answer, ForceParams, PageParams, created, page, revised, to_the_end, views};
 use crate::App;
 use crate::catalog::{AliasAt, Intent, Window};
 use crate::extract::{AliasPath, FunctionPath, JsonBody, Params};
@@ -60,7 +60,7 @@ pub(crate) async fn list(
 /// Creates an alias, or replaces one whole. A shift under way ends where it is.
 #[utoipa::path(
     put, path = "/v1/namespaces/{namespace}/functions/{function}/aliases/{alias}", operation_id = "putAlias", tag = "aliases",
-    params(FunctionParams, AliasParam, ChangeHeaders),
+    params(FunctionParams, AliasParam, ChangeHeaders, ForceParams),
     request_body = PutAlias,
     responses(
         (status = 200, description = "replaced", body = AliasView),
@@ -68,6 +68,7 @@ pub(crate) async fn list(
         (status = 409, description = "`already-exists`", body = ErrorBody),
         (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
+        (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -75,9 +76,11 @@ pub(crate) async fn put(
     State(app): State<Arc<App>>,
     AliasPath(key, name): AliasPath,
     intent: Intent,
+    Params(forced): Params<ForceParams>,
     JsonBody(put): JsonBody<PutAlias>,
 ) -> Answer<Response> {
     let (own, precondition) = (app.clone(), intent.precondition);
+    let intent = intent.forced(forced.force);
     let change = async move { own.catalog.put_alias(&key, &name, put, &intent).await };
     let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
     Ok(app.alias_answer(created(put.created), put.alias))
@@ -120,12 +123,13 @@ pub(crate) async fn delete(
 /// Brings an alias back to an earlier state, as one new revision. A shift counts as one change.
 #[utoipa::path(
     post, path = "/v1/namespaces/{namespace}/functions/{function}/aliases/{alias}/rollback", operation_id = "rollbackAlias", tag = "aliases",
-    params(FunctionParams, AliasParam, ChangeHeaders),
+    params(FunctionParams, AliasParam, ChangeHeaders, ForceParams),
     request_body = RollbackAlias,
     responses(
         (status = 200, body = AliasView),
         (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
+        (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -133,9 +137,11 @@ pub(crate) async fn rollback(
     State(app): State<Arc<App>>,
     AliasPath(key, name): AliasPath,
     intent: Intent,
+    Params(forced): Params<ForceParams>,
     JsonBody(to): JsonBody<RollbackAlias>,
 ) -> Answer<Response> {
     let (own, precondition) = (app.clone(), intent.precondition);
+    let intent = intent.forced(forced.force);
     let change = async move { own.catalog.rollback_alias(&key, &name, to.revision, &intent).await };
     let alias = to_the_end(&app, change).await.map_err(refusal(precondition))?;
     Ok(app.alias_answer(StatusCode::OK, alias))
@@ -186,12 +192,13 @@ fn carried(call: ResolveCall) -> Carried {
 /// Shifts an alias to another version, step by step; it goes back by itself when the new version is worse.
 #[utoipa::path(
     put, path = "/v1/namespaces/{namespace}/functions/{function}/aliases/{alias}/shift", operation_id = "startShift", tag = "aliases",
-    params(FunctionParams, AliasParam, ChangeHeaders),
+    params(FunctionParams, AliasParam, ChangeHeaders, ForceParams),
     request_body = StartShift,
     responses(
         (status = 200, description = "the first step has begun", body = AliasView),
         (status = 409, description = "`conflict`: it shifts already", body = ErrorBody),
         (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -199,9 +206,11 @@ pub(crate) async fn shift(
     State(app): State<Arc<App>>,
     AliasPath(key, name): AliasPath,
     intent: Intent,
+    Params(forced): Params<ForceParams>,
     JsonBody(start): JsonBody<StartShift>,
 ) -> Answer<Response> {
     let (own, precondition) = (app.clone(), intent.precondition);
+    let intent = intent.forced(forced.force);
     let change = async move { own.catalog.start_shift(&key, &name, &start, &intent).await };
     let alias = to_the_end(&app, change).await.map_err(refusal(precondition))?;
     Ok(app.alias_answer(StatusCode::OK, alias))

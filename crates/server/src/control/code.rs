@@ -30,6 +30,10 @@ pub(crate) struct CodeParams {
     #[serde(default)]
     #[param(required = false)]
     publish: bool,
+    /// Let the new code take the calls of a function in use even if it cannot be loaded.
+    #[serde(default)]
+    #[param(required = false)]
+    force: bool,
 }
 
 /// Replaces a function's code by the package in the body.
@@ -42,6 +46,7 @@ pub(crate) struct CodeParams {
         (status = 408, description = "`request-timeout`", body = ErrorBody),
         (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 413, description = "`package-too-large`", body = ErrorBody),
+        (status = 422, description = "`init-failed`: the function is in use and the code cannot be loaded; nothing was changed", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
         Refusals,
     ),
@@ -58,7 +63,8 @@ pub(crate) async fn put(
     app.catalog.function(&FunctionRef { key: key.clone(), qualifier: Qualifier::Latest }).await?;
     let (parts, body) = request.into_parts();
     let code = packages::store(&app, &key.namespace, &parts.headers, body, source).await?;
-    let (own, precondition) = (app.clone(), intent.precondition);
+    let (own, precondition, intent) =
+        (app.clone(), intent.precondition, intent.forced(params.force));
     let change = async move { own.catalog.put_code(&key, code, params.publish, &intent).await };
     let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
     Ok(function_answer(StatusCode::OK, app.view(put.function)))

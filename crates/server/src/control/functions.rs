@@ -9,7 +9,7 @@ use http::StatusCode;
 use model::api::{ErrorBody, FunctionView, Page, PatchConfig, PutFunction, RollbackFunction};
 use model::error::Error;
 
-use super::{Answer, PageParams, created, function_answer, page, to_the_end, views};
+use super::{Answer, ForceParams, PageParams, created, function_answer, page, to_the_end, views};
 use crate::App;
 use crate::catalog::{FunctionAt, Intent, Precondition};
 use crate::error::Refusal;
@@ -61,6 +61,7 @@ pub(crate) async fn list(
         (status = 409, description = "`already-exists`, or `conflict` with the namespace's deletion", body = ErrorBody),
         (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
+        (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -114,12 +115,13 @@ pub(crate) async fn delete(
 /// Changes some fields of a function's configuration and settings.
 #[utoipa::path(
     patch, path = "/v1/namespaces/{namespace}/functions/{function}/config", operation_id = "patchConfig", tag = "functions",
-    params(FunctionParams, ChangeHeaders),
+    params(FunctionParams, ChangeHeaders, ForceParams),
     request_body = PatchConfig,
     responses(
         (status = 200, body = FunctionView),
         (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
+        (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -127,9 +129,11 @@ pub(crate) async fn patch(
     State(app): State<Arc<App>>,
     FunctionPath(key): FunctionPath,
     intent: Intent,
+    Params(forced): Params<ForceParams>,
     JsonBody(patch): JsonBody<PatchConfig>,
 ) -> Answer<Response> {
     let (own, precondition) = (app.clone(), intent.precondition);
+    let intent = intent.forced(forced.force);
     let change = async move { own.catalog.patch_config(&key, &patch, &intent).await };
     let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
     Ok(function_answer(StatusCode::OK, app.view(put.function)))
@@ -138,12 +142,13 @@ pub(crate) async fn patch(
 /// Brings `$LATEST` back to what a published version is: its code, configuration and layers, as one new revision.
 #[utoipa::path(
     post, path = "/v1/namespaces/{namespace}/functions/{function}/rollback", operation_id = "rollbackFunction", tag = "functions",
-    params(FunctionParams, ChangeHeaders),
+    params(FunctionParams, ChangeHeaders, ForceParams),
     request_body = RollbackFunction,
     responses(
         (status = 200, body = FunctionView),
         (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
+        (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -151,9 +156,11 @@ pub(crate) async fn rollback(
     State(app): State<Arc<App>>,
     FunctionPath(key): FunctionPath,
     intent: Intent,
+    Params(forced): Params<ForceParams>,
     JsonBody(to): JsonBody<RollbackFunction>,
 ) -> Answer<Response> {
     let (own, precondition) = (app.clone(), intent.precondition);
+    let intent = intent.forced(forced.force);
     let change = async move { own.catalog.rollback_function(&key, to.version, &intent).await };
     let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
     Ok(function_answer(StatusCode::OK, app.view(put.function)))

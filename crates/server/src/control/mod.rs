@@ -49,6 +49,17 @@ impl PageParams {
     }
 }
 
+/// Query parameters of a change that calls may feel.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ForceParams {
+    /// Make the change even if what calls would reach cannot be loaded.
+    #[serde(default)]
+    #[param(required = false)]
+    force: bool,
+}
+
 /// Runs a change to its end, also if the client goes away half-way and its connection's work is dropped: the steps belong together.
 async fn to_the_end<T, F>(app: &App, change: F) -> model::Result<T>
 where

@@ -24,6 +24,7 @@ mod routing;
 mod scopes;
 mod shadows;
 mod shifts;
+mod swaps;
 mod urls;
 mod versions;
 mod world;

@@ -91,6 +91,10 @@ struct Echo {
 #[async_trait]
 impl Image for Echo {
     async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
+        if self.version.config.handler == "fail.init" {
+            let failure = Failure::new(FailureKind::Init, "SyntaxError", "unexpected token");
+            return Err(StartFailed::Function(failure));
+        }
         Ok(Box::new(self.clone()))
     }
 }

@@ -1,0 +1,90 @@
+//! The end of instances that nobody uses, and of pools that no route leads to any more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Idle, Lent, Pool, Refused};
+use crate::line::Waiter;
+
+impl Pool {
+    /// Ends an instance in the background; its permit lives until its processes are gone.
+    pub(super) fn end(&self, lent: Lent) {
+        let Lent { instance, permit, .. } = lent;
+        drop(self.deps.tasks.spawn("stop-instance", async move {
+            instance.stop().await;
+            drop(permit);
+        }));
+    }
+
+    /// No new calls come: idle instances end now, busy ones when their call does, and calls that wait move on. Whoever retires a pool takes it off its
+    /// route first, so that they find the pool that came after it.
+    pub(crate) fn retire(&self) {
+        self.lock().retired = true;
+        self.move_on();
+        self.stop_idle(|_| true, usize::MAX);
+    }
+
+    /// Sends calls that wait at a retired pool to the one that came after it.
+    pub(super) fn move_on(&self) {
+        let waiters: VecDeque<Waiter> = {
+            let mut state = self.lock();
+            if !state.retired {
+                return;
+            }
+            let waiters = std::mem::take(&mut state.waiters);
+            let (stay, go) = waiters.into_iter().partition(|waiter| waiter.stays);
+            state.waiters = stay;
+            go
+        };
+        for Waiter { invocation, grant, .. } in waiters {
+            // Whoever waits does so to the end.
+            grant.send(Err(Refused::Moved(Box::new(invocation)))).unwrap_or_default();
+        }
+    }
+
+    /// Stops instances that have been idle since before `limit`, and those that died meanwhile.
+    pub(crate) fn reap(&self, limit: Instant) {
+        self.stop_idle(|idle| idle.since < limit || !idle.lent.instance.alive(), usize::MAX);
+    }
+
+    /// Leaves the registry once it is retired and nobody else holds it: no route, no attempt, no start under way.
+    pub(crate) fn forget_if_done(self: Arc<Self>) {
+        // The registry's and this one; a retired pool gets no new holders.
+        const NOBODY_ELSE: usize = 2;
+        if self.lock().retired && Arc::strong_count(&self) <= NOBODY_ELSE && self.meter.is_zero() {
+            self.deps.registry.remove(&self);
+        }
+    }
+
+    /// Since when the instance is idle that may be stopped first. What stands ready for a change may not.
+    pub(crate) fn oldest_idle(&self) -> Option<Instant> {
+        let state = self.lock();
+        state.idle.first().filter(|_| state.held == 0).map(|idle| idle.since)
+    }
+
+    /// Stops idle instances, `most` at most; answers how many.
+    pub(crate) fn stop_idle(&self, which: impl Fn(&Idle) -> bool, most: usize) -> usize {
+        let stopped: Vec<Idle> = {
+            let mut state = self.lock();
+            let mut left = most;
+            let picked = state.idle.extract_if(.., |idle| {
+                let take = left > 0 && which(idle);
+                left -= usize::from(take);
+                take
+            });
+            picked.collect()
+        };
+        let count = stopped.len();
+        for idle in stopped {
+            self.end(idle.lent);
+        }
+        count
+    }
+
+    /// Idle instances and waiting calls now.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.idle.len(), state.waiters.len())
+    }
+}

@@ -1,0 +1,100 @@
+//! Hot swap: instances of what a change brings stand ready before it takes effect, so that no call waits for a start.
+//!
+//! Whoever is about to change a function's document asks [`prepare`] first, makes the change, waits until the engine has seen it, and then drops what it
+//! was given. Pools of the change are kept, those that it leaves are retired by the route itself; their calls in flight end on them.
+
+use std::sync::Arc;
+
+use model::Result;
+use model::error::{Code, Error};
+use model::function::Function;
+use model::invocation::Failure;
+
+use crate::Shared;
+use crate::pool::{NotReady, Pool, stopping};
+use crate::route::Holds;
+
+/// What becomes of a change whose code cannot be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faulty {
+    /// It is refused.
+    Refused,
+    /// It takes effect all the same.
+    Accepted,
+}
+
+/// Instances that stand ready for a change of a function. Dropped before the engine has seen the change, they end.
+#[derive(Debug)]
+#[must_use = "what is dropped does not stand ready"]
+pub struct Prepared {
+    shared: Arc<Shared>,
+    holds: Holds,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        self.shared.routes.let_go(&self.holds);
+    }
+}
+
+/// See [`crate::Engine::prepare`].
+pub(crate) async fn prepare(
+    shared: &Arc<Shared>,
+    next: &Function,
+    faulty: Faulty,
+) -> Result<Option<Prepared>> {
+    let named = next.key().to_string();
+    let holds = match shared.routes.hold(next).await {
+        Ok(Some(holds)) => holds,
+        Ok(None) => return Ok(None),
+        Err(error) => {
+            tracing::warn!(function = named, %error, "nothing stands ready for a change");
+            return Ok(None);
+        }
+    };
+    let prepared = Prepared { shared: Arc::clone(shared), holds };
+    let start = |(pool, n): &(Arc<Pool>, usize)| {
+        let (pool, n) = (Arc::clone(pool), *n);
+        shared.pools.tasks.spawn("stand-ready", async move { pool.make_ready(n).await })
+    };
+    let starts: Vec<_> = prepared.holds.pools.iter().map(start).collect();
+    for (start, (pool, n)) in starts.into_iter().zip(&prepared.holds.pools) {
+        let version = pool.version.label();
+        match start.await.unwrap_or_else(|_| Err(NotReady::Platform(stopping()))) {
+            Ok(()) => {}
+            Err(NotReady::Function(failure)) if faulty == Faulty::Refused => {
+                return Err(refusal(&format!("{named}:{version}"), &failure));
+            }
+            Err(why) => {
+                let why = why.to_string();
+                tracing::warn!(function = named, %version, instances = n, why, "not all instances stand ready for a change");
+            }
+        }
+    }
+    Ok(Some(prepared))
+}
+
+/// The change is refused; nothing is changed by then.
+fn refusal(version: &str, failure: &Failure) -> Error {
+    let message = format!("version '{version}' cannot take calls: {}", NotReady::shown(failure));
+    Error::function(Code::InitFailed, message).with_hint(
+        "mend the code or the configuration; with `hanshu deploy --force`, or `force` in the request, the change is made all the same",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use model::invocation::FailureKind;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_the_function_said_within_bounds() {
+        let failure = Failure::new(FailureKind::Init, "SyntaxError", &"x".repeat(10_000));
+        let error = refusal("default/f:$LATEST", &failure);
+        assert_eq!(error.code(), Code::InitFailed);
+        let begin = "version 'default/f:$LATEST' cannot take calls: its code cannot be loaded (init): SyntaxError: xxx";
+        assert!(error.message().starts_with(begin), "{error}");
+        assert!(error.message().chars().count() < 700, "{error}");
+    }
+}
