@@ -1,6 +1,7 @@
 //! What the fuzzer of this crate calls (`fuzz/`, `cargo x fuzz`), and its tests replay over `fuzz/corpus`, with what has to hold whatever the bytes
 //! are. Present in tests and with the feature `fuzzing`.
 
+use model::limits;
 use serde_json::Value;
 
 use crate::route::Fields;
@@ -33,6 +34,8 @@ pub fn fields(bytes: &[u8]) {
         let found = found.get(slot).and_then(Option::as_deref);
         match (within(&tree, steps), found) {
             (None, None) => {}
+            // Of long values a part.
+            (Some(_), Some(found)) if found.len() + 3 >= limits::FIELD_BYTES => {}
             (Some(Value::String(text)), Some(found)) => assert_eq!(text, found, "{steps:?}"),
             // Numbers keep the form they were sent in, objects the order.
             (Some(value), Some(found)) => {

@@ -140,6 +140,10 @@ pub const ONE_OF_TEXTS: usize = 100;
 pub const PARAMETER_BYTES: usize = 1_024;
 /// How deep a field of an event may lie.
 pub const PARAMETER_STEPS: usize = 32;
+/// Largest event that rules and sticky keys read fields of, in bytes: to read it takes a thread some milliseconds.
+pub const ROUTED_EVENT_BYTES: usize = 1024 * 1024;
+/// As much of a field's value as rules and sticky keys see, in bytes.
+pub const FIELD_BYTES: usize = 16 * 1024;
 /// Steps of a shift.
 pub const ROLLOUT_STEPS: usize = 100;
 /// Conditions that stop a shift.

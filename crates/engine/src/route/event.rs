@@ -2,10 +2,13 @@
 //!
 //! A field's value is text: of a string its characters, of any other scalar its JSON, of an object or an array its JSON without white
 //! space. Where a name is there twice the last one counts, as for the languages that functions are written in. A step into a string goes into the JSON
-//! that the string holds, so that `event.body.user` reads an HTTP event. An event that is no JSON has no fields.
+//! that the string holds, so that `event.body.user` reads an HTTP event. An event that is no JSON, or over `limits::ROUTED_EVENT_BYTES`, has no
+//! fields; of a long value the first `limits::FIELD_BYTES` count.
 
+use std::collections::HashMap;
 use std::fmt;
 
+use model::limits;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -20,15 +23,11 @@ pub(crate) struct Fields {
 struct Node {
     /// Place of the field's value; `None` if only fields within it are named.
     slot: Option<usize>,
-    within: Vec<Step>,
-}
-
-#[derive(Debug)]
-struct Step {
-    name: String,
-    /// The element of an array that the name is.
-    index: Option<usize>,
-    node: Node,
+    within: Vec<Node>,
+    /// Where the member of a name is among `within`. An alias may name a thousand, and an event have a hundred thousand.
+    names: HashMap<String, usize>,
+    /// Where the element of a number is among `within`.
+    elements: HashMap<usize, usize>,
 }
 
 /// Values in the order of their slots.
@@ -39,14 +38,18 @@ impl Fields {
     pub(crate) fn add(&mut self, steps: &[String]) {
         let mut node = &mut self.root;
         for name in steps {
-            let at = node.within.iter().position(|step| step.name == *name).unwrap_or_else(|| {
+            let at = node.names.get(name).copied().unwrap_or_else(|| {
+                let at = node.within.len();
                 // "01" is a name, and no number.
-                let index = name.parse().ok().filter(|n: &usize| n.to_string() == *name);
-                node.within.push(Step { name: name.clone(), index, node: Node::default() });
-                node.within.len() - 1
+                if let Some(number) = name.parse().ok().filter(|n: &usize| n.to_string() == *name) {
+                    node.elements.insert(number, at);
+                }
+                node.names.insert(name.clone(), at);
+                node.within.push(Node::default());
+                at
             });
-            let Some(step) = node.within.get_mut(at) else { return };
-            node = &mut step.node;
+            let Some(within) = node.within.get_mut(at) else { return };
+            node = within;
         }
         if node.slot.is_none() {
             node.slot = Some(self.count);
@@ -66,7 +69,8 @@ impl Fields {
     /// Reads all fields of `event`.
     pub(crate) fn read(&self, event: &[u8]) -> Vec<Option<String>> {
         let mut slots = vec![None; self.count];
-        if self.count > 0 {
+        // Nobody's rules hold up the calls of others for longer than that takes.
+        if self.count > 0 && event.len() <= limits::ROUTED_EVENT_BYTES {
             let mut json = serde_json::Deserializer::from_slice(event);
             let read = Reader { node: &self.root, slots: &mut slots }.deserialize(&mut json);
             if read.and_then(|()| json.end()).is_err() {
@@ -79,19 +83,19 @@ impl Fields {
 
 impl Node {
     fn named(&self, name: &str) -> Option<&Self> {
-        self.within.iter().find(|step| step.name == name).map(|step| &step.node)
+        self.within.get(*self.names.get(name)?)
     }
 
     fn at(&self, index: usize) -> Option<&Self> {
-        self.within.iter().find(|step| step.index == Some(index)).map(|step| &step.node)
+        self.within.get(*self.elements.get(&index)?)
     }
 
     fn clear(&self, slots: &mut Slots) {
         if let Some(slot) = self.slot.and_then(|slot| slots.get_mut(slot)) {
             *slot = None;
         }
-        for step in &self.within {
-            step.node.clear(slots);
+        for within in &self.within {
+            within.clear(slots);
         }
     }
 }
@@ -110,7 +114,7 @@ impl Reader<'_> {
         let within = Within { node, slots: &mut *slots };
         let read = json.deserialize_any(within);
         if read.and_then(|()| json.end()).is_err() {
-            node.within.iter().for_each(|step| step.node.clear(slots));
+            node.within.iter().for_each(|within| within.clear(slots));
         }
     }
 }
@@ -226,11 +230,13 @@ impl<'n> Visitor<'_> for Name<'n> {
 
 /// The text of a value; `None` for a string that is no text, such as half a pair of surrogates.
 fn text(json: &str) -> Option<String> {
-    match json.as_bytes().first()? {
-        b'"' => serde_json::from_str(json).ok(),
-        b'{' | b'[' => Some(compact(json)),
-        _ => Some(json.to_owned()),
-    }
+    let mut text: String = match json.as_bytes().first()? {
+        b'"' => serde_json::from_str(json).ok()?,
+        b'{' | b'[' => compact(json),
+        _ => json.to_owned(),
+    };
+    text.truncate(text.floor_char_boundary(limits::FIELD_BYTES));
+    Some(text)
 }
 
 /// JSON without the white space between its parts.
@@ -246,7 +252,7 @@ fn compact(json: &str) -> String {
         }
         inside || !matches!(c, ' ' | '\t' | '\n' | '\r')
     };
-    json.chars().filter(keep).collect()
+    json.chars().filter(keep).take(limits::FIELD_BYTES).collect()
 }
 
 #[cfg(test)]
@@ -339,7 +345,28 @@ mod tests {
         let deep = format!(r#"{{"x":{}{},"a":1}}"#, "[".repeat(500_000), "]".repeat(500_000));
         assert_eq!(one("event.a", &deep).as_deref(), Some("1"));
         let text = one("event.x", &deep).unwrap();
-        assert_eq!(text.len(), 1_000_000);
+        assert_eq!(text, "[".repeat(limits::FIELD_BYTES));
+    }
+
+    #[test]
+    fn long_values_are_cut_and_long_events_have_no_fields() {
+        let long = format!(r#"{{"a":"{}"}}"#, "ä".repeat(limits::FIELD_BYTES));
+        assert_eq!(one("event.a", &long).unwrap().len(), limits::FIELD_BYTES);
+        let blanks = |bytes: usize| format!(r#"{{"a":1{}}}"#, " ".repeat(bytes - 7));
+        assert_eq!(one("event.a", &blanks(limits::ROUTED_EVENT_BYTES)).as_deref(), Some("1"));
+        assert_eq!(one("event.a", &blanks(limits::ROUTED_EVENT_BYTES + 1)), None);
+    }
+
+    #[test]
+    fn many_names_and_many_members_meet_quickly() {
+        let names: Vec<String> = (0..1_000).map(|n| format!("event.n{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let members: Vec<String> = (0..60_000).map(|n| format!(r#""m{n}":{n}"#)).collect();
+        let event = format!(r#"{{{},"n7":"found"}}"#, members.join(","));
+        assert!(event.len() < limits::ROUTED_EVENT_BYTES);
+        let found = read(&names, &event);
+        assert_eq!(found.iter().flatten().collect::<Vec<_>>(), ["found"]);
+        assert_eq!(found[7].as_deref(), Some("found"));
     }
 
     proptest! {
