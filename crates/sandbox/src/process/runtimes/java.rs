@@ -34,7 +34,8 @@ const METASPACE_MIN_MB: u32 = 24;
 ///
 /// No file of counters in `/tmp`; the sandbox's own limits rather than those of a container; the archive of the library's classes; the collector
 /// and the compiler with the least threads and the fastest start. A signal ends the process as it does others (`-Xrs`). Out of memory ends it
-/// too, whoever would catch it: a virtual machine in that state answers no one. A crash leaves no file behind.
+/// too, whoever would catch it: a virtual machine in that state answers no one. A crash leaves no report behind, and no debugger's socket lies in
+/// `/tmp`.
 const OPTIONS: [&str; 12] = [
     "-XX:-UsePerfData",
     "-XX:-UseContainerSupport",
@@ -44,7 +45,7 @@ const OPTIONS: [&str; 12] = [
     "-Xrs",
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:ErrorFile=/dev/null",
-    "-XX:-CreateCoredumpOnCrash",
+    "-XX:+DisableAttachMechanism",
     "-Djava.io.tmpdir=/tmp",
     "-Dfile.encoding=UTF-8",
     "-Djava.awt.headless=true",

@@ -1,5 +1,6 @@
 //! Java's part of the contract suite. Its classes are compiled once, by the machine's kit.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -11,45 +12,41 @@ use crate::support::{javac, zip, zip_of};
 type Parts =
     (&'static str, &'static str, Bytes, [Bytes; 2], Vec<(&'static str, Bytes, &'static str)>);
 
+const THROWS: &str = "public class Index {
+    static { if (true) throw new IllegalStateException(\"not today\"); }
+}";
+
 pub(super) fn kit() -> Parts {
     static KIT: LazyLock<Parts> = LazyLock::new(make);
     KIT.clone()
 }
 
 fn make() -> Parts {
-    let module = |name: &str, text: &str| {
-        package(
-            &format!("{name}.java"),
-            &format!("public class {name} {{ public static String text = \"{text}\"; }}"),
-        )
-    };
-    let (one, two) = (module("layer_one", "first"), module("layer_two", "second"));
+    let classes = javac(&[
+        ("Index.java", include_str!("java/Index.java")),
+        ("layer_one.java", "public class layer_one { public static String text = \"first\"; }"),
+        ("layer_two.java", "public class layer_two { public static String text = \"second\"; }"),
+    ]);
+    let empty = javac(&[("Index.java", "public class Index {}")]);
+    let throws = javac(&[("Index.java", THROWS)]);
+    let (one, two) = (jar(&classes, "layer_one"), jar(&classes, "layer_two"));
     let broken = vec![
         ("no such class", zip(&[("other.txt", "")]), "Index"),
-        ("no such method", package("Index.java", "public class Index {}"), "handle"),
+        ("no such method", jar(&empty, "Index"), "handle"),
         ("no class file", zip(&[("Index.class", "not compiled")]), "ClassFormatError"),
-        (
-            "throws",
-            package(
-                "Index.java",
-                "public class Index { static { if (true) throw new IllegalStateException(\"not today\"); } }",
-            ),
-            "not today",
-        ),
+        ("throws", jar(&throws, "Index"), "not today"),
     ];
     (
         "java17",
         "Index::handle",
-        package("Index.java", include_str!("java/Index.java")),
+        jar(&classes, "Index"),
         layers([("java/lib/layer_one.jar", &one), ("java/lib/layer_two.jar", &two)]),
         broken,
     )
 }
 
-/// A package of compiled classes, which is a jar as well.
-fn package(name: &str, text: &str) -> Bytes {
-    let classes = javac(&[(name, text)]);
-    zip_of(
-        &classes.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect::<Vec<_>>(),
-    )
+/// A jar, which is a package as well, of the classes whose names begin so.
+fn jar(classes: &BTreeMap<String, Vec<u8>>, name: &str) -> Bytes {
+    let wanted = classes.iter().filter(|(file, _)| file.starts_with(name));
+    zip_of(&wanted.map(|(file, bytes)| (file.as_str(), bytes.as_slice())).collect::<Vec<_>>())
 }
