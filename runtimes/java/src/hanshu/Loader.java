@@ -41,7 +41,7 @@ final class Loader {
         if (className.isEmpty() || methodName.isEmpty()) {
             throw new Fault("Runtime.MalformedHandlerName", "Bad handler '" + name + "': expected PACKAGE.CLASS::METHOD or PACKAGE.CLASS");
         }
-        ClassLoader loader = new URLClassLoader("function", classPath(root), ClassLoader.getPlatformClassLoader());
+        ClassLoader loader = new URLClassLoader(classPath(root), ClassLoader.getPlatformClassLoader());
         Thread.currentThread().setContextClassLoader(loader);
         Class<?> type;
         try {
