@@ -40,6 +40,8 @@ public class Calls {
     }
 
     public static class Unspeakable extends RuntimeException {
+        private static final long serialVersionUID = 1;
+
         @Override
         public String getMessage() {
             throw this;
