@@ -20,7 +20,7 @@ import java.util.List;
  * <p>The method takes an event, or an event and a context, or a context alone where that is an interface of the right name, or nothing; or it takes
  * an {@code InputStream} and an {@code OutputStream}, and may take a context behind them. The interfaces of AWS Lambda's library are such.
  *
- * <p>Here and in what every start passes there is no lambda expression: the first one costs the virtual machine more than 10 ms.
+ * <p>Here and in what every start passes there is no arrow function: the first one costs the virtual machine more than 10 ms.
  */
 final class Loader {
     /** Where layers have their libraries. */

@@ -32,7 +32,7 @@ const METASPACE_MIN_MB: u32 = 24;
 
 /// What every virtual machine is started with.
 ///
-/// No file of counters in `/tmp`; the sandbox's own limits rather than those of a container; the archive of the library's classes; the collector
+/// No file of counters in `/tmp`; no look at control groups, for the heap is told what it may be; the archive of the library's classes; the collector
 /// and the compiler with the least threads and the fastest start. A signal ends the process as it does others (`-Xrs`). Out of memory ends it
 /// too, whoever would catch it: a virtual machine in that state answers no one. A crash leaves no report behind, and no debugger's socket lies in
 /// `/tmp`.
