@@ -12,7 +12,7 @@ use crate::cli::progress::Progress;
 use crate::package::collect::Entry;
 
 /// The version that class files are made for where the runtime names none.
-const RELEASE: &str = "17";
+const RELEASE: u32 = 17;
 /// Plug-ins that put the libraries into the project's own jar.
 const SHADING: &[&str] =
     &["maven-shade-plugin", "maven-assembly-plugin", "spring-boot-maven-plugin"];
@@ -108,8 +108,10 @@ pub(crate) fn compile(
     let _step = progress.step("compiling (javac)");
     let sources: Vec<&str> =
         entries.iter().map(|e| e.name.as_str()).filter(|n| n.ends_with(".java")).collect();
+    let wanted = release(runtime);
+    let release = installed().filter(|own| *own < wanted).unwrap_or(wanted).to_string();
     let mut javac = command("javac");
-    javac.args(["--release", release(runtime), "-g", "-parameters", "-encoding", "UTF-8"]);
+    javac.args(["--release", &release, "-g", "-parameters", "-encoding", "UTF-8"]);
     javac.args(["-nowarn", "-proc:none", "-d", ".", "-cp", "lib/*"]).args(&sources);
     execute(javac.current_dir(folder), "javac")?;
     for source in sources {
@@ -120,10 +122,16 @@ pub(crate) fn compile(
 }
 
 /// The version that a runtime's name says: 17 of `java17`, 8 of `java8.al2`.
-fn release(runtime: Option<&str>) -> &str {
+fn release(runtime: Option<&str>) -> u32 {
     let version = runtime.and_then(|r| r.strip_prefix("java")).unwrap_or_default();
-    let version = version.split('.').next().unwrap_or_default();
-    if version.is_empty() { RELEASE } else { version }
+    version.split('.').next().and_then(|v| v.parse().ok()).unwrap_or(RELEASE)
+}
+
+/// The compiler's own version. What an older one makes runs in newer runtimes as well.
+fn installed() -> Option<u32> {
+    let said = command("javac").arg("-version").output().ok()?;
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    text.strip_prefix("javac ")?.trim().split(['.', '-']).next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -181,7 +189,7 @@ mod tests {
         assert!(e.hint_text().unwrap().contains("build/libs"), "{e}");
         refuse_gradle(folder(&["build.gradle", "pom.xml"]).0.path()).unwrap();
         for (runtime, expected) in
-            [(None, "17"), (Some("java"), "17"), (Some("java21"), "21"), (Some("java8.al2"), "8")]
+            [(None, 17), (Some("java"), 17), (Some("java21"), 21), (Some("java8.al2"), 8)]
         {
             assert_eq!(release(runtime), expected);
         }
