@@ -1,6 +1,6 @@
 //! `cargo x test`: installs what the tests need and runs all of them. Nothing is skipped silently.
 //!
-//! Four suites: the Rust workspace, the bootstraps in their own languages, and the sandbox a second time as an ordinary user,
+//! The suites: the Rust workspace, the bootstraps in their own languages, and the sandbox a second time as an ordinary user,
 //! because root and everybody else reach the same isolation on different ways ([ADR 2](../../docs/adr/0002-spawner-process.md)).
 
 use std::fs;
@@ -34,6 +34,7 @@ pub(crate) fn run() -> Result<()> {
     suite("rust", &rust);
     suite("nodejs bootstrap", &nodejs);
     suite("python bootstrap", &python);
+    suite("java bootstrap", &java);
     if !tools::is_root() {
         say!("the sandbox's tests ran as an ordinary user already: nobody to be second");
     } else if let Some(built) = built {
@@ -103,6 +104,30 @@ fn python() -> Result<Vec<Command>> {
     let mut python = shell::command("python3");
     python.args(["-m", "unittest", "discover", "runtimes/python/test"]);
     Ok(vec![python])
+}
+
+/// The bootstrap with its tests, the functions that they load, those with AWS Lambda's library (which Maven fetches); then the tests.
+fn java() -> Result<Vec<Command>> {
+    let (source, made) = (shell::root().join("runtimes/java"), shell::root().join("target/java"));
+    let classes = made.join("classes");
+    let compile = |into: &str, folders: &[&str]| -> Result<Command> {
+        let mut javac = shell::command("javac");
+        javac.args(["-Xlint:all", "-Werror", "-XDignore.symbol.file", "-d"]).arg(made.join(into));
+        for folder in folders {
+            javac.args(files(&source.join(folder), &[".java"])?);
+        }
+        Ok(javac)
+    };
+    let aws = made.join("aws");
+    let define = |name: &str, path: &Path| format!("-D{name}={}", path.display());
+    let mut mvn = shell::command("mvn");
+    mvn.args(["--quiet", "--batch-mode", "--file"]).arg(source.join("test/aws/pom.xml"));
+    mvn.args(["package", "dependency:copy-dependencies", "-DincludeScope=runtime"]);
+    mvn.arg(define("out", &aws)).arg(define("outputDirectory", &aws.join("classes/lib")));
+    let mut tests = shell::command("java");
+    tests.arg("-cp").arg(&classes).arg("Tests").args([made.join("functions"), aws.join("classes")]);
+    let functions = compile("functions", &["test/functions", "test/functions/parts"])?;
+    Ok(vec![compile("classes", &["src/hanshu", "test"])?, functions, mvn, tests])
 }
 
 /// The files of `folder` whose names end in one of `endings`, sorted; none is an error.

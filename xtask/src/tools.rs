@@ -38,6 +38,12 @@ const TOOLS: &[Tool] = &[
         package: "python3-venv",
     },
     Tool {
+        purpose: "the java runtimes",
+        probe: &["javac", "-version"],
+        package: "default-jdk-headless",
+    },
+    Tool { purpose: "Java packages", probe: &["mvn", "--version"], package: "maven" },
+    Tool {
         purpose: "programs in C: the attack suite's, and what the sandbox's bench starts",
         probe: &["cc", "--version"],
         package: "gcc",

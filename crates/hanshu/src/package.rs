@@ -1,6 +1,6 @@
 //! Turns what a person has (a folder, a file, a zip) into a package the daemon takes. Never writes into the person's folder.
 //!
-//! [`build`] is the door: [`manifest`] reads `hanshu.toml`, [`install`] runs npm or pip in a copy, [`collect`] picks the files,
+//! [`build`] is the door: [`manifest`] reads `hanshu.toml`, [`install`] runs npm, pip, Maven or javac in a copy, [`collect`] picks the files,
 //! [`archive`] packs them so that equal files give equal bytes, [`guess`] finds runtime and handler where nobody named them,
 //! [`plan`] puts file, flags and the deployed function together.
 
@@ -38,7 +38,7 @@ pub(crate) enum Source {
     Folder(PathBuf),
     /// One source file.
     File(PathBuf),
-    /// A package made elsewhere.
+    /// A package made elsewhere: a zip, or a jar, which is one.
     Zip(PathBuf),
 }
 
@@ -47,13 +47,15 @@ impl Source {
     pub(crate) fn at(path: &Path) -> Result<Self, CliError> {
         let missing = |e: std::io::Error| {
             CliError::new(format!("{} cannot be read: {e}", path.display()))
-                .hint("pass a folder, a source file or a .zip; `hanshu init` makes a folder to start from")
+                .hint("pass a folder, a source file, a .zip or a .jar; `hanshu init` makes a folder to start from")
         };
         let path = fs::canonicalize(path).map_err(missing)?;
         if fs::metadata(&path).map_err(missing)?.is_dir() {
             return Ok(Self::Folder(path));
         }
-        let is_zip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"));
+        let is_zip = path
+            .extension()
+            .is_some_and(|e| ["zip", "jar"].iter().any(|packed| e.eq_ignore_ascii_case(packed)));
         Ok(if is_zip { Self::Zip(path) } else { Self::File(path) })
     }
 
@@ -102,7 +104,11 @@ pub(crate) fn build(
                 .file_name()
                 .and_then(|n| n.to_str())
                 .with_context(|| format!("the name of {} is not valid UTF-8", path.display()))?;
-            pack(&[Entry::of_file(name, path)?])
+            let entry = Entry::of_file(name, path)?;
+            match name.ends_with(".java") {
+                true => compiled(&[entry], runtime, progress),
+                false => pack(&[entry]),
+            }
         }
         Source::Folder(root) => build_folder(root, manifest, runtime, progress),
     }
@@ -146,13 +152,17 @@ fn build_folder(
         // npm fills node_modules anew: what lies there now may be for another machine.
         without_node_modules: steps.iter().any(install::Step::fills_node_modules),
     };
-    let sources = collect::sources(root, &rules)?;
+    let mut sources = collect::sources(root, &rules)?;
+    if steps.iter().any(install::Step::fills_target) {
+        sources.retain(|e| !e.name.starts_with("target/"));
+    }
     if sources.is_empty() {
         return Err(CliError::new(format!("{} holds no files to deploy", root.display()))
             .hint("see `exclude` in hanshu.toml, .hanshuignore and .gitignore")
             .into());
     }
-    if steps.is_empty() {
+    let compile = install::java::wants_compiler(root, runtime, &sources);
+    if steps.is_empty() && !compile {
         return pack(&sources);
     }
     let copy = tempfile::tempdir().context("making a temporary folder")?;
@@ -160,7 +170,24 @@ fn build_folder(
     for step in &steps {
         install::run(step, copy.path(), progress)?;
     }
+    if steps.iter().any(install::Step::fills_target) {
+        return pack(&install::java::packaged(copy.path())?);
+    }
+    if compile {
+        install::java::compile(copy.path(), &sources, runtime, progress)?;
+    }
     pack(&collect::everything(copy.path(), &manifest.exclude)?)
+}
+
+fn compiled(
+    sources: &[Entry],
+    runtime: Option<&str>,
+    progress: &Progress,
+) -> anyhow::Result<Package> {
+    let copy = tempfile::tempdir().context("making a temporary folder")?;
+    collect::copy(sources, copy.path())?;
+    install::java::compile(copy.path(), sources, runtime, progress)?;
+    pack(&collect::everything(copy.path(), &[])?)
 }
 
 fn pack(entries: &[Entry]) -> anyhow::Result<Package> {
@@ -235,6 +262,31 @@ mod tests {
         assert_eq!(package.contents.names(), ["index.mjs"]);
         let parent = dir.path().file_name().unwrap().to_string_lossy().replace('.', "-");
         assert_eq!(source.default_name().trim_start_matches('-'), parent.trim_start_matches('-'));
+    }
+
+    #[test]
+    fn java_is_compiled_and_its_handler_found() {
+        let text = "public class Hello { public Object handle(Object event) { return event; } }";
+        let dir = folder(&[("Hello.java", text), ("data/words.txt", ""), ("hanshu.toml", "")]);
+        for path in [dir.path().to_owned(), dir.path().join("Hello.java")] {
+            let source = Source::at(&path).unwrap();
+            let package = build(&source, &Manifest::default(), None, &quiet()).unwrap();
+            let names = package.contents.names();
+            assert!(names.contains(&"Hello.class".to_owned()), "{names:?}");
+            assert!(names.iter().all(|n| !n.ends_with(".java")), "{names:?}");
+            assert_eq!(package.contents.runtime(), Some(guess::JAVA));
+            assert_eq!(package.contents.handler(guess::JAVA).unwrap(), "Hello::handle");
+            let jar = dir.path().join("made.jar");
+            fs::write(&jar, &package.zip).unwrap();
+            let source = Source::at(&jar).unwrap();
+            let again = build(&source, &Manifest::default(), None, &quiet()).unwrap();
+            assert_eq!(again.zip, package.zip);
+            assert_eq!(again.contents.handler(guess::JAVA).unwrap(), "Hello::handle");
+            fs::remove_file(jar).unwrap();
+            // Whatever the compiler is, it makes something that a later runtime takes.
+            build(&Source::at(&path).unwrap(), &Manifest::default(), Some("java99"), &quiet())
+                .unwrap();
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where strangers' code runs: the ports [`model::ports::Sandbox`], `Image` and `Instance` made real. The only crate that starts processes.
 //!
 //! ```text
-//! process/   ProcessSandbox: Node.js and Python as locked-in processes        start here
+//! process/   ProcessSandbox: Node.js, Python and Java as locked-in processes        start here
 //! jail/      namespaces, root, filters, control groups, limits; the only home of `unsafe`
 //! frame      the protocol between daemon and bootstrap (runtimes/PROTOCOL.md)
 //! output     standard output and error → log lines, within a rate

@@ -30,7 +30,14 @@ const ALLOWED: &[(&[&str], &str)] = &[
         "the product whose interface we speak, and its client packages",
     ),
     (
-        &["aws:lambda", "aws/lambda", "AWS_LAMBDA_", "AWS_Lambda_", "LAMBDA_"],
+        &[
+            "aws:lambda",
+            "aws/lambda",
+            "amazonaws.services.lambda",
+            "AWS_LAMBDA_",
+            "AWS_Lambda_",
+            "LAMBDA_",
+        ],
         "names that functions written for that product rely on",
     ),
     (
@@ -54,8 +61,8 @@ const ALLOWED: &[(&[&str], &str)] = &[
         "the Node.js module of that name, and tokio's option",
     ),
     (
-        &["Docker container", "in a container", "inside a container"],
-        "the daemon's own surroundings, which somebody else made",
+        &["Docker container", "in a container", "inside a container", "UseContainerSupport"],
+        "the daemon's own surroundings, which somebody else made, and an option of Java's",
     ),
     (&["jobserver", "--jobs", "CI job", "job control"], "cargo, CI and shells"),
     (&["CA bundle", "ca-bundle"], "files of trusted certificates"),

@@ -19,11 +19,11 @@ use crate::package::plan::{self, Memory, Wishes};
 use crate::package::{self, Source};
 
 const AFTER_HELP: &str = "\
-PATH is a folder, one source file, or a .zip made elsewhere. A folder may hold `hanshu.toml`:
+PATH is a folder, one source file, or a .zip or .jar made elsewhere. A folder may hold `hanshu.toml`:
 
   name = \"thumbnail\"          # all keys are optional
-  runtime = \"nodejs20\"        # guessed from the files: index.js, package.json → nodejs20; *.py → python3.11
-  handler = \"index.handler\"   # guessed likewise
+  runtime = \"nodejs20\"        # guessed from the files: index.js, package.json → nodejs20; *.py → python3.11; pom.xml, *.java, *.jar → java17
+  handler = \"index.handler\"   # guessed likewise; in Java PACKAGE.CLASS::METHOD
   timeout_ms = 5000
   memory_mb = 256             # or memory_share = \"25%\"; further limits: cpu_weight, cpu_cores, processes, open_files, tmp_mb,
                               # output_bytes_per_second
@@ -37,14 +37,15 @@ PATH is a folder, one source file, or a .zip made elsewhere. A folder may hold `
   LEVEL = \"debug\"
   TOKEN = { secret = true }    # its value comes by --secret or `hanshu config set`, and stays
 
-`package-lock.json` makes it run `npm ci`, `package.json` alone `npm install`, `requirements.txt` `pip install --target`, always in a
-temporary copy. `.hanshuignore`, or else `.gitignore`, says what stays out. What neither the file nor an option
+`package-lock.json` makes it run `npm ci`, `package.json` alone `npm install`, `requirements.txt` `pip install --target`, `pom.xml` `mvn package`,
+and Java sources without it `javac`, always in a temporary copy. `.hanshuignore`, or else `.gitignore`, says what stays out. What neither the file nor an option
 mentions stays as it is deployed.
 
 Examples:
   hanshu deploy .
   hanshu deploy index.js --name hello
   hanshu deploy build.zip --name api --runtime nodejs20 --handler server.handler --publish
+  hanshu deploy target/orders.jar --name orders --handler shop.Orders::handleRequest
   hanshu deploy thumbnail --memory 512 --timeout 20s --env LEVEL=debug
   hanshu deploy thumbnail --layer pillow:2 --reason 'ticket 7: smaller files'";
 
@@ -52,12 +53,12 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct DeployArgs {
-    /// A folder, a source file, or a .zip
+    /// A folder, a source file, a .zip or a .jar
     path: PathBuf,
     /// The function's name [default: from hanshu.toml, else from the path]
     #[arg(long)]
     name: Option<String>,
-    /// The runtime, for instance nodejs20 or python3.11
+    /// The runtime, for instance nodejs20, python3.11 or java17
     #[arg(long)]
     runtime: Option<String>,
     /// What to call: FILE.EXPORT, for instance index.handler

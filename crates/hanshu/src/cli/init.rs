@@ -19,7 +19,8 @@ Makes a handler, hanshu.toml, a test event and a README. Files that are there al
 
 Examples:
   hanshu init hello --runtime nodejs20
-  hanshu init sum --runtime python3.11";
+  hanshu init sum --runtime python3.11
+  hanshu init sum --runtime java17";
 
 /// Files of a starter function.
 struct Starter {
@@ -46,6 +47,15 @@ const STARTERS: &[Starter] = &[
             ("README.md", include_str!("../starters/README.md")),
         ],
     },
+    Starter {
+        runtime: "java17",
+        files: &[
+            ("Hello.java", include_str!("../starters/java/Hello.java")),
+            ("hanshu.toml", include_str!("../starters/java/hanshu.toml")),
+            ("event.json", include_str!("../starters/event.json")),
+            ("README.md", include_str!("../starters/README.md")),
+        ],
+    },
 ];
 
 /// Make the folder of a new function.
@@ -56,7 +66,7 @@ pub(crate) struct InitArgs {
     #[arg(default_value = ".")]
     dir: PathBuf,
     /// The function's runtime
-    #[arg(long, default_value = "nodejs20", value_parser = ["nodejs20", "python3.11"])]
+    #[arg(long, default_value = "nodejs20", value_parser = ["nodejs20", "python3.11", "java17"])]
     runtime: String,
 }
 

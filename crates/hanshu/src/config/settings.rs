@@ -245,7 +245,7 @@ pub(crate) static RUNTIME_PATH: Setting = Setting {
     key: "sandbox.path",
     flag: None,
     kind: Kind::Text { default: Default::Computed("the daemon's `PATH`") },
-    doc: "Folders searched for runtimes (`node`, `python3.11`, …), separated by colons.",
+    doc: "Folders searched for runtimes (`node`, `python3.11`, `java`, …), separated by colons.",
 };
 
 /// `network.range`

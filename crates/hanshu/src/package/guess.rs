@@ -1,5 +1,7 @@
 //! Finds runtime and handler where nobody named them: from file names, and from what the likely file exports.
 
+mod java;
+
 use std::io::{Cursor, Read as _};
 
 use super::collect::Entry;
@@ -8,6 +10,8 @@ use super::collect::Entry;
 pub(crate) const NODE: &str = "nodejs20";
 /// See [`NODE`].
 pub(crate) const PYTHON: &str = "python3.11";
+/// See [`NODE`].
+pub(crate) const JAVA: &str = "java17";
 
 const NODE_EXTENSIONS: &[&str] = &["js", "mjs", "cjs"];
 /// Stems of the file that holds the handler, likeliest first.
@@ -28,6 +32,8 @@ pub(crate) struct Contents {
     names: Vec<String>,
     /// Texts of the files at the top that may hold the handler.
     texts: Vec<(String, String)>,
+    /// Compiled classes that may hold it.
+    classes: Vec<java::Class>,
 }
 
 impl Contents {
@@ -39,9 +45,15 @@ impl Contents {
             file.take(SEARCHED_BYTES).read_to_end(&mut text).ok()?;
             Some((e.name.clone(), String::from_utf8_lossy(&text).into_owned()))
         };
+        let compiled = |e: &Entry| {
+            let file = std::fs::File::open(&e.path).ok();
+            file.map(|file| java::classes(&e.name, file)).unwrap_or_default()
+        };
+        let is_compiled = |e: &&Entry| java::is_class(&e.name) || java::is_jar(&e.name);
         Self {
             names: entries.iter().map(|e| e.name.clone()).collect(),
             texts: entries.iter().filter(|e| is_source(&e.name)).filter_map(text).collect(),
+            classes: entries.iter().filter(is_compiled).flat_map(compiled).collect(),
         }
     }
 
@@ -55,7 +67,11 @@ impl Contents {
             archive.by_name(name)?.take(SEARCHED_BYTES).read_to_end(&mut text)?;
             texts.push((name.clone(), String::from_utf8_lossy(&text).into_owned()));
         }
-        Ok(Self { names, texts })
+        let mut classes = java::in_zip(zip)?;
+        for name in names.iter().filter(|n| java::is_jar(n)) {
+            classes.extend(java::classes(name, archive.by_name(name)?));
+        }
+        Ok(Self { names, texts, classes })
     }
 
     /// Every file's name.
@@ -72,13 +88,22 @@ impl Contents {
             Some(NODE)
         } else if top_has("py") {
             Some(PYTHON)
+        } else if NODE_EXTENSIONS.iter().any(|e| top_has(e)) {
+            Some(NODE)
         } else {
-            NODE_EXTENSIONS.iter().any(|e| top_has(e)).then_some(NODE)
+            self.holds_java().then_some(JAVA)
         }
+    }
+
+    fn holds_java(&self) -> bool {
+        self.names.iter().any(|n| n.ends_with(".class") || n.ends_with(".jar"))
     }
 
     /// The handler for a runtime, if one file at the top is the likely one.
     pub(crate) fn handler(&self, runtime: &str) -> Option<String> {
+        if runtime.starts_with("java") {
+            return java::handler(&self.classes);
+        }
         let extensions = extensions_of(runtime)?;
         let files: Vec<(&str, &str)> = self.top().filter(|(_, e)| extensions.contains(e)).collect();
         let likely = STEMS.iter().find_map(|stem| files.iter().find(|(s, _)| s == stem));
@@ -94,6 +119,12 @@ impl Contents {
 
     /// Whether the file that a handler names is in the package.
     pub(crate) fn holds(&self, runtime: &str, handler: &str) -> bool {
+        if runtime.starts_with("java") {
+            // It may be in any of the jars.
+            let class = handler.split("::").next().unwrap_or_default();
+            return self.names.iter().any(|n| n.ends_with(".jar"))
+                || self.classes.iter().any(|c| c.name == class);
+        }
         let Some((file, _)) = handler.rsplit_once('.') else { return false };
         let Some(extensions) = extensions_of(runtime) else { return true };
         extensions.iter().any(|e| {
@@ -147,6 +178,7 @@ mod tests {
         Contents {
             names: files.iter().map(|(n, _)| (*n).to_owned()).collect(),
             texts: files.iter().filter(|(n, _)| is_source(n)).map(own).collect(),
+            classes: Vec::new(),
         }
     }
 
@@ -173,6 +205,9 @@ mod tests {
         assert_eq!(guess(&[("app.py", "async def main(e, c): pass")]), python("app.main"));
         assert_eq!(guess(&[("a.py", ""), ("b.py", "")]), (Some(PYTHON), None));
         assert_eq!(guess(&[("README.md", ""), ("lib/a.js", "")]), (None, None));
+        for file in ["a/Hello.class", "app.jar", "lib/gson.jar"] {
+            assert_eq!(guess(&[("README.md", ""), (file, "")]), (Some(JAVA), None));
+        }
     }
 
     #[test]
@@ -182,6 +217,8 @@ mod tests {
         assert!(!c.holds("nodejs20", "main.handler"));
         assert!(c.holds("python3.11", "src.app.main.handler"));
         assert!(c.holds("python3.11", "src/app/main.handler"));
+        assert!(!c.holds("java17", "a.Hello::handle"));
+        assert!(contents(&[("app.jar", "")]).holds("java17", "a.Hello::handle"));
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! Runs the language's own package manager in a copy of the folder: `npm ci` / `npm install`, `pip install --target`.
+//! Runs the language's own package manager in a copy of the folder: `npm ci` / `npm install`, `pip install --target`, `mvn package`.
+
+pub(crate) mod java;
 
 use std::fs;
 use std::io;
@@ -26,12 +28,19 @@ pub(crate) enum Step {
         /// The version that wheels are chosen for.
         python: String,
     },
+    /// Maven, with the libraries beside the project's jar.
+    Maven,
 }
 
 impl Step {
     /// Whether it makes `node_modules` anew.
     pub(crate) fn fills_node_modules(&self) -> bool {
         matches!(self, Self::NpmCi | Self::NpmInstall)
+    }
+
+    /// Whether it makes `target` anew, and what is deployed is made of that.
+    pub(crate) fn fills_target(&self) -> bool {
+        *self == Self::Maven
     }
 }
 
@@ -53,6 +62,12 @@ pub(crate) fn steps(root: &Path, runtime: Option<&str>) -> anyhow::Result<Vec<St
         let python =
             if python.contains('.') { python } else { guess::PYTHON.trim_start_matches("python") };
         steps.push(Step::Pip { python: python.to_owned() });
+    }
+    if runtime.is_none_or(|r| r.starts_with("java")) {
+        java::refuse_gradle(root)?;
+        if has("pom.xml") {
+            steps.push(Step::Maven);
+        }
     }
     Ok(steps)
 }
@@ -102,6 +117,7 @@ pub(crate) fn run(step: &Step, folder: &Path, progress: &Progress) -> anyhow::Re
             }
             execute(pip.current_dir(folder), "pip")
         }
+        Step::Maven => java::maven(folder, progress),
     }
 }
 
@@ -147,9 +163,14 @@ fn execute(command: &mut Command, tool: &str) -> anyhow::Result<()> {
         io::ErrorKind::NotFound => CliError::new(format!(
             "{tool} is not installed, and this folder needs it"
         ))
-        .hint(format!(
-            "install {tool} and deploy again, or put the packages into the folder yourself"
-        )),
+        .hint(match tool {
+            "javac" | "mvn" => format!(
+                "install {tool} (on Debian: apt-get install default-jdk-headless maven) and deploy again, or deploy a .jar"
+            ),
+            _ => format!(
+                "install {tool} and deploy again, or put the packages into the folder yourself"
+            ),
+        }),
         _ => CliError::new(format!("{tool} cannot be started: {e}")),
     })?;
     if output.status.success() {
@@ -192,6 +213,9 @@ mod tests {
             let expected = Step::Pip { python: version.into() };
             assert_eq!(steps(python.path(), runtime).unwrap(), [expected]);
         }
+        let maven = folder(&[("pom.xml", "")]);
+        assert_eq!(steps(maven.path(), None).unwrap(), [Step::Maven]);
+        assert_eq!(steps(maven.path(), Some("nodejs20")).unwrap(), []);
     }
 
     #[test]

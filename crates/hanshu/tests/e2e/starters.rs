@@ -8,7 +8,9 @@ use crate::harness::{Cli, Daemon, hanshu};
 fn every_starter_runs() {
     let daemon = Daemon::start();
     let dir = tempfile::tempdir().unwrap();
-    for (runtime, name) in [("nodejs20", "in-node"), ("python3.11", "in-python")] {
+    for (runtime, name) in
+        [("nodejs20", "in-node"), ("python3.11", "in-python"), ("java17", "in-java")]
+    {
         let path = dir.path().join(name);
         let path = path.to_str().unwrap();
         Cli::run(&mut hanshu(&["init", path, "--runtime", runtime])).ok();
@@ -25,4 +27,17 @@ fn every_starter_runs() {
         assert_eq!(again.code, 2, "{again:?}");
         assert!(again.err.contains("overwritten"), "{again:?}");
     }
+}
+
+/// With AWS Lambda's own interfaces, which Maven fetches.
+#[test]
+fn a_maven_project_is_packaged_with_its_libraries() {
+    let daemon = Daemon::start();
+    let project = concat!(env!("CARGO_MANIFEST_DIR"), "/../../runtimes/java/test/aws");
+    let handler = "aws.Handlers$Maps";
+    let deploy = ["deploy", project, "--name", "maps", "--handler", handler, "--output", "json"];
+    assert_eq!(daemon.cli(&deploy).json()["config"]["runtime"], "java17");
+    let answer = daemon.cli(&["invoke", "maps", "--payload", r#"{"key":"value"}"#]).json();
+    assert!(answer.as_str().unwrap().starts_with("value "), "{answer}");
+    assert!(!std::path::Path::new(project).join("target").exists(), "built in the folder itself");
 }

@@ -89,6 +89,8 @@ pub struct Kit {
     /// Whether the memory limit holds for an instance as a whole and an excess always ends it. Where it only makes single allocations fail, a function that
     /// asks for too much may also fail by itself.
     pub exact_memory: bool,
+    /// What is said of an instance that was sent signal 11: a runtime may have ways of its own with it.
+    pub crash: &'static str,
     /// Whether instances take calls behind the one that they are at.
     pub calls_ahead: bool,
 }

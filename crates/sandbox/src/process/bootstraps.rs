@@ -1,4 +1,6 @@
-//! The bootstraps (`runtimes/`), embedded, and their folder on disk that becomes `/var/runtime`.
+//! The bootstraps (`runtimes/`), embedded, and their folders on disk that become `/var/runtime`. Those in scripts share one; [`java`] has others.
+
+pub(super) mod java;
 
 use std::fs;
 use std::io;
@@ -7,12 +9,26 @@ use std::path::{Path, PathBuf};
 use model::ids::Digest;
 
 use super::root::{make_file, make_folder, remove_tree};
+use super::runtimes::{Language, Runtime};
 
 /// Path below `/var/runtime`, text.
 const FILES: [(&str, &str); 2] = [
     ("nodejs/bootstrap.js", include_str!("../../../../runtimes/nodejs/bootstrap.js")),
     ("python/bootstrap.py", include_str!("../../../../runtimes/python/bootstrap.py")),
 ];
+
+/// The folder that becomes `/var/runtime` for a runtime: `plain`, which [`write`] has made, but where the bootstrap has to be compiled.
+pub(super) fn folder(cache: &Path, plain: &Path, runtime: &Runtime) -> io::Result<PathBuf> {
+    match runtime.language {
+        Language::Node | Language::Python => Ok(plain.to_owned()),
+        Language::Java => java::folder(cache, runtime),
+    }
+}
+
+/// Whether all that a runtime needs is in its folder; else [`java::compile`] puts it there.
+pub(super) fn is_complete(folder: &Path, runtime: &Runtime) -> bool {
+    runtime.language != Language::Java || java::is_compiled(folder)
+}
 
 /// Writes them below `cache`, unless this build's are there; returns the folder.
 pub(super) fn write(cache: &Path) -> io::Result<PathBuf> {

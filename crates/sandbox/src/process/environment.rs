@@ -67,6 +67,8 @@ fn defaults(runtime: &Runtime) -> Vec<(&'static str, String)> {
         Language::Python => {
             out.push(("PYTHONPATH", format!("/opt/python/lib/{name}/site-packages:/opt/python")));
         }
+        // Where its libraries lie, no variable says.
+        Language::Java => {}
     }
     out
 }

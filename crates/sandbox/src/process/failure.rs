@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::invocation::{Failure, FailureKind};
 
+use super::runtimes::MemoryEnd;
 use crate::jail::Exit;
 
 /// What is known of a dead instance.
@@ -17,18 +18,17 @@ pub(super) struct Autopsy {
     pub(super) oom_kills: u64,
     /// Its memory limit, in MiB.
     pub(super) memory_mb: u32,
-    /// From which peak on an abort means that the runtime ran out of memory: `Runtime::abort_means_memory_from`.
-    pub(super) abort_means_memory_from: Option<u64>,
+    /// How the runtime itself ends when it has no memory left.
+    pub(super) memory_end: Option<MemoryEnd>,
 }
 
 impl Autopsy {
     fn out_of_memory(&self) -> bool {
-        let aborted = self.exit == Exit::Signal(libc::SIGABRT);
-        let near = match (self.abort_means_memory_from, self.peak_bytes) {
-            (Some(from), Some(peak)) => peak >= from,
+        let by_itself = match (self.memory_end, self.peak_bytes) {
+            (Some(end), Some(peak)) => self.exit == end.exit && peak >= end.from_bytes,
             _ => false,
         };
-        self.oom_kills > 0 || (aborted && near)
+        self.oom_kills > 0 || by_itself
     }
 
     /// The failure of a function whose instance ended by itself.
@@ -109,7 +109,7 @@ mod tests {
             peak_bytes: Some(100 << 20),
             oom_kills: 0,
             memory_mb: 128,
-            abort_means_memory_from: Some(75 << 20),
+            memory_end: Some(MemoryEnd { exit: Exit::Signal(libc::SIGABRT), from_bytes: 75 << 20 }),
         }
     }
 
@@ -142,7 +142,7 @@ mod tests {
         let aborted = autopsy(Exit::Signal(libc::SIGABRT));
         assert_eq!(kind(aborted), FailureKind::MemoryExceeded);
         assert_eq!(kind(Autopsy { peak_bytes: Some(30 << 20), ..aborted }), FailureKind::Exited);
-        assert_eq!(kind(Autopsy { abort_means_memory_from: None, ..aborted }), FailureKind::Exited);
+        assert_eq!(kind(Autopsy { memory_end: None, ..aborted }), FailureKind::Exited);
     }
 
     #[test]

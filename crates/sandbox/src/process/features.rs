@@ -122,9 +122,10 @@ fn into_cgroup(kernel: &Kernel) -> Feature {
 fn installed(runtimes: &Runtimes, path: &str) -> Feature {
     let list: Vec<String> =
         runtimes.infos().iter().map(|r| format!("{} ({})", r.name, r.version)).collect();
+    let but: String = runtimes.unusable().iter().map(|why| format!("; not used: {why}")).collect();
     let found = match list.is_empty() {
-        false => Ok(list.join(", ")),
-        true => Err(format!("neither Node.js nor Python is in {path}")),
+        false => Ok(format!("{}{but}", list.join(", "))),
+        true => Err(format!("none of Node.js, Python and Java is in {path}{but}")),
     };
     Feature::of("runtimes", Need::Service, found, "there is nothing to run functions with")
 }

@@ -210,7 +210,7 @@ impl ProcessImage {
             (socket, theirs),
             output,
             self.version.config.memory_mb,
-            self.runtime.abort_means_memory_from(self.version.config.memory_mb),
+            self.runtime.memory_end(self.version.config.memory_mb),
         );
         self.send_init(&instance.socket, &log_stream).await?;
         let started = tokio::time::timeout(SETUP_TIMEOUT, instance.remains.started()).await;

@@ -25,6 +25,7 @@ use tokio::task::AbortHandle;
 use super::failure::{self, Autopsy};
 use super::image::Shared;
 use super::packages::Unpacked;
+use super::runtimes::MemoryEnd;
 use super::slots::Slot;
 use crate::frame::{self, FrameError, FrameReader, Incoming, Outgoing, Told};
 use crate::jail::cgroup::{Group, MemoryUse};
@@ -62,7 +63,7 @@ pub(super) struct ProcessInstance {
     shared: Arc<Shared>,
     pub(super) timings: StartTimings,
     memory_mb: u32,
-    abort_means_memory_from: Option<u64>,
+    memory_end: Option<MemoryEnd>,
     /// Not to be used again.
     broken: bool,
     /// What the calls fail with that were behind the one at which it died.
@@ -90,7 +91,7 @@ impl ProcessInstance {
         (socket, theirs): (UnixStream, OwnedFd),
         output: Output,
         memory_mb: u32,
-        abort_means_memory_from: Option<u64>,
+        memory_end: Option<MemoryEnd>,
     ) -> Self {
         Self {
             remains,
@@ -104,7 +105,7 @@ impl ProcessInstance {
             shared,
             timings: StartTimings::default(),
             memory_mb,
-            abort_means_memory_from,
+            memory_end,
             broken: false,
             died: None,
         }
@@ -211,7 +212,7 @@ impl ProcessInstance {
             peak_bytes: memory.peak_bytes,
             oom_kills: memory.oom_kills,
             memory_mb: self.memory_mb,
-            abort_means_memory_from: self.abort_means_memory_from,
+            memory_end: self.memory_end,
         }
     }
 

@@ -80,6 +80,8 @@ pub struct ProcessSandbox {
     layouts: HashMap<String, Layout>,
     packages: Packages,
     isolation: Isolation,
+    /// Held by whoever compiles a bootstrap.
+    compiling: tokio::sync::Mutex<()>,
 }
 
 impl ProcessSandbox {
@@ -124,7 +126,8 @@ impl ProcessSandbox {
         let as_root = matches!(users, Users::Daemon { uid: 0, .. });
         let layouts = blocking(move || {
             let lay_out = |runtime: &Arc<Runtime>| {
-                let layout = root::lay_out(&cache, &bootstraps, runtime, as_root).map_err(disk)?;
+                let own = bootstraps::folder(&cache, &bootstraps, runtime).map_err(disk)?;
+                let layout = root::lay_out(&cache, &own, runtime, as_root).map_err(disk)?;
                 Ok((runtime.info.name.clone(), layout))
             };
             all.iter().map(lay_out).collect::<Result<_>>()
@@ -135,7 +138,14 @@ impl ProcessSandbox {
             Shared { spawner, groups, users, networks, logs, vault, clock, tasks, root_at };
         let shared = Arc::new(shared);
         until.spawn_until_cancelled("control groups", keep_ready(&shared));
-        Ok(Arc::new(Self { shared, runtimes, layouts, packages, isolation }))
+        Ok(Arc::new(Self {
+            shared,
+            runtimes,
+            layouts,
+            packages,
+            isolation,
+            compiling: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// What keeps instances apart and in bounds on this host, and what is lost.
@@ -162,6 +172,20 @@ impl ProcessSandbox {
         let layout = layout.ok_or_else(|| Error::internal("a runtime has no root"))?;
         Ok((runtime, layout))
     }
+
+    /// Makes sure that the bootstrap of a runtime is there. The first function of a language that is compiled waits for the compiler.
+    async fn bootstrap(&self, runtime: &Arc<Runtime>, layout: &Layout) -> Result<()> {
+        if bootstraps::is_complete(&layout.bootstraps, runtime) {
+            return Ok(());
+        }
+        let _turn = self.compiling.lock().await;
+        let (runtime, folder) = (Arc::clone(runtime), layout.bootstraps.clone());
+        blocking(move || match bootstraps::is_complete(&folder, &runtime) {
+            true => Ok(()),
+            false => bootstraps::java::compile(&folder, &runtime),
+        })
+        .await
+    }
 }
 
 #[async_trait]
@@ -186,6 +210,7 @@ impl Sandbox for ProcessSandbox {
         let (runtime, layout) = self.runtime(&version.runtime.name)?;
         // The host may have lost what it had when the version was deployed.
         self.check_network(&version.config.network)?;
+        self.bootstrap(runtime, layout).await?;
         let unpacked = Arc::new(self.packages.code(&version).await?);
         let shared = Arc::clone(&self.shared);
         Ok(Arc::new(ProcessImage::new(shared, version, Arc::clone(runtime), layout, unpacked)))

@@ -57,6 +57,15 @@ const PROC_MASKS: [&str; 22] = [
 const MASK_FOLDER: &str = "var/empty";
 const MASK_FILE: &str = "var/empty-file";
 
+/// Folders of certificates and time zones that are the host's.
+const SHARED: [&str; 5] = [
+    "/etc/ssl/certs",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/usr/share/ca-certificates",
+    "/usr/share/zoneinfo",
+];
+
 /// Files of `/etc`, made here: the host's say who uses it and what it is called.
 const ETC: [(&str, &str); 5] = [
     (
@@ -79,6 +88,8 @@ pub(super) struct Layout {
     pub(super) skeleton: PathBuf,
     /// What lies upon it, all but the code.
     pub(super) mounts: Vec<Mount>,
+    /// The folder that is `/var/runtime`, on the host.
+    pub(super) bootstraps: PathBuf,
 }
 
 /// Everything that decides what a skeleton looks like.
@@ -125,7 +136,7 @@ pub(super) fn lay_out(
         plan.write(&draft)?;
         fs::rename(&draft, &skeleton)?;
     }
-    Ok(Layout { skeleton, mounts: plan.mounts })
+    Ok(Layout { skeleton, mounts: plan.mounts, bootstraps: bootstraps.to_owned() })
 }
 
 /// What hides a part of `/proc`, if this kernel has it and would show it.
@@ -161,10 +172,7 @@ fn system() -> Plan {
             plan.mounts.push(Mount::bind(from, to));
         }
     }
-    for folder in ["/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted"]
-        .into_iter()
-        .chain(["/usr/share/ca-certificates", "/usr/share/zoneinfo"])
-    {
+    for folder in SHARED {
         plan.share(Path::new(folder));
     }
     if Path::new("/usr/lib/ssl").is_dir() {
@@ -205,6 +213,11 @@ fn library_folders() -> Vec<PathBuf> {
 /// Whether a shared library lies in one of the folders that every root has.
 pub(super) fn is_system_library(path: &Path) -> bool {
     library_folders().iter().any(|folder| path.starts_with(folder))
+}
+
+/// Whether a path of the host is in every root, where it is on the host.
+pub(super) fn is_shared(path: &Path) -> bool {
+    is_system_library(path) || SHARED.iter().any(|folder| path.starts_with(folder))
 }
 
 impl Plan {

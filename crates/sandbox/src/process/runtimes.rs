@@ -12,9 +12,10 @@ use model::function::RuntimeInfo;
 use model::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::jail::Mount;
+use crate::jail::{Exit, Mount};
 
-mod probe;
+mod java;
+pub(super) mod probe;
 
 /// Least heap of a Node.js process, in MiB.
 const NODE_HEAP_MIN_MB: u32 = 16;
@@ -28,6 +29,8 @@ pub(super) enum Language {
     Node,
     /// CPython.
     Python,
+    /// Java, by a development kit.
+    Java,
 }
 
 /// An installed runtime.
@@ -41,6 +44,17 @@ pub(super) struct Runtime {
     program: String,
     /// What it needs of the host beside the system's libraries.
     pub(super) mounts: Vec<Mount>,
+    /// The executable, on the host.
+    pub(super) on_host: PathBuf,
+}
+
+/// How a runtime ends by itself when memory runs out before the kernel's limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MemoryEnd {
+    /// Its end.
+    pub(super) exit: Exit,
+    /// Peak memory, in bytes, from which that end is taken for this: others end so for other reasons.
+    pub(super) from_bytes: u64,
 }
 
 impl Runtime {
@@ -57,18 +71,28 @@ impl Runtime {
                 argv.extend(["-I", "-S", "-B"].map(String::from));
                 argv.push("/var/runtime/python/bootstrap.py".into());
             }
+            Language::Java => argv.extend(java::arguments(memory_mb)),
         }
         argv
     }
 
-    /// Peak memory, in bytes, from which an abort counts as running out of memory.
+    /// How it ends when it has no memory left; `None` for languages that go on.
     ///
     /// V8 aborts the process (`SIGABRT`) when its heap limit is reached, which can be before the memory limit is. The heap is nearly all of what it
-    /// uses then, so an abort with a peak of at least 85 % of the heap limit is taken for that. `None` for languages that do not abort.
-    pub(super) fn abort_means_memory_from(&self, memory_mb: u32) -> Option<u64> {
+    /// uses then, so an abort with a peak of at least 85 % of the heap limit is taken for that. A Java virtual machine exits with a status of its
+    /// own, which a function can use too; of its heap, a single large request may have found most unused.
+    pub(super) fn memory_end(&self, memory_mb: u32) -> Option<MemoryEnd> {
+        let percent = |heap_mb: u32, percent: u64| (u64::from(heap_mb) << 20) * percent / 100;
         match self.language {
-            Language::Node => Some((u64::from(node_heap_mb(memory_mb)) << 20) * 85 / 100),
+            Language::Node => Some(MemoryEnd {
+                exit: Exit::Signal(libc::SIGABRT),
+                from_bytes: percent(node_heap_mb(memory_mb), 85),
+            }),
             Language::Python => None,
+            Language::Java => Some(MemoryEnd {
+                exit: Exit::Code(java::OUT_OF_MEMORY),
+                from_bytes: percent(java::heap_mb(memory_mb), 50),
+            }),
         }
     }
 
@@ -76,7 +100,7 @@ impl Runtime {
     pub(super) fn execution_env(&self) -> String {
         match self.language {
             Language::Node => format!("AWS_Lambda_{}.x", self.info.name),
-            Language::Python => format!("AWS_Lambda_{}", self.info.name),
+            Language::Python | Language::Java => format!("AWS_Lambda_{}", self.info.name),
         }
     }
 }
@@ -88,32 +112,34 @@ fn node_heap_mb(memory_mb: u32) -> u32 {
 
 /// All runtimes of this host.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Runtimes(Vec<std::sync::Arc<Runtime>>);
+pub(super) struct Runtimes {
+    all: Vec<std::sync::Arc<Runtime>>,
+    unusable: Vec<String>,
+}
 
 impl Runtimes {
     /// Name and version of each.
     pub(super) fn infos(&self) -> Vec<RuntimeInfo> {
-        self.0.iter().map(|r| r.info.clone()).collect()
+        self.all.iter().map(|r| r.info.clone()).collect()
+    }
+
+    /// Why something that looked like a runtime is none.
+    pub(super) fn unusable(&self) -> &[String] {
+        &self.unusable
     }
 
     /// Each.
     pub(super) fn iter(&self) -> impl Iterator<Item = &std::sync::Arc<Runtime>> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The one of exactly that name, else the newest of the language, if the name is one that AWS Lambda has (or had) for it.
     pub(super) fn resolve(&self, name: &str) -> Result<&std::sync::Arc<Runtime>> {
         let name = name.strip_suffix(".x").unwrap_or(name);
-        let language = match name.strip_prefix("nodejs") {
-            Some("" | "18" | "20" | "22" | "24") => Some(Language::Node),
-            _ => match name.strip_prefix("python3") {
-                Some("" | ".10" | ".11" | ".12" | ".13" | ".14") => Some(Language::Python),
-                _ => None,
-            },
-        };
-        let exact = self.0.iter().find(|r| r.info.name == name);
-        exact.or_else(|| self.0.iter().find(|r| Some(r.language) == language)).ok_or_else(|| {
-            let names: Vec<&str> = self.0.iter().map(|r| r.info.name.as_str()).collect();
+        let language = language_of(name);
+        let exact = self.all.iter().find(|r| r.info.name == name);
+        exact.or_else(|| self.all.iter().find(|r| Some(r.language) == language)).ok_or_else(|| {
+            let names: Vec<&str> = self.all.iter().map(|r| r.info.name.as_str()).collect();
             let there = if names.is_empty() { "none".into() } else { names.join(", ") };
             let name: String = name.chars().take(80).flat_map(char::escape_debug).collect();
             Error::caller(
@@ -122,6 +148,17 @@ impl Runtimes {
             )
             .with_hint("runtimes are looked for in the daemon's PATH when it starts")
         })
+    }
+}
+
+/// The language of a name that AWS Lambda has, or had, for a runtime.
+fn language_of(name: &str) -> Option<Language> {
+    let of = |language: &str| name.strip_prefix(language);
+    match (of("nodejs"), of("python3"), of("java")) {
+        (Some("" | "18" | "20" | "22" | "24"), ..) => Some(Language::Node),
+        (_, Some("" | ".10" | ".11" | ".12" | ".13" | ".14"), _) => Some(Language::Python),
+        (.., Some("" | "8" | "8.al2" | "11" | "17" | "21" | "25")) => Some(Language::Java),
+        _ => None,
     }
 }
 
@@ -138,8 +175,13 @@ pub(super) async fn discover(path: &str) -> Runtimes {
         found.extend(candidates(&folders, &["python3"]));
         probe::all(Language::Python, found).await
     };
-    let (node, python) = tokio::join!(node, python);
-    Runtimes(node.into_iter().chain(python).map(std::sync::Arc::new).collect())
+    let java = async {
+        let folders = folders.clone();
+        tokio::task::spawn_blocking(move || java::find(&folders)).await.unwrap_or_default()
+    };
+    let (node, python, java) = tokio::join!(node, python, java);
+    let all = node.into_iter().chain(python).chain(java.usable);
+    Runtimes { all: all.map(std::sync::Arc::new).collect(), unusable: java.unusable }
 }
 
 /// An executable file that may be an interpreter.
@@ -183,16 +225,25 @@ mod tests {
 
     fn runtime(name: &str, language: Language) -> std::sync::Arc<Runtime> {
         let info = RuntimeInfo { name: name.into(), version: "1".into() };
-        std::sync::Arc::new(Runtime { info, language, program: "/x".into(), mounts: Vec::new() })
+        std::sync::Arc::new(Runtime {
+            info,
+            language,
+            program: "/x".into(),
+            mounts: Vec::new(),
+            on_host: "/x".into(),
+        })
     }
 
     #[test]
     fn aliases_resolve_to_what_is_installed() {
-        let all = Runtimes(vec![
+        let all = vec![
             runtime("nodejs20", Language::Node),
             runtime("python3.12", Language::Python),
             runtime("python3.11", Language::Python),
-        ]);
+            runtime("java21", Language::Java),
+            runtime("java17", Language::Java),
+        ];
+        let all = Runtimes { all, unusable: Vec::new() };
         for (name, found) in [
             ("nodejs20", "nodejs20"),
             ("nodejs18", "nodejs20"),
@@ -200,6 +251,9 @@ mod tests {
             ("python3.11", "python3.11"),
             ("python3", "python3.12"),
             ("python3.10", "python3.12"),
+            ("java17", "java17"),
+            ("java8.al2", "java21"),
+            ("java", "java21"),
         ] {
             assert_eq!(all.resolve(name).unwrap().info.name, found);
         }

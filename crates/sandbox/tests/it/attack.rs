@@ -1,4 +1,4 @@
-//! The attack suite: small real programs in C, Python and Node.js that try to break what `SECURITY.md` promises.
+//! The attack suite: small real programs in C, Python, Node.js and Java that try to break what `SECURITY.md` promises.
 //!
 //! An [`Attack`] says which promise it is against, what it runs and what must come of it. The lists are in [`list`]; a [`Ground`] is how instances come
 //! up: one language, one sandbox, one way to start; every list runs on every ground that speaks its language, so a new sandbox or a new way to
@@ -52,6 +52,8 @@ enum Program {
     Python(&'static str),
     /// The body of an async function in JavaScript that does the same.
     Node(&'static str),
+    /// What `programs/Hostile.java` does under that name.
+    Java(&'static str),
 }
 
 /// What must come of an attack.
@@ -121,6 +123,7 @@ impl Attack {
             Program::C(_) => true,
             Program::Python(_) => ground.language == Language::Python,
             Program::Node(_) => ground.language == Language::Node,
+            Program::Java(_) => ground.language == Language::Java,
         }
     }
 
@@ -129,7 +132,7 @@ impl Attack {
         let pairs: Vec<String> = arguments.iter().map(|(key, v)| format!("{key}={v}")).collect();
         match self.program {
             Program::C(name) => json!({"c": name, "arguments": pairs}),
-            Program::Python(text) | Program::Node(text) => {
+            Program::Python(text) | Program::Node(text) | Program::Java(text) => {
                 json!({"text": text, "arguments": pairs})
             }
         }

@@ -1,31 +1,33 @@
 //! The contract suite, once per language.
 
+mod java;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use model::suites::sandbox::{Kit, SCENARIOS};
 
 use crate::Test;
-use crate::support::{World, processes_with, zip};
+use crate::support::{World, processes_with, zip, zip_of};
 
 /// The layers of the contract, with these modules.
-fn layers(modules: [(&str, &str); 2]) -> [Bytes; 2] {
+fn layers(modules: [(&str, &[u8]); 2]) -> [Bytes; 2] {
     let [one, two] = modules;
-    let first = [
-        ("both", "first"),
-        ("folder/one", "first"),
-        ("file_or_folder/inner", "first"),
-        ("folder_or_file", "first"),
+    let first: [(&str, &[u8]); 5] = [
+        ("both", b"first"),
+        ("folder/one", b"first"),
+        ("file_or_folder/inner", b"first"),
+        ("folder_or_file", b"first"),
         one,
     ];
-    let second = [
-        ("both", "second"),
-        ("folder/two", "second"),
-        ("file_or_folder", "second"),
-        ("folder_or_file/inner", "second"),
+    let second: [(&str, &[u8]); 5] = [
+        ("both", b"second"),
+        ("folder/two", b"second"),
+        ("file_or_folder", b"second"),
+        ("folder_or_file/inner", b"second"),
         two,
     ];
-    [zip(&first), zip(&second)]
+    [zip_of(&first), zip_of(&second)]
 }
 
 fn kit(world: &World, language: &str) -> Kit {
@@ -35,8 +37,8 @@ fn kit(world: &World, language: &str) -> Kit {
             "index.handler",
             zip(&[("index.js", include_str!("kits/index.js"))]),
             layers([
-                ("nodejs/node_modules/layer_one/index.js", "exports.text = 'first'"),
-                ("nodejs/node_modules/layer_two.js", "exports.text = 'second'"),
+                ("nodejs/node_modules/layer_one/index.js", b"exports.text = 'first'"),
+                ("nodejs/node_modules/layer_two.js", b"exports.text = 'second'"),
             ]),
             vec![
                 ("no such file", zip(&[("other.js", "")]), "index"),
@@ -45,13 +47,14 @@ fn kit(world: &World, language: &str) -> Kit {
                 ("throws", zip(&[("index.js", "throw new Error('not today')")]), "not today"),
             ],
         ),
+        "java" => java::kit(),
         _ => (
             "python3.11",
             "index.handler",
             zip(&[("index.py", include_str!("kits/index.py"))]),
             layers([
-                ("python/layer_one.py", "text = 'first'"),
-                ("python/layer_two/__init__.py", "text = 'second'"),
+                ("python/layer_one.py", b"text = 'first'"),
+                ("python/layer_two/__init__.py", b"text = 'second'"),
             ]),
             vec![
                 ("no such file", zip(&[("other.py", "")]), "index"),
@@ -73,14 +76,16 @@ fn kit(world: &World, language: &str) -> Kit {
         broken,
         survivors: processes_with,
         daemon_file: daemon_file.to_string_lossy().into_owned(),
-        // Python's streams are not counted.
+        // The streams of Python and Java are not counted.
         calls_ahead: language == "node",
+        // A virtual machine takes the signal for an error of its own, and aborts.
+        crash: if language == "java" { "aborted" } else { "segmentation fault" },
         exact_memory: world.sandbox.isolation().has("memory"),
     }
 }
 
 pub(crate) fn tests() -> Vec<Test> {
-    let languages = ["node", "python"].into_iter();
+    let languages = ["node", "python", "java"].into_iter();
     languages
         .flat_map(|language| SCENARIOS.iter().map(move |scenario| (language, scenario)))
         .map(|(language, scenario)| Test {

@@ -73,7 +73,12 @@ pub(crate) fn vault() -> Arc<MemoryVault> {
 
 /// A zip of files.
 pub(crate) fn zip(files: &[(&str, &str)]) -> Bytes {
-    let files = files.iter().map(|(name, text)| (*name, text.as_bytes(), 0o644));
+    zip_of(&files.iter().map(|(name, text)| (*name, text.as_bytes())).collect::<Vec<_>>())
+}
+
+/// A zip of files that need not be text.
+pub(crate) fn zip_of(files: &[(&str, &[u8])]) -> Bytes {
+    let files = files.iter().map(|(name, bytes)| (*name, *bytes, 0o644));
     zip_with_modes(&files.collect::<Vec<_>>())
 }
 
@@ -113,6 +118,27 @@ pub(crate) fn cc(folder: &Path, options: &[&str], sources: impl IntoIterator<Ite
         .expect("`cc` runs: `cargo x test` installs it");
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "C does not compile: {said}");
+}
+
+/// Compiles Java with the machine's kit; returns the class files, by name.
+#[expect(clippy::disallowed_methods, reason = "the machine's Java compiler")]
+pub(crate) fn javac(files: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
+    let folder = TempDir::new().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let ran = Command::new("javac")
+        .args(["-d", "."])
+        .args(files.iter().map(|(name, _)| name))
+        .current_dir(folder.path())
+        .output()
+        .expect("`javac` runs: `cargo x test` installs it");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "Java does not compile: {said}");
+    let entries = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path());
+    let classes = entries.filter(|p| p.extension().is_some_and(|e| e == "class"));
+    let name = |p: &Path| p.file_name().unwrap().to_string_lossy().into_owned();
+    classes.map(|p| (name(&p), fs::read(&p).unwrap())).collect()
 }
 
 /// `$LATEST` of the Python function `name` whose package is `digest`.

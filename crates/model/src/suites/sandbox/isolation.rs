@@ -88,7 +88,9 @@ pub(super) async fn the_daemons_files_are_out_of_reach(kit: &Kit) {
         let names = answer(&mut instance, json!({"op": "list", "path": path})).await;
         for name in names.as_array().expect("a list") {
             let name = name.as_str().expect("a name");
-            assert!(allowed.contains(&name), "{path} holds {name}");
+            // Distributions keep the settings of Java there.
+            let settings = path == "/etc" && name.starts_with("java");
+            assert!(settings || allowed.contains(&name), "{path} holds {name}");
         }
     }
     instance.stop().await;

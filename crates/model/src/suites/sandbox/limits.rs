@@ -61,9 +61,8 @@ pub(super) async fn an_exit_code_is_reported(kit: &Kit) {
 }
 
 pub(super) async fn a_signal_is_reported(kit: &Kit) {
-    for (signal, words) in
-        [(9, "signal: killed"), (15, "signal: terminated"), (11, "signal: segmentation fault")]
-    {
+    let crash = format!("signal: {}", kit.crash);
+    for (signal, words) in [(9, "signal: killed"), (15, "signal: terminated"), (11, &crash)] {
         let mut instance = kit.start().await;
         let event = json!({"op": "signal", "signal": signal});
         fails(&mut instance, event, FailureKind::Exited, words).await;

@@ -71,6 +71,8 @@ fn ask(language: Language, path: PathBuf) -> Answer {
     tokio::task::spawn_blocking(move || match language {
         Language::Node => node(&path),
         Language::Python => python(&path),
+        // Its kits say in a file what they are.
+        Language::Java => None,
     })
 }
 
@@ -82,8 +84,9 @@ async fn probe(language: Language, path: PathBuf) -> Option<Runtime> {
     answered(ask(language, path)).await
 }
 
+/// What a program of the host's prints; `None` if it fails or takes longer than `timeout`.
 #[expect(clippy::disallowed_methods, reason = "only sandbox starts processes: this is where")]
-fn run(program: &Path, args: &[&str]) -> Option<String> {
+pub(in crate::process) fn run(program: &Path, args: &[&str], timeout: Duration) -> Option<String> {
     let asked = Command::new(program)
         .args(args)
         .env_clear()
@@ -93,7 +96,7 @@ fn run(program: &Path, args: &[&str]) -> Option<String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .and_then(answer_of);
+        .and_then(|child| answer_of(child, timeout));
     match asked {
         Ok((status, answer)) if status.success() => String::from_utf8(answer).ok(),
         other => {
@@ -104,8 +107,8 @@ fn run(program: &Path, args: &[&str]) -> Option<String> {
 }
 
 /// Waits for the end of an interpreter, kills it if that takes too long, and returns what it said. An answer fits into a pipe.
-fn answer_of(mut child: Child) -> io::Result<(ExitStatus, Vec<u8>)> {
-    let until = Instant::now() + TIMEOUT;
+fn answer_of(mut child: Child, timeout: Duration) -> io::Result<(ExitStatus, Vec<u8>)> {
+    let until = Instant::now() + timeout;
     let status = loop {
         match child.try_wait()? {
             Some(status) => break status,
@@ -130,7 +133,7 @@ fn what_is_there(mut stdout: ChildStdout) -> io::Result<Vec<u8>> {
 }
 
 fn node(path: &Path) -> Option<Runtime> {
-    let output = run(path, &["--version"])?;
+    let output = run(path, &["--version"], TIMEOUT)?;
     let version = output.trim().strip_prefix('v')?;
     let major: u32 = version.split('.').next()?.parse().ok()?;
     let mut mounts = vec![Mount::bind(path, "var/lang/bin/node")];
@@ -144,11 +147,12 @@ fn node(path: &Path) -> Option<Runtime> {
         language: Language::Node,
         program: "/var/lang/bin/node".into(),
         mounts,
+        on_host: path.to_owned(),
     })
 }
 
 fn python(path: &Path) -> Option<Runtime> {
-    python_from(&run(path, &["-I", "-S", "-c", PYTHON_PROBE])?)
+    python_from(&run(path, &["-I", "-S", "-c", PYTHON_PROBE], TIMEOUT)?)
 }
 
 fn python_from(answer: &str) -> Option<Runtime> {
@@ -180,6 +184,7 @@ fn python_from(answer: &str) -> Option<Runtime> {
         language: Language::Python,
         program: format!("/{program}"),
         mounts,
+        on_host: executable.to_owned(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! How hostile instances come up, and the package of the hostile function.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use model::ports::{Image, Sandbox};
 
-use crate::support::{World, attach, cc, version, zip};
+use crate::support::{World, attach, cc, javac, version, zip};
 
 /// The C sources; one program.
 const SOURCES: [(&str, &str); 9] = [
@@ -32,6 +33,7 @@ const SHARED: (&str, &str) = ("shared", "as it was");
 pub(super) enum Language {
     Node,
     Python,
+    Java,
 }
 
 /// One way for instances to come up.
@@ -65,6 +67,14 @@ pub(super) fn grounds() -> &'static [Ground] {
             runtime: "nodejs",
             handler: "index.handler",
             file: ("index.js", include_str!("programs/index.js")),
+        },
+        Ground {
+            name: "java",
+            sandbox: processes,
+            language: Language::Java,
+            runtime: "java17",
+            handler: "Hostile::handle",
+            file: ("Hostile.java", include_str!("programs/Hostile.java")),
         },
     ]
 }
@@ -116,15 +126,20 @@ impl Ground {
     }
 }
 
-/// A package with one file and the attacks in C beside it.
+/// A package with one file, compiled if it has to be, and the attacks in C beside it.
 fn package(world: &World, (name, text): (&str, &str)) -> Bytes {
+    static CLASSES: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
+    let plain = BTreeMap::from([(name.to_owned(), text.as_bytes().to_vec())]);
+    let files = match name.ends_with(".java") {
+        true => CLASSES.get_or_init(|| javac(&[(name, text)])),
+        false => &plain,
+    };
     let stored =
         zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let Compiled { program, preload } = compiled(world.folder.path());
-    for (name, bytes) in
-        [(name, text.as_bytes()), ("attack", program.as_slice()), ("preload.so", preload)]
-    {
+    let files = files.iter().map(|(name, bytes)| (name.as_str(), bytes));
+    for (name, bytes) in files.chain([("attack", program), ("preload.so", preload)]) {
         zip.start_file(name, stored.unix_permissions(0o755)).unwrap();
         zip.write_all(bytes).unwrap();
     }

@@ -93,6 +93,13 @@ pub(super) const ATTACKS: &[Attack] = &[
         Program::C("tiny_files"),
         Must::Say(&[("tiny files", "ENOSPC")]),
     ),
+    // Beside the heap, which the virtual machine itself limits.
+    Attack::new(
+        "native_memory",
+        MEMORY,
+        Program::Java("memory"),
+        Must::End(&[FailureKind::MemoryExceeded, FailureKind::Exited]),
+    ),
     Attack::new(
         "flood_of_output",
         LOGS,

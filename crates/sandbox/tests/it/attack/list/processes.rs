@@ -97,6 +97,31 @@ pub(super) const ATTACKS: &[Attack] = &[
         ),
         Must::Say(PRELOADED),
     ),
+    Attack::new("preload", WATCHED, Program::Java("preload"), Must::Say(PRELOADED)),
+    Attack::new(
+        "threads_that_never_end",
+        DEADLINE,
+        Program::Java("threads"),
+        Must::End(&[
+            FailureKind::Timeout,
+            FailureKind::Handler,
+            FailureKind::Exited,
+            FailureKind::MemoryExceeded,
+        ]),
+    ),
+    Attack::new("at_load", RIGHTS, Program::Java("at_load"), Must::Say(AT_LOAD)),
+    Attack::new(
+        "answer_for_another",
+        PROTOCOL,
+        Program::Java("another"),
+        Must::End(&[FailureKind::Protocol]),
+    ),
+    Attack::new(
+        "flood_of_frames",
+        PROTOCOL,
+        Program::Java("flood"),
+        Must::End(&[FailureKind::Protocol]),
+    ),
     Attack::new(
         "threads_that_never_end",
         DEADLINE,

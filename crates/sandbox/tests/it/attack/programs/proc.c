@@ -77,7 +77,8 @@ ATTACK(own_code) {
   TRY("link code", link("/var/task/attack", "/tmp/attack"));
   TRY("own executable", overwrite("/proc/self/exe"));
   TRY("runtime's executable", overwrite("/proc/2/exe"));
-  TRY("bootstrap", overwrite("/var/runtime/python/bootstrap.py"));
+  const char *java = "/var/runtime/java/hanshu/Main.class";
+  TRY("bootstrap", overwrite(access(java, F_OK) ? "/var/runtime/python/bootstrap.py" : java));
   TRY("etc", overwrite("/etc/passwd"));
   TRY("resolver", overwrite("/etc/resolv.conf"));
   TRY("layers", open("/opt/x", O_CREAT | O_WRONLY, 0644));

@@ -1,0 +1,135 @@
+//! Java's bootstrap: compiled by the kit that will run it, once per kit and build of the daemon, when a function first needs it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use model::ids::Digest;
+use model::{Code, Error, Result};
+
+use super::super::folders::disk;
+use super::super::root::{make_file, make_folder, remove_tree};
+use super::super::runtimes::{Runtime, probe};
+
+/// How long the compiler may take. It takes two seconds.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Name of the folder below `/var/runtime` with the classes. It is there once they all are.
+const CLASSES: &str = "java";
+/// Where the compiler says what is wrong.
+const ERRORS: &str = "errors";
+
+macro_rules! sources {
+    ($($name:literal),*) => {
+        [$(($name, include_str!(concat!("../../../../../runtimes/java/src/hanshu/", $name)))),*]
+    };
+}
+
+/// File, text.
+const SOURCES: [(&str, &str); 17] = sources!(
+    "Call.java",
+    "CallContext.java",
+    "Channel.java",
+    "Decoder.java",
+    "Encoder.java",
+    "Failure.java",
+    "Fault.java",
+    "Frame.java",
+    "Handler.java",
+    "JsonReader.java",
+    "Loader.java",
+    "Main.java",
+    "Scalars.java",
+    "Shape.java",
+    "StreamHandler.java",
+    "Types.java",
+    "ValueHandler.java"
+);
+
+/// The folder below `cache` that becomes `/var/runtime` for this kit; empty until [`compile`] has run.
+pub(in crate::process) fn folder(cache: &Path, kit: &Runtime) -> io::Result<PathBuf> {
+    let all = serde_json::to_vec(&(SOURCES, &kit.info.version, &kit.on_host))?;
+    let name: String = Digest::of(&all).to_string().chars().take(16).collect();
+    let folder = cache.join("bootstraps").join(format!("{}-{name}", kit.info.name));
+    make_folder(&folder)?;
+    Ok(folder)
+}
+
+/// Whether a folder holds the classes.
+pub(in crate::process) fn is_compiled(folder: &Path) -> bool {
+    folder.join(CLASSES).exists()
+}
+
+/// Compiles the bootstrap into its folder. One at a time: the draft has one place.
+pub(in crate::process) fn compile(folder: &Path, kit: &Runtime) -> Result<()> {
+    let draft = folder.with_extension("draft");
+    remove_tree(&draft).map_err(disk)?;
+    let (sources, classes) = (draft.join("src"), draft.join("classes"));
+    for part in [&sources, &classes] {
+        make_folder(part).map_err(disk)?;
+    }
+    // The compiler is a program for the virtual machine: a kit without `javac` beside `java` has it too.
+    let mut arguments: Vec<String> =
+        ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+            .map(String::from)
+            .into();
+    arguments.extend(
+        ["-m", "jdk.compiler/com.sun.tools.javac.Main", "-g", "-encoding", "UTF-8", "-nowarn"]
+            .map(String::from),
+    );
+    // Strings are joined by plain code: the first join that the virtual machine has to work out for itself costs a start 10 ms.
+    arguments.extend(
+        ["-XDignore.symbol.file", "-XDstringConcat=inline", "-implicit:none", "-proc:none"]
+            .map(String::from),
+    );
+    for (option, path) in
+        [("-Xstdout", &draft.join(ERRORS)), ("-d", &classes), ("-sourcepath", &sources)]
+    {
+        arguments.extend([option.to_owned(), path.to_string_lossy().into_owned()]);
+    }
+    for (name, text) in SOURCES {
+        let path = sources.join(name);
+        make_file(&path, text).map_err(disk)?;
+        arguments.push(path.to_string_lossy().into_owned());
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if probe::run(&kit.on_host, &arguments, TIMEOUT).is_none() {
+        let said = fs::read_to_string(draft.join(ERRORS)).unwrap_or_default();
+        let message = format!("the bootstrap of {} could not be compiled", kit.info.name);
+        return Err(Error::platform(Code::SandboxFailed, message)
+            .with_source(io::Error::other(said.chars().take(2000).collect::<String>())));
+    }
+    open_to_all(&classes).map_err(disk)?;
+    fs::rename(&classes, folder.join(CLASSES)).map_err(disk)?;
+    remove_tree(&draft).map_err(disk)
+}
+
+/// Lets every instance read the classes, whatever the umask.
+fn open_to_all(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => open_to_all(&entry.path())?,
+            false => fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o644))?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_source_is_forgotten() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes/java/src/hanshu");
+        let mut files: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        assert_eq!(files, SOURCES.map(|(name, _)| name));
+    }
+}

@@ -1,0 +1,8 @@
+package parts;
+
+/** A handler in a package. */
+public class Inner {
+    public Object echo(Object event) {
+        return event;
+    }
+}
