@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use model::alias::AliasRecord;
+use model::change::Lying;
 use model::function::Function;
 use model::ids::{AliasName, FunctionKey, NamespaceName};
 use model::keys;
@@ -173,7 +174,8 @@ fn compile(
 
 /// A document, if there is one; `Err` if it cannot be read, which is logged.
 fn read<T: DeserializeOwned>(key: &str, value: Option<&[u8]>) -> Result<Option<T>, ()> {
-    value.map(serde_json::from_slice).transpose().map_err(|error| {
+    let lying = value.map(Lying::read).transpose().map_err(|error| {
         tracing::error!(key, %error, "a document of the catalogue cannot be read");
-    })
+    })?;
+    Ok(lying.and_then(Lying::document))
 }
