@@ -179,3 +179,17 @@ fn read<T: DeserializeOwned>(key: &str, value: Option<&[u8]>) -> Result<Option<T
     })?;
     Ok(lying.and_then(Lying::document))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tombstone_is_no_document_and_no_fault() {
+        let tombstone: &[u8] = br#"{"deleted":true,"revision":7,"next_version":3}"#;
+        assert_eq!(read::<Function>("function/default/f", Some(tombstone)), Ok(None));
+        assert_eq!(read::<Layer>("layer/default/l", Some(tombstone)), Ok(None));
+        assert_eq!(read::<Namespace>("namespace/n", Some(tombstone)), Ok(None));
+        assert_eq!(read::<Layer>("layer/default/l", Some(b"{}")), Err(()));
+    }
+}
