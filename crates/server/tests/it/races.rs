@@ -1,6 +1,7 @@
 //! Changes that meet at the worst moment: one is held up between its look and its write while another is made.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use model::clock::UnixMillis;
 use model::ids::{FunctionRef, Qualifier};
@@ -157,6 +158,8 @@ async fn a_key_made_during_the_deletion_of_its_namespace_goes_with_it() {
         while world.get("/v1/namespaces/n").await.status == 200 {
             tokio::task::yield_now().await;
         }
+        // Long enough for a deletion that waits for nobody.
+        tokio::time::sleep(Duration::from_millis(300)).await;
     };
     let (made, deleted, ()) = tokio::join!(
         world.send("POST", "/v1/keys", new),
