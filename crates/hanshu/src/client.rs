@@ -335,7 +335,7 @@ impl Answer {
                 "pass the key by --key or HANSHU_KEY; the daemon printed its root key at its first start"
                     .to_owned(),
             ),
-            "conflict" if self.status == 412 => {
+            "precondition-failed" => {
                 Some("see what it is now, then repeat the command".to_owned())
             }
             "not-empty" => Some(
@@ -372,9 +372,12 @@ mod tests {
 
     #[test]
     fn what_changed_meanwhile_is_to_be_looked_at() {
-        let body = r#"{"error":{"code":"conflict","message":"m","hint":"h","retryable":false}}"#;
-        assert!(answer(412, body).refusal().hint_text().unwrap().contains("repeat the command"));
-        assert_eq!(answer(409, body).refusal().hint_text(), Some("h"));
+        let body = |code: &str| {
+            format!(r#"{{"error":{{"code":"{code}","message":"m","hint":"h","retryable":false}}}}"#)
+        };
+        let failed = answer(412, &body("precondition-failed")).refusal();
+        assert!(failed.hint_text().unwrap().contains("repeat the command"));
+        assert_eq!(answer(409, &body("conflict")).refusal().hint_text(), Some("h"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The newest change of a document is part of the document, so that both become durable by one compare-and-set; before the next change
 //! it is copied to a key of its own (`keys::history_of_…`), where it stays.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -51,9 +52,19 @@ pub struct Author {
 }
 
 impl Author {
+    /// Who the daemon itself is.
+    pub const DAEMON: &'static str = "hanshu";
+    /// Who everybody is where no key is asked for.
+    pub const DEV: &'static str = "dev";
+
     /// The daemon itself, with its reason.
     pub fn daemon(reason: impl Into<String>) -> Self {
-        Self { who: "hanshu".into(), from: None, reason: Some(reason.into()) }
+        Self { who: Self::DAEMON.into(), from: None, reason: Some(reason.into()) }
+    }
+
+    /// Whether it is the daemon itself.
+    pub fn is_daemon(&self) -> bool {
+        self.who == Self::DAEMON
     }
 
     /// Checks a reason as it was sent.
@@ -118,13 +129,52 @@ impl What {
     }
 }
 
-/// What is left of a document that was deleted: numbers are never given twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Departed {
+/// What is left of a document that was deleted, under its key: numbers are never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tombstone {
+    /// Always.
+    deleted: bool,
     /// Revision of the deletion.
     pub revision: u64,
     /// The version number that would have come next; 1 where there are no versions.
     pub next_version: u64,
+}
+
+impl Tombstone {
+    /// Of a document that came to these numbers.
+    pub fn new(revision: u64, next_version: u64) -> Self {
+        Self { deleted: true, revision, next_version }
+    }
+}
+
+/// What lies under the key of a document whose changes are kept.
+#[derive(Clone, Debug)]
+pub enum Lying<T> {
+    /// The document; it may be marked as deleted.
+    Document(T),
+    /// What a deletion left.
+    Tombstone(Tombstone),
+}
+
+impl<T: DeserializeOwned> Lying<T> {
+    /// Reads what is stored; the error is that of the document.
+    pub fn read(stored: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(stored).map(Self::Document).or_else(|error| {
+            match serde_json::from_slice::<Tombstone>(stored) {
+                Ok(tombstone) if tombstone.deleted => Ok(Self::Tombstone(tombstone)),
+                _ => Err(error),
+            }
+        })
+    }
+
+    /// The document, if one lies there.
+    pub fn document(self) -> Option<T> {
+        match self {
+            Self::Document(document) => Some(document),
+            Self::Tombstone(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +197,23 @@ mod tests {
             What::Delete,
         ] {
             assert_eq!(serde_json::to_value(what).unwrap(), what.as_str());
+        }
+    }
+
+    #[test]
+    fn tombstones_are_told_from_documents() {
+        #[derive(Debug, Deserialize)]
+        struct Document {
+            id: u8,
+        }
+        let read = |json: &str| Lying::<Document>::read(json.as_bytes());
+        let tombstone = Tombstone::new(7, 3);
+        let json = serde_json::to_string(&tombstone).unwrap();
+        assert_eq!(json, r#"{"deleted":true,"revision":7,"next_version":3}"#);
+        assert!(matches!(read(&json).unwrap(), Lying::Tombstone(t) if t == tombstone));
+        assert_eq!(read(r#"{"id":1,"deleted":true}"#).unwrap().document().unwrap().id, 1);
+        for bad in ["{}", r#"{"deleted":false,"revision":7,"next_version":3}"#] {
+            assert!(read(bad).unwrap_err().to_string().contains("missing field `id`"));
         }
     }
 

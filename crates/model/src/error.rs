@@ -67,6 +67,8 @@ codes! {
     AlreadyExists = "already-exists",
     /// Somebody else changed the thing in between.
     Conflict = "conflict",
+    /// The thing is not at the revision that the request expects.
+    PreconditionFailed = "precondition-failed",
     /// The thing still holds others and is not deleted with them.
     NotEmpty = "not-empty",
     /// No key, or a key that is not known.

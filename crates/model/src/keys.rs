@@ -14,8 +14,6 @@ pub const VERSIONS: &str = "version/";
 pub const LAYERS: &str = "layer/";
 /// All kept changes.
 pub const HISTORY: &str = "history/";
-/// What is left of deleted documents.
-pub const DEPARTED: &str = "departed/";
 
 /// One [`crate::function::Function`].
 pub fn function(key: &FunctionKey) -> String {
@@ -76,11 +74,6 @@ pub fn history_of(document: &str) -> String {
 /// One kept [`crate::change::Change`] of the document under `document`.
 pub fn change(document: &str, revision: u64) -> String {
     format!("{HISTORY}{document}/{revision:012}")
-}
-
-/// The [`crate::change::Departed`] of a document that was deleted.
-pub fn departed(document: &str) -> String {
-    format!("{DEPARTED}{document}")
 }
 
 /// What the shadow of an alias showed; `id` is the function's.

@@ -122,7 +122,11 @@ pub const ASYNC_MAX_AGE_SECONDS: u64 = 6 * 3600;
 /// Hash partitions of the asynchronous queue: a cluster engine pays per consumer, so the number is fixed and small.
 pub const QUEUE_PARTITIONS: u16 = 32;
 
-/// Published versions of one function: its document lists them, and a document has at most 1 MiB.
+/// Largest document of the catalogue, in bytes: a value of the port `Meta`.
+pub const DOCUMENT_BYTES: usize = 1024 * 1024;
+/// What people's changes leave free of a document, in bytes: so that a shift can always go on or back, and everything be deleted.
+pub const DOCUMENT_RESERVE_BYTES: usize = 128 * 1024;
+/// Published versions of one function: its document lists them, and a document has at most [`DOCUMENT_BYTES`].
 pub const VERSIONS: usize = 10_000;
 /// Aliases of one function.
 pub const ALIASES: usize = 1_000;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 use model::Result;
+use model::change::Author;
 use model::error::{Code, Error};
 use model::ids::{FunctionKey, NamespaceName};
 
@@ -30,7 +31,7 @@ pub struct Caller {
 impl Caller {
     /// Whoever calls in dev mode.
     pub(crate) fn dev() -> Self {
-        Self { name: "dev".into(), namespace: None }
+        Self { name: Author::DEV.into(), namespace: None }
     }
 
     /// Fails with `not-found`, as if it did not exist, for a namespace that the key does not open.

@@ -90,6 +90,8 @@ async fn accept_loop(
     while let Ok(permit) = permits.clone().acquire_owned().await {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                // On a socket for both, IPv4 comes as IPv6: rules and records name the address that it is.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 connections.spawn("connection", serve_one(shared.clone(), stream, peer, permit));
             }
             // The client went away before it was accepted.

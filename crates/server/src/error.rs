@@ -15,7 +15,7 @@ use model::api::{ErrorBody, ErrorDetail, HEADER_REQUEST_ID};
 use model::error::{Code, Error, Origin};
 use model::ids::RequestId;
 
-/// The status that a refusal with this code has, unless the request named a precondition (412 then).
+/// The status that a refusal with this code has.
 pub fn status_of(code: Code) -> StatusCode {
     match code {
         Code::InvalidName
@@ -28,6 +28,7 @@ pub fn status_of(code: Code) -> StatusCode {
         Code::NotFound | Code::NoRoute => StatusCode::NOT_FOUND,
         Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Code::AlreadyExists | Code::Conflict | Code::NotEmpty => StatusCode::CONFLICT,
+        Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Code::PackageTooLarge | Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::InitFailed => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Throttled => StatusCode::TOO_MANY_REQUESTS,
@@ -48,15 +49,6 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// The error of a request that carried `If-Match`: a conflict is then its own condition that failed.
-    pub(crate) fn of_conditional(error: Error) -> Self {
-        let refusal = Self::from(error);
-        if refusal.error.code() == Code::Conflict && refusal.error.retry_hint().is_none() {
-            return Self { status: StatusCode::PRECONDITION_FAILED, ..refusal };
-        }
-        refusal
-    }
-
     /// No such method on this path; the response keeps its `Allow`.
     pub(crate) fn method_not_allowed(error: Error) -> Self {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, error }
@@ -162,16 +154,6 @@ mod tests {
         let response = Refusal::from(error).render(RequestId::generate());
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
-    }
-
-    #[test]
-    fn only_a_failed_precondition_is_412() {
-        let failed = Error::caller(Code::Conflict, "changed");
-        assert_eq!(Refusal::of_conditional(failed).status, StatusCode::PRECONDITION_FAILED);
-        let busy = Error::caller(Code::Conflict, "busy").retry_after(Duration::from_secs(1));
-        assert_eq!(Refusal::of_conditional(busy).status, StatusCode::CONFLICT);
-        let missing = Error::not_found("function", "f");
-        assert_eq!(Refusal::of_conditional(missing).status, StatusCode::NOT_FOUND);
     }
 
     #[test]

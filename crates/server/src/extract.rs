@@ -67,7 +67,7 @@ pub(crate) struct KeyPath(pub FunctionName);
 
 /// Where the request comes from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct From(pub IpAddr);
+pub(crate) struct Source(pub IpAddr);
 
 /// Whose key the request showed.
 #[derive(Clone, Debug)]
@@ -189,7 +189,7 @@ impl<S: Sync + Send> FromRequestParts<S> for KeyPath {
 }
 
 /// A key's name follows the rule of functions.
-pub(crate) fn key_name(name: &str) -> Result<FunctionName, Error> {
+fn key_name(name: &str) -> Result<FunctionName, Error> {
     name.parse().map_err(|_: Error| {
         Error::caller(
             Code::InvalidName,
@@ -198,7 +198,18 @@ pub(crate) fn key_name(name: &str) -> Result<FunctionName, Error> {
     })
 }
 
-impl<S: Sync + Send> FromRequestParts<S> for From {
+/// A key's name that may be given: no author of another kind has it.
+pub(crate) fn new_key_name(name: &str) -> Result<FunctionName, Error> {
+    if [Author::DAEMON, Author::DEV].contains(&name) {
+        return Err(Error::caller(
+            Code::InvalidName,
+            format!("the key's name is not valid: '{name}' is reserved"),
+        ));
+    }
+    key_name(name)
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for Source {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
@@ -338,7 +349,7 @@ impl<S: Sync + Send> FromRequestParts<S> for Intent {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let By(caller) = By::from_request_parts(parts, state).await?;
-        let From(from) = From::from_request_parts(parts, state).await?;
+        let Source(from) = Source::from_request_parts(parts, state).await?;
         let author = Author {
             who: caller.name.to_string(),
             from: Some(from.to_string()),

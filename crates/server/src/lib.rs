@@ -110,7 +110,7 @@ pub(crate) struct App {
     pub usage: Arc<dyn Usage>,
     pub clock: Arc<dyn Clock>,
     pub tasks: Tasks,
-    pub keys: auth::KeyStore,
+    pub keys: Arc<auth::KeyStore>,
     pub catalog: catalog::Catalog,
     /// Fires when the server shall stop: endless answers end, `GET /v1/health` says so.
     pub draining: CancellationToken,
@@ -119,8 +119,8 @@ pub(crate) struct App {
 impl Server {
     /// Puts the server together; does no I/O.
     pub fn new(config: ServerConfig, deps: Deps) -> Self {
-        let catalog = catalog::Catalog::new(&deps, config.body_timeout);
-        let keys = auth::KeyStore::new(deps.meta);
+        let keys = Arc::new(auth::KeyStore::new(deps.meta.clone()));
+        let catalog = catalog::Catalog::new(&deps, keys.clone(), config.body_timeout);
         let app = App {
             config,
             engine: deps.engine,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::change::Change;
+use model::change::{Change, Lying};
 use model::function::{Function, FunctionState, Variable, Version};
 use model::ids::FunctionKey;
 use model::keys;
@@ -93,10 +93,11 @@ async fn each<T: Serialize + DeserializeOwned>(
         let Some(last) = entries.last() else { return Ok(()) };
         after = Some(last.key.clone());
         for Entry { key, value, revision } in entries {
-            let mut document: T = serde_json::from_slice(&value).map_err(|e| {
+            let lying = Lying::<T>::read(&value).map_err(|e| {
                 Error::platform(Code::StorageUnusable, format!("the record '{key}' cannot be read"))
                     .with_source(e)
             })?;
+            let Lying::Document(mut document) = lying else { continue };
             if change(&key, &mut document) {
                 let bytes = serde_json::to_vec(&document).map_err(Error::internal)?;
                 meta.put_if(&key, Expect::Revision(revision), bytes.into()).await?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use model::alias::AliasRecord;
+use model::change::Lying;
 use model::function::Function;
 use model::ids::{AliasName, FunctionKey, NamespaceName};
 use model::keys;
@@ -173,7 +174,22 @@ fn compile(
 
 /// A document, if there is one; `Err` if it cannot be read, which is logged.
 fn read<T: DeserializeOwned>(key: &str, value: Option<&[u8]>) -> Result<Option<T>, ()> {
-    value.map(serde_json::from_slice).transpose().map_err(|error| {
+    let lying = value.map(Lying::read).transpose().map_err(|error| {
         tracing::error!(key, %error, "a document of the catalogue cannot be read");
-    })
+    })?;
+    Ok(lying.and_then(Lying::document))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tombstone_is_no_document_and_no_fault() {
+        let tombstone: &[u8] = br#"{"deleted":true,"revision":7,"next_version":3}"#;
+        assert_eq!(read::<Function>("function/default/f", Some(tombstone)), Ok(None));
+        assert_eq!(read::<Layer>("layer/default/l", Some(tombstone)), Ok(None));
+        assert_eq!(read::<Namespace>("namespace/n", Some(tombstone)), Ok(None));
+        assert_eq!(read::<Layer>("layer/default/l", Some(b"{}")), Err(()));
+    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, Subcommand};
-use model::api::{LayerVersionView, LayerView};
+use model::api::{LayerVersionView, LayerView, NotMoved};
 use model::ids::Qualifier;
 use model::layer::LayerKey;
 use serde_json::json;
@@ -127,7 +127,7 @@ impl LayerArgs {
                 })?;
             }
             Operation::Delete { name, yes } => return delete(cx, &name, yes),
-            Operation::Alias(args) => args.run(cx)?,
+            Operation::Alias(args) => return args.run(cx),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -162,7 +162,7 @@ impl PublishArgs {
 }
 
 impl AliasArgs {
-    fn run(&self, cx: &Context) -> anyhow::Result<()> {
+    fn run(&self, cx: &Context) -> anyhow::Result<ExitCode> {
         let (key, Qualifier::Alias(alias)) = cx.layer_at(&self.alias)? else {
             return Err(CliError::new(format!(
                 "'{}' names no alias: expected NAME:ALIAS",
@@ -175,15 +175,20 @@ impl AliasArgs {
         let Some(version) = self.to else {
             client.delete_layer_alias(&key, &alias)?;
             let name = format!("{}:{alias}", key.name);
-            return Ok(cx.screen.done(&json!({ "deleted": name }), &format!("deleted {name}"))?);
+            cx.screen.done(&json!({ "deleted": name }), &format!("deleted {name}"))?;
+            return Ok(ExitCode::SUCCESS);
         };
         let moved = client.put_layer_alias(&key, &alias, version)?;
-        Ok(cx.screen.show(&moved, |moved| {
+        cx.screen.show(&moved, |moved| {
             let mut lines =
                 vec![format!("{}:{} leads to version {}", key.name, moved.name, moved.version)];
             lines.extend(moved.functions.iter().map(|function| format!("moved {function}")));
             lines.join("\n")
-        })?)
+        })?;
+        for NotMoved { name, why } in &moved.not_moved {
+            cx.screen.note(&format!("warning: {name} keeps the version that it has: {why}"));
+        }
+        Ok(if moved.not_moved.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 

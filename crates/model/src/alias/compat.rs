@@ -1,7 +1,7 @@
-//! Routes as other platforms write them, and the same in our words. Both ways without loss, or refused.
+//! Routes as other platforms write them, in our words: without loss, or refused.
 //!
-//! [`ScfMatch`]: a rule of Tencent SCF (API `CreateAlias`, `RoutingConfig.AddtionVersionMatchs`). [`targets`] and [`weights`]: AWS Lambda's
-//! `FunctionVersion` with `RoutingConfig.AdditionalVersionWeights`.
+//! [`ScfMatch`]: a rule of Tencent SCF (API `CreateAlias`, `RoutingConfig.AddtionVersionMatchs`). [`targets`]: AWS Lambda's `FunctionVersion`
+//! with `RoutingConfig.AdditionalVersionWeights`.
 
 use std::collections::BTreeMap;
 
@@ -43,24 +43,6 @@ impl ScfMatch {
         };
         Ok(Rule { when: vec![Condition { on, test }], to: self.version })
     }
-
-    /// A rule in SCF's form, if that can say it.
-    pub fn of(rule: &Rule) -> Option<Self> {
-        let [Condition { on: Parameter::Header(name), test }] = rule.when.as_slice() else {
-            return None;
-        };
-        let (method, expression) = match test {
-            Test::Exact(text) => ("exact", text.clone()),
-            Test::Range(range) => ("range", range.to_string()),
-            Test::Prefix(_) | Test::Present(_) | Test::OneOf(_) => return None,
-        };
-        Some(Self {
-            version: rule.to,
-            key: format!("{SCF_HEADERS}{name}"),
-            method: method.into(),
-            expression,
-        })
-    }
 }
 
 /// The targets that AWS Lambda's routing stands for: `additional` versions with their share of the calls, from 0 to 1, and `main` with the
@@ -100,14 +82,6 @@ pub fn targets(
     Ok(targets)
 }
 
-/// Targets as AWS Lambda shows them: the first is the main version. Weights that are no round shares come as near as a float does.
-pub fn weights(targets: &[Target]) -> Option<(VersionRef, BTreeMap<VersionRef, f64>)> {
-    let (main, additional) = targets.split_first()?;
-    let sum: f64 = targets.iter().map(|target| f64::from(target.weight)).sum();
-    let share = |target: &Target| (target.version, f64::from(target.weight) / sum);
-    Some((main.version, additional.iter().map(share).collect()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,10 +99,7 @@ mod tests {
             let rule: Rule = serde_json::from_value(json).unwrap();
             assert_eq!(rule.to, VersionRef::Number(2));
             assert!(rule.when[0].holds(Some(value)) && !rule.when[0].holds(Some(other)));
-            let back = ScfMatch::of(&rule).unwrap();
-            assert_eq!(back.rule().unwrap(), rule);
-            assert_eq!((&*back.key, &*back.method), ("invoke.headers.user", method));
-            assert_eq!(back.expression, expression);
+            assert_eq!((rule.when.len(), &rule.when[0].on), (1, &"header.user".parse().unwrap()));
         }
     }
 
@@ -155,7 +126,8 @@ mod tests {
         let found = targets(number(1), &additional).unwrap();
         let weights_of: Vec<u32> = found.iter().map(|t| t.weight).collect();
         assert_eq!(weights_of, [899_999, 100_000, 1]);
-        assert_eq!(weights(&found).unwrap(), (number(1), additional));
+        let versions: Vec<_> = found.iter().map(|t| t.version).collect();
+        assert_eq!(versions, [1, 2, 3].map(number));
         for (version, share) in [(2, 1.1), (2, -0.1), (2, 0.000_000_5), (1, 0.1)] {
             let additional = BTreeMap::from([(number(version), share)]);
             let e = targets(number(1), &additional).unwrap_err();

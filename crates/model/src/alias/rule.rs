@@ -11,7 +11,6 @@ use super::compat::ScfMatch;
 use super::parameter::Parameter;
 use crate::ids::VersionRef;
 use crate::limits;
-use crate::network::Cidr;
 
 /// Sends the calls that meet all its conditions to a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +94,7 @@ impl Rule {
                 limits::RULE_CONDITIONS
             ));
         }
-        self.when.iter().try_for_each(|condition| condition.test.validate())
+        self.when.iter().try_for_each(Condition::validate)
     }
 }
 
@@ -187,10 +186,28 @@ impl From<Condition> for ConditionForm {
 }
 
 impl Condition {
+    fn validate(&self) -> Result<(), String> {
+        self.test.validate()?;
+        let addresses = match (&self.on, &self.test) {
+            (Parameter::Source, Test::Exact(text)) => std::slice::from_ref(text),
+            (Parameter::Source, Test::OneOf(texts)) => texts,
+            _ => return Ok(()),
+        };
+        match addresses.iter().find(|text| block_of(text).is_none()) {
+            None => Ok(()),
+            Some(bad) => {
+                let bad: String = bad.chars().take(80).flat_map(char::escape_debug).collect();
+                Err(format!(
+                    "compares source with '{bad}': expected an address or a block of them, for instance 10.0.0.0/8 or fd00::/8"
+                ))
+            }
+        }
+    }
+
     /// Whether a call with this value of the parameter meets it; `None` is a call without the parameter.
     pub fn holds(&self, value: Option<&str>) -> bool {
         let same = |wanted: &str, value: &str| match self.on {
-            Parameter::Source => wanted == value || in_block(wanted, value),
+            Parameter::Source => wanted == value || in_block(wanted, value).unwrap_or(false),
             _ => wanted == value,
         };
         match (&self.test, value) {
@@ -206,11 +223,36 @@ impl Condition {
     }
 }
 
-fn in_block(block: &str, address: &str) -> bool {
-    let (Ok(block), Ok(IpAddr::V4(address))) = (block.parse::<Cidr>(), address.parse()) else {
-        return false;
+/// Whether an address lies in a block; `None` where either is none.
+fn in_block(block: &str, address: &str) -> Option<bool> {
+    let (first, length) = block_of(block)?;
+    let (address, whole) = block_of(address)?;
+    let bits = |of: IpAddr| match of {
+        IpAddr::V4(of) => u128::from(of.to_bits()) << 96,
+        IpAddr::V6(of) => of.to_bits(),
     };
-    block.contains(address)
+    let same = (bits(first) ^ bits(address)).leading_zeros() >= length;
+    Some(same && first.is_ipv4() == address.is_ipv4() && whole >= length)
+}
+
+/// The first address of a block, and how many bits all its addresses have in common; of an address alone, it and all its bits. IPv4 written as
+/// IPv6 is IPv4.
+fn block_of(text: &str) -> Option<(IpAddr, u32)> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let most: u32 = if address.is_ipv4() { 32 } else { 128 };
+    // No sign, which `parse` would take.
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let length = match length {
+        Some(text) => text.parse().ok().filter(|length| *length <= most && digits(text))?,
+        None => most,
+    };
+    let canonical = address.to_canonical();
+    let length = if canonical == address { length } else { length.checked_sub(96)? };
+    Some((canonical, length))
 }
 
 impl Test {
@@ -352,6 +394,13 @@ mod tests {
             (r#"{"on":"source","exact":"10.0.0.0/8"}"#, Some("10.9.9.9"), true),
             (r#"{"on":"source","exact":"10.0.0.0/8"}"#, Some("11.0.0.1"), false),
             (r#"{"on":"source","one_of":["::1","127.0.0.1"]}"#, Some("::1"), true),
+            (r#"{"on":"source","exact":"0:0::1"}"#, Some("::1"), true),
+            (r#"{"on":"source","exact":"::ffff:10.0.0.0/104"}"#, Some("10.9.9.9"), true),
+            (r#"{"on":"source","exact":"10.0.0.0/8"}"#, Some("::ffff:10.0.0.1"), true),
+            (r#"{"on":"source","exact":"2001:db8::/33"}"#, Some("2001:db8:7fff::1"), true),
+            (r#"{"on":"source","exact":"2001:db8::/33"}"#, Some("2001:db8:8000::1"), false),
+            (r#"{"on":"source","exact":"::/0"}"#, Some("10.0.0.1"), false),
+            (r#"{"on":"source","exact":"0.0.0.0/0"}"#, Some("10.0.0.1"), true),
         ] {
             if condition.contains("[,)") {
                 assert!(serde_json::from_str::<Condition>(condition).is_err());
@@ -373,6 +422,34 @@ mod tests {
         ] {
             let e = serde_json::from_str::<Condition>(bad).unwrap_err().to_string();
             assert!(e.contains("expected"), "{bad}: {e}");
+        }
+    }
+
+    #[test]
+    fn sources_are_compared_with_addresses() {
+        let validate = |test: &str| {
+            let condition = format!(r#"{{"on":"source",{test}}}"#);
+            serde_json::from_str::<Condition>(&condition).unwrap().validate()
+        };
+        for good in [
+            r#""exact":"10.0.0.1""#,
+            r#""exact":"fd00::/8""#,
+            r#""one_of":["::1","10.0.0.0/8"]"#,
+            r#""prefix":"10.""#,
+            r#""present":true"#,
+        ] {
+            validate(good).unwrap();
+        }
+        for bad in [
+            r#""exact":"localhost""#,
+            r#""exact":"10.0.0.0/33""#,
+            r#""exact":"10.0.0.0/+8""#,
+            r#""exact":"fd00::/129""#,
+            r#""exact":"::ffff:10.0.0.0/8""#,
+            r#""one_of":["10.0.0.1","10.0.0"]"#,
+        ] {
+            let e = validate(bad).unwrap_err();
+            assert!(e.contains("expected an address or a block"), "{bad}: {e}");
         }
     }
 

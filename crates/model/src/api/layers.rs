@@ -66,6 +66,18 @@ pub struct LayerAliasMoved {
     pub version: u64,
     /// Functions whose `$LATEST` moved with it.
     pub functions: Vec<String>,
+    /// Functions that follow it, but keep the version that they have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_moved: Vec<NotMoved>,
+}
+
+/// A function that does not follow its layer.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NotMoved {
+    /// Its name.
+    pub name: String,
+    /// Why it did not move.
+    pub why: String,
 }
 
 /// A version of a layer that is mounted for a function.

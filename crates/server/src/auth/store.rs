@@ -113,15 +113,18 @@ impl KeyStore {
         found.ok_or_else(|| unauthenticated("the key is not known"))
     }
 
-    /// Makes a key; `already-exists` if there is one of the name.
+    /// Makes a key; `already-exists` if there is one of the name. `stands` fails if its namespace is not there: asked here, for otherwise a
+    /// deletion of the namespace could revoke its keys before this one is among them.
     pub(crate) async fn create(
         &self,
         name: &FunctionName,
         namespace: Option<NamespaceName>,
+        stands: impl Future<Output = Result<()>>,
         now: UnixMillis,
         by: &Caller,
     ) -> Result<(NewKey, KeyRecord)> {
         let _changing = self.changing.lock().await;
+        stands.await?;
         if records(&*self.meta).await?.len() >= limits::KEYS {
             return Err(Error::caller(
                 Code::InvalidParameter,
@@ -179,8 +182,9 @@ impl KeyStore {
         Ok(())
     }
 
-    /// Deletes every key that opens this namespace only: a later one of the name is another.
+    /// Deletes every key that opens this namespace only, which is deleted.
     pub(crate) async fn revoke(&self, namespace: &NamespaceName) -> Result<()> {
+        let _changing = self.changing.lock().await;
         for (name, record) in records(&*self.meta).await? {
             if record.namespace.as_ref() != Some(namespace) {
                 continue;

@@ -13,7 +13,9 @@ use model::function::{
 use model::ids::{Digest, FunctionKey, FunctionRef, NamespaceName, Qualifier, RequestId};
 use model::keys;
 use model::layer::{AttachedLayer, LayerAt};
+use serde_json::Value;
 
+use super::differ::function_state;
 use super::patch::{patch_settings, patched};
 use super::record::{Changed, Document, Draft, Edit, Intent, Place, Turn, missing};
 use super::rules::Rules;
@@ -78,16 +80,25 @@ impl Document for Function {
         engine.prepare(self, faulty)
     }
 
-    fn leftovers(&self) -> Vec<String> {
-        vec![keys::versions_of(&self.id), keys::shadows_of(&self.id)]
+    fn state(&self) -> Option<FunctionState> {
+        Some(state(self))
     }
 
-    /// A body that is not listed may be another publisher's, who is about to list it, until its number is given.
+    fn comparable(state: &FunctionState) -> Value {
+        function_state(state)
+    }
+
+    async fn clear(&self, catalog: &Catalog) -> Result<()> {
+        catalog.logs.delete(self.key()).await?;
+        catalog.remove_all(&keys::versions_of(&self.id)).await?;
+        catalog.remove_all(&keys::shadows_of(&self.id)).await
+    }
+
+    /// A body that is not listed may be another publisher's, who is about to list it, until its number is given. One of another id is of a
+    /// function that is gone, or never came to be.
     fn disowns(&self, body: &str) -> bool {
-        let number = body.strip_prefix(&keys::versions_of(&self.id)).and_then(|body| {
-            let (number, _) = body.split_once('-')?;
-            number.parse::<u64>().ok()
-        });
+        let Some(version) = body.strip_prefix(&keys::versions_of(&self.id)) else { return true };
+        let number = version.split_once('-').and_then(|(number, _)| number.parse::<u64>().ok());
         let given = number.filter(|number| *number < self.next_version);
         given.is_some_and(|number| {
             self.published(number).is_none_or(|v| keys::version_of(&self.id, v) != body)
@@ -258,8 +269,8 @@ impl Catalog {
         Ok(version)
     }
 
-    /// `$LATEST` gets the layers that its references mean now, if it has others; answers with whether it had. Where it cannot be loaded with
-    /// them and is in use, it keeps what it has.
+    /// `$LATEST` gets the layers that its references mean now, if it has others; answers with whether it had. Where this fails, it keeps what it
+    /// has.
     pub(super) async fn follow_layers(&self, key: &FunctionKey, reason: &str) -> Result<bool> {
         let mut moved = false;
         // Again after each change: what the aliases meant before it may be what another change already left behind.
@@ -274,9 +285,12 @@ impl Catalog {
             }
             let wish = Wish { what: What::FollowLayer, publish: false };
             let intent = Intent::daemon(reason);
+            let mut moves = false;
             let change = self.change_latest_once(key, &intent, wish, |current, turn| {
                 let function = existing(key, current)?;
-                if function.latest.config.layers != seen.config.layers {
+                moves = function.latest.config.layers == seen.config.layers
+                    && function.latest.layers != layers;
+                if !moves {
                     return Ok(function);
                 }
                 let layers = layers.clone();
@@ -285,13 +299,9 @@ impl Catalog {
             });
             match change.await {
                 Err(e) if e.code() == Code::NotFound => return Ok(moved),
-                Err(error) if error.code() == Code::InitFailed => {
-                    tracing::warn!(%error, function = %key, reason, "the function keeps the layers that it has");
-                    return Ok(moved);
-                }
                 change => drop(change?),
             }
-            moved = true;
+            moved |= moves;
         }
         Err(busy(&named(key)))
     }
@@ -309,11 +319,22 @@ impl Catalog {
         if put.function.function.latest.config.layers.is_empty() {
             return Ok(put);
         }
-        if self.follow_layers(key, "a layer moved on during the change").await? {
-            let function = self.function_record(key).await?.into();
-            return Ok(Put { function, ..put });
+        match self.follow_layers(key, "a layer moved on during the change").await {
+            Ok(true) => {}
+            Ok(false) => return Ok(put),
+            // What was asked for is done.
+            Err(error) => {
+                tracing::warn!(%error, function = %key, "the function does not follow its layers");
+                return Ok(put);
+            }
         }
-        Ok(put)
+        let function = self.function_record(key).await?;
+        let version = match put.function.version {
+            // It was published, with the layers that it had.
+            version if version.number.is_some() => version,
+            _ => function.latest.clone(),
+        };
+        Ok(Put { function: FunctionAt { function, version }, ..put })
     }
 
     pub(super) async fn change_latest_once(
@@ -419,32 +440,28 @@ impl Catalog {
         Ok(FunctionAt { function, version })
     }
 
-    /// A page of a namespace's functions by name, and whether more follow.
+    /// A page of a namespace's functions by name, and what the next page is after.
     pub(crate) async fn functions(
         &self,
         namespace: &NamespaceName,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<FunctionAt>, bool)> {
+    ) -> Result<(Vec<FunctionAt>, Option<String>)> {
         self.namespace(namespace).await?;
-        let (functions, more) =
-            self.list::<Function>(&keys::functions_of(namespace), after, limit).await?;
-        let live = functions.into_iter().map(|f| f.value).filter(|f| !f.deleted);
-        Ok((live.map(FunctionAt::from).collect(), more))
+        let (functions, next) =
+            self.page::<Function>(&keys::functions_of(namespace), after, limit).await?;
+        Ok((functions.into_iter().map(FunctionAt::from).collect(), next))
     }
 
     /// Deletes a function with its versions, aliases and logs. Packages stay: others may name them too.
     pub(crate) async fn delete_function(&self, key: &FunctionKey, intent: &Intent) -> Result<()> {
-        self.erase(&place(key), intent, |current: Option<&Function>| Ok(current.map(state)))
-            .await?;
-        self.logs.delete(key).await
+        self.erase(&place(key), intent, |_: &Function| Ok(())).await.map(drop)
     }
 
     /// The function's document; `not-found` if there is none.
     pub(super) async fn function_record(&self, key: &FunctionKey) -> Result<Function> {
-        let stored = self.read::<Function>(&keys::function(key)).await?;
-        let live = stored.map(|s| s.value).filter(|f| !f.deleted);
-        live.ok_or_else(|| Error::not_found("function", key))
+        let stored = self.live::<Function>(&keys::function(key)).await?;
+        stored.map(|stored| stored.value).ok_or_else(|| Error::not_found("function", key))
     }
 }
 

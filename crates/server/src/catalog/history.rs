@@ -1,7 +1,7 @@
 //! Reading what was changed: newest first, by page; one change whole.
 
 use model::Result;
-use model::change::{Change, Departed};
+use model::change::{Change, Lying};
 use model::error::Error;
 use model::function::{Function, FunctionState};
 use model::ids::{AliasName, FunctionKey, NamespaceName};
@@ -88,7 +88,7 @@ impl Catalog {
 
     /// Fails as `missing` says where there never was such a document.
     async fn was_there(&self, document: &str, missing: impl FnOnce() -> Error) -> Result<()> {
-        let there = self.meta.get(document).await?.is_some() || self.last_kept(document).await? > 0;
+        let there = self.meta.get(document).await?.is_some();
         if there { Ok(()) } else { Err(missing()) }
     }
 
@@ -101,9 +101,8 @@ impl Catalog {
         before: Option<u64>,
         limit: usize,
     ) -> Result<(Vec<Change<D::State>>, bool)> {
-        let newest = self.newest::<D>(document).await?;
-        let last = newest.as_ref().map_or(0, |change| change.revision);
-        let mut end = before.unwrap_or(u64::MAX).min(last.max(self.last_kept(document).await?) + 1);
+        let (newest, last) = self.newest::<D>(document).await?;
+        let mut end = before.unwrap_or(u64::MAX).min(last + 1);
         let mut found = Vec::new();
         let fits = |change: &Change<D::State>| of.is_none() || change.of.as_deref() == of;
         if let Some(newest) = newest.filter(|newest| newest.revision < end) {
@@ -132,7 +131,7 @@ impl Catalog {
         named: &str,
         revision: u64,
     ) -> Result<Change<D::State>> {
-        if let Some(newest) = self.newest::<D>(document).await?
+        if let (Some(newest), _) = self.newest::<D>(document).await?
             && newest.revision == revision
         {
             return Ok(newest);
@@ -146,15 +145,13 @@ impl Catalog {
         })
     }
 
-    async fn newest<D: Document>(&self, document: &str) -> Result<Option<Change<D::State>>> {
-        let stored = self.read::<D>(document).await?;
-        Ok(stored.and_then(|stored| stored.value.change().cloned()))
-    }
-
-    /// The last revision of a document that is gone; 0 for one that never was.
-    async fn last_kept(&self, document: &str) -> Result<u64> {
-        let departed = self.read::<Departed>(&keys::departed(document)).await?;
-        Ok(departed.map_or(0, |departed| departed.value.revision))
+    /// The newest change, where a document still has it, and its revision; 0 where there never was such a document.
+    async fn newest<D: Document>(&self, document: &str) -> Result<(Option<Change<D::State>>, u64)> {
+        Ok(match self.lying::<D>(document).await?.map(|stored| stored.value) {
+            None => (None, 0),
+            Some(Lying::Document(value)) => (value.change().cloned(), value.newest()),
+            Some(Lying::Tombstone(left)) => (None, left.revision),
+        })
     }
 
     /// Kept changes with revisions from `start` to below `end`.

@@ -13,8 +13,10 @@ use model::function::{CodeRef, Function, Version};
 use model::ids::{AliasName, FunctionKey, NamespaceName, RequestId};
 use model::layer::{AttachedLayer, Layer, LayerAt, LayerKey, LayerRef, LayerState, LayerVersion};
 use model::{keys, limits};
+use serde_json::Value;
 
 use super::Catalog;
+use super::differ::as_json;
 use super::record::{Document, Draft, Edit, Intent, Place, missing};
 
 /// What a layer's new version is published with.
@@ -26,6 +28,15 @@ pub(crate) struct NewLayerVersion {
     pub description: String,
     /// Runtimes that it is meant for; none means any.
     pub runtimes: Vec<String>,
+}
+
+/// What became of the functions that follow an alias.
+#[derive(Debug, Default)]
+pub(crate) struct Followers {
+    /// Names of those that moved.
+    pub moved: Vec<String>,
+    /// Names of those that did not, and why.
+    pub not_moved: Vec<(String, Error)>,
 }
 
 impl Document for Layer {
@@ -51,8 +62,16 @@ impl Document for Layer {
         self.next_version
     }
 
-    fn leftovers(&self) -> Vec<String> {
-        Vec::new()
+    fn state(&self) -> Option<LayerState> {
+        self.versions.last().cloned().map(LayerState::Version)
+    }
+
+    fn comparable(state: &LayerState) -> Value {
+        as_json(state)
+    }
+
+    async fn clear(&self, _: &Catalog) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -128,9 +147,8 @@ impl Catalog {
 
     /// The layer; `not-found` if there is none.
     pub(crate) async fn layer(&self, key: &LayerKey) -> Result<Layer> {
-        let stored = self.read::<Layer>(&keys::layer(key)).await?;
-        let live = stored.map(|s| s.value).filter(|layer| !layer.deleted);
-        live.ok_or_else(|| Error::not_found("layer", key))
+        let stored = self.live::<Layer>(&keys::layer(key)).await?;
+        stored.map(|stored| stored.value).ok_or_else(|| Error::not_found("layer", key))
     }
 
     /// One version of a layer; `not-found` if there is none.
@@ -139,16 +157,15 @@ impl Catalog {
         layer.at(&LayerAt::Version(number)).cloned().ok_or_else(|| no_version(key, number))
     }
 
-    /// A page of a namespace's layers by name, and whether more follow.
+    /// A page of a namespace's layers by name, and what the next page is after.
     pub(crate) async fn layers(
         &self,
         namespace: &NamespaceName,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<Layer>, bool)> {
+    ) -> Result<(Vec<Layer>, Option<String>)> {
         self.namespace(namespace).await?;
-        let (layers, more) = self.list::<Layer>(&keys::layers_of(namespace), after, limit).await?;
-        Ok((layers.into_iter().map(|l| l.value).filter(|l| !l.deleted).collect(), more))
+        self.page(&keys::layers_of(namespace), after, limit).await
     }
 
     /// Deletes a version of a layer; `conflict` while an alias points to it. Functions that have it keep it.
@@ -188,20 +205,17 @@ impl Catalog {
     pub(crate) async fn delete_layer(&self, key: &LayerKey, intent: &Intent) -> Result<()> {
         let aliased = |at: &LayerAt| matches!(at, LayerAt::Alias(_));
         self.refuse_followed(key, aliased, &named(key)).await?;
-        let newest = |current: Option<&Layer>| {
-            Ok(current.and_then(|layer| layer.versions.last().cloned().map(LayerState::Version)))
-        };
-        self.erase(&place(key), intent, newest).await.map(drop)
+        self.erase(&place(key), intent, |_: &Layer| Ok(())).await.map(drop)
     }
 
-    /// Points an alias of a layer to a version, and moves the functions that follow it; answers with their names.
+    /// Points an alias of a layer to a version, and moves the functions that follow it.
     pub(crate) async fn put_layer_alias(
         &self,
         key: &LayerKey,
         name: &AliasName,
         number: u64,
         intent: &Intent,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Followers> {
         self.edit(&place(key), intent, |current, _| {
             let mut value = existing(key, current)?;
             if value.at(&LayerAt::Version(number)).is_none() {
@@ -305,24 +319,24 @@ impl Catalog {
         Ok(attached)
     }
 
-    /// Gives every function that follows an alias of a layer the version it points to now; answers with the names of those that moved. One that
-    /// cannot move keeps no other from it; the first such failure is the answer.
-    pub(super) async fn move_followers(
-        &self,
-        key: &LayerKey,
-        name: &AliasName,
-    ) -> Result<Vec<String>> {
+    /// Gives every function that follows an alias of a layer the version it points to now. One that cannot move keeps what it has, and keeps no
+    /// other from it.
+    async fn move_followers(&self, key: &LayerKey, name: &AliasName) -> Result<Followers> {
         let reason = format!("alias {name} of layer {} moved on", key.name);
         let this = |at: &LayerAt| matches!(at, LayerAt::Alias(alias) if alias == name);
-        let (mut moved, mut failure) = (Vec::new(), Ok(()));
+        let mut followers = Followers::default();
         for function in self.followers(key, this).await? {
+            let name = function.name.to_string();
             match self.follow_layers(&function, &reason).await {
-                Ok(true) => moved.push(function.name.to_string()),
+                Ok(true) => followers.moved.push(name),
                 Ok(false) => {}
-                Err(error) => failure = failure.and(Err(error)),
+                Err(error) => {
+                    tracing::warn!(%error, %function, reason, "the function keeps the layers that it has");
+                    followers.not_moved.push((name, error));
+                }
             }
         }
-        failure.map(|()| moved)
+        Ok(followers)
     }
 
     /// Functions that refer to a layer by what `at` names.
@@ -332,24 +346,16 @@ impl Catalog {
         at: impl Fn(&LayerAt) -> bool,
     ) -> Result<Vec<FunctionKey>> {
         let follows = |layer: &LayerRef| layer.name == key.name && at(&layer.at);
-        let mut followers = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let (functions, more) = self
-                .list::<Function>(
-                    &keys::functions_of(&key.namespace),
-                    after.as_deref(),
-                    limits::PAGE_ENTRIES,
-                )
-                .await?;
-            after = functions.last().map(|last| last.value.key().name.to_string());
-            let live = functions.into_iter().map(|f| f.value).filter(|f| !f.deleted);
+        let (mut followers, mut after) = (Vec::new(), None);
+        let prefix = keys::functions_of(&key.namespace);
+        while let Some(functions) =
+            self.walk::<Function>(&prefix, &mut after, limits::PAGE_ENTRIES).await?
+        {
+            let live = functions.into_iter().map(|(_, f)| f.value).filter(|f| !f.deleted);
             let following = live.filter(|f| f.latest.config.layers.iter().any(follows));
             followers.extend(following.map(|f| f.latest.key));
-            if !more {
-                return Ok(followers);
-            }
         }
+        Ok(followers)
     }
 }
 

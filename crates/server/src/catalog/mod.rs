@@ -28,19 +28,23 @@ use std::time::Duration;
 
 use engine::Engine;
 use model::Result;
+use model::change::Lying;
 use model::clock::Clock;
 use model::error::{Code, Error};
+use model::limits;
 use model::ports::{Blobs, Entry, Expect, Logs, Meta, Revision, Sandbox, Vault};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::Deps;
+use crate::auth::KeyStore;
 
 pub(crate) use aliases::AliasAt;
-pub(crate) use differ::{difference_of, function_state, without_marks};
+pub(crate) use differ::{as_json, difference_of, function_state, without_marks};
 pub(crate) use functions::FunctionAt;
-pub(crate) use layers::NewLayerVersion;
+pub(crate) use layers::{Followers, NewLayerVersion};
+use record::Document;
 pub(crate) use record::{Intent, Precondition};
 pub(crate) use shifts::Window;
 pub(crate) use source_file::SourceName;
@@ -48,6 +52,8 @@ pub(crate) use source_file::SourceName;
 /// How often a change is tried again because somebody else changed the document in between. Each round somebody succeeds, so this
 /// many writers of one document at once all do.
 const CHANGE_ATTEMPTS: usize = 64;
+/// Lists of entries that one page may take: between documents lie what deleted ones left.
+const LISTS_PER_PAGE: usize = 20;
 /// What a caller is told to wait when that was not enough.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
@@ -65,6 +71,9 @@ pub(crate) struct Catalog {
     upload_wait: Duration,
     /// Held by changes in namespaces whose quotas are counted.
     counting: Mutex<()>,
+    /// Held while a deleted document is cleared away.
+    clearing: Mutex<()>,
+    keys: Arc<KeyStore>,
     tracks: std::sync::Mutex<shifts::Tracks>,
     shadows: shadows::Shadows,
 }
@@ -78,13 +87,20 @@ pub(crate) struct Stored<T> {
     pub revision: Revision,
 }
 
+impl<D> Stored<Lying<D>> {
+    fn document(self) -> Option<Stored<D>> {
+        let Self { value: Lying::Document(value), revision } = self else { return None };
+        Some(Stored { value, revision })
+    }
+}
+
 impl Catalog {
     /// What is known of the shifts under way.
     pub(crate) fn tracks(&self) -> &std::sync::Mutex<shifts::Tracks> {
         &self.tracks
     }
 
-    pub(crate) fn new(deps: &Deps, upload_wait: Duration) -> Self {
+    pub(crate) fn new(deps: &Deps, keys: Arc<KeyStore>, upload_wait: Duration) -> Self {
         Self {
             meta: deps.meta.clone(),
             blobs: deps.blobs.clone(),
@@ -96,6 +112,8 @@ impl Catalog {
             uploads: Arc::new(Semaphore::new(model::limits::UPLOADS_AT_ONCE)),
             upload_wait,
             counting: Mutex::default(),
+            clearing: Mutex::default(),
+            keys,
             tracks: std::sync::Mutex::default(),
             shadows: shadows::Shadows::default(),
         }
@@ -115,27 +133,76 @@ impl Catalog {
         self.meta.put_if(key, expect, bytes.into()).await
     }
 
-    /// A page of documents under `prefix`: those after `after` (a key without the prefix), and whether more follow.
-    async fn list<T: DeserializeOwned>(
+    /// What lies under the key of a document whose changes are kept.
+    async fn lying<D: Document>(&self, key: &str) -> Result<Option<Stored<Lying<D>>>> {
+        self.meta.get(key).await?.as_ref().map(lying).transpose()
+    }
+
+    /// A document whose changes are kept; `None` if it is not there, or deleted.
+    async fn live<D: Document>(&self, key: &str) -> Result<Option<Stored<D>>> {
+        let stored = self.lying::<D>(key).await?.and_then(Stored::document);
+        Ok(stored.filter(|stored| !stored.value.deleted()))
+    }
+
+    /// Some of the documents under `prefix` with their keys: those behind the key `after`, which moves on. Also those that are deleted and not
+    /// cleared away yet. `None` at the end.
+    async fn walk<D: Document>(
+        &self,
+        prefix: &str,
+        after: &mut Option<String>,
+        most: usize,
+    ) -> Result<Option<Vec<(String, Stored<D>)>>> {
+        let entries = self.meta.list(prefix, after.as_deref(), most).await?;
+        let Some(last) = entries.last() else { return Ok(None) };
+        *after = Some(last.key.clone());
+        let mut documents = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            let document = lying(entry)?.document();
+            documents.extend(document.map(|document| (entry.key.clone(), document)));
+        }
+        Ok(Some(documents))
+    }
+
+    /// A page of documents under `prefix`: those after `after` (a key without the prefix), and what the next page is after, if there is more.
+    async fn page<D: Document>(
         &self,
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<Stored<T>>, bool)> {
-        let after = after.map(|a| format!("{prefix}{a}"));
-        let mut entries = self.meta.list(prefix, after.as_deref(), limit.saturating_add(1)).await?;
-        let more = entries.len() > limit;
-        entries.truncate(limit);
-        Ok((entries.iter().map(decode).collect::<Result<_>>()?, more))
+    ) -> Result<(Vec<D>, Option<String>)> {
+        let mut after = after.map(|name| format!("{prefix}{name}"));
+        let (mut found, mut most) = (Vec::new(), limit.saturating_add(1));
+        for _ in 0..LISTS_PER_PAGE {
+            let Some(documents) = self.walk::<D>(prefix, &mut after, most).await? else {
+                after = None;
+                break;
+            };
+            found.extend(documents.into_iter().filter(|(_, stored)| !stored.value.deleted()));
+            if found.len() > limit {
+                found.truncate(limit);
+                after = found.last().map(|(key, _)| key.clone());
+                break;
+            }
+            most = most.saturating_mul(2).min(limits::PAGE_ENTRIES);
+        }
+        let next = after.and_then(|key| key.strip_prefix(prefix).map(str::to_owned));
+        Ok((found.into_iter().map(|(_, stored)| stored.value).collect(), next))
     }
 }
 
 fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<Stored<T>> {
-    let value = serde_json::from_slice(&entry.value).map_err(|e| {
-        let message = format!("the record '{}' cannot be read", entry.key);
-        Error::platform(Code::StorageUnusable, message).with_source(e)
-    })?;
+    let value = serde_json::from_slice(&entry.value).map_err(|e| unreadable(entry, e))?;
     Ok(Stored { value, revision: entry.revision })
+}
+
+fn lying<D: Document>(entry: &Entry) -> Result<Stored<Lying<D>>> {
+    let value = Lying::read(&entry.value).map_err(|e| unreadable(entry, e))?;
+    Ok(Stored { value, revision: entry.revision })
+}
+
+fn unreadable(entry: &Entry, error: serde_json::Error) -> Error {
+    let message = format!("the record '{}' cannot be read", entry.key);
+    Error::platform(Code::StorageUnusable, message).with_source(error)
 }
 
 /// What to expect of a document when writing it back.

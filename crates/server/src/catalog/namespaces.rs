@@ -17,13 +17,16 @@ use model::function::Function;
 use model::ids::{DEFAULT_NAMESPACE, NamespaceName};
 use model::layer::Layer;
 use model::namespace::{Namespace, NamespaceSettings};
-use model::ports::Entry;
 use model::{keys, limits};
+use serde_json::Value;
 
+use super::differ::as_json;
 use super::record::{Document, Draft, Edit, Intent, Place, Precondition, missing};
 use super::rules::Rules;
 use super::{BUSY_RETRY, CHANGE_ATTEMPTS, Catalog, Stored, busy, expect};
 
+/// Functions or layers that are read at once to be deleted.
+const AT_ONCE: usize = 100;
 /// Age at which a deletion's mark no longer keeps functions from being created.
 const MARK_STALE: Duration = Duration::from_secs(10);
 
@@ -50,8 +53,18 @@ impl Document for Namespace {
         1
     }
 
-    fn leftovers(&self) -> Vec<String> {
-        vec![keys::packages_of(&self.name)]
+    fn state(&self) -> Option<NamespaceSettings> {
+        Some(self.settings.clone())
+    }
+
+    fn comparable(state: &NamespaceSettings) -> Value {
+        as_json(state)
+    }
+
+    /// Its keys go with it: a later namespace of the name is another.
+    async fn clear(&self, catalog: &Catalog) -> Result<()> {
+        catalog.keys.revoke(&self.name).await?;
+        catalog.remove_all(&keys::packages_of(&self.name)).await
     }
 }
 
@@ -73,7 +86,7 @@ impl Catalog {
     /// Creates the namespace that always exists, unless it does.
     pub(crate) async fn ensure_default_namespace(&self) -> Result<()> {
         let name = NamespaceName::default_namespace();
-        if self.read::<Namespace>(&keys::namespace(&name)).await?.is_some() {
+        if self.has_namespace(&name).await? {
             return Ok(());
         }
         let new = CreateNamespace { name: DEFAULT_NAMESPACE.into(), ..CreateNamespace::default() };
@@ -159,15 +172,13 @@ impl Catalog {
         }
     }
 
-    /// A page of namespaces by name, and whether more follow.
+    /// A page of namespaces by name, and what the next page is after.
     pub(crate) async fn namespaces(
         &self,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<Namespace>, bool)> {
-        let (records, more) = self.list::<Namespace>(keys::NAMESPACES, after, limit).await?;
-        let live = records.into_iter().map(|r| r.value).filter(|n| !n.deleted);
-        Ok((live.collect(), more))
+    ) -> Result<(Vec<Namespace>, Option<String>)> {
+        self.page(keys::NAMESPACES, after, limit).await
     }
 
     /// What applies to changes in a namespace; held while a change is made, if quotas are counted.
@@ -211,10 +222,9 @@ impl Catalog {
                 .with_hint("delete them first, or confirm with everything=NAMESPACE that they shall go too"));
             }
             let (place, expected) = (place(name), record.value.deleting_since);
-            let marked = |current: Option<&Namespace>| match current {
-                Some(now) if now.deleting_since == expected => Ok(Some(now.settings.clone())),
-                Some(_) => Err(busy(&named(name))),
-                None => Ok(None),
+            let marked = |now: &Namespace| match now.deleting_since {
+                since if since == expected => Ok(()),
+                _ => Err(busy(&named(name))),
             };
             match self.erase(&place, intent, marked).await {
                 Err(e) if e.retry_hint().is_some() => {}
@@ -227,49 +237,39 @@ impl Catalog {
     /// Deletes every function and layer of a namespace; the mark keeps new ones out.
     async fn empty(&self, name: &NamespaceName, intent: &Intent) -> Result<()> {
         let own = Intent { precondition: Precondition::None, ..intent.clone() };
-        while let Some(entry) = self.first(&keys::functions_of(name)).await? {
-            let stored: Stored<Function> = super::decode(&entry)?;
-            if stored.value.deleted {
-                self.clear(&entry.key, &stored).await?;
-            } else {
-                gone_is_fine(self.delete_function(stored.value.key(), &own).await)?;
+        let (prefix, mut after) = (keys::functions_of(name), None);
+        while let Some(functions) = self.walk::<Function>(&prefix, &mut after, AT_ONCE).await? {
+            for (_, function) in functions {
+                gone_is_fine(self.delete_function(function.value.key(), &own).await)?;
             }
         }
-        while let Some(entry) = self.first(&keys::layers_of(name)).await? {
-            let stored: Stored<Layer> = super::decode(&entry)?;
-            if stored.value.deleted {
-                self.clear(&entry.key, &stored).await?;
-            } else {
-                gone_is_fine(self.delete_layer(&stored.value.key, &own).await)?;
+        let (prefix, mut after) = (keys::layers_of(name), None);
+        while let Some(layers) = self.walk::<Layer>(&prefix, &mut after, AT_ONCE).await? {
+            for (_, layer) in layers {
+                gone_is_fine(self.delete_layer(&layer.value.key, &own).await)?;
             }
         }
         Ok(())
     }
 
-    async fn first(&self, prefix: &str) -> Result<Option<Entry>> {
-        Ok(self.meta.list(prefix, None, 1).await?.into_iter().next())
-    }
-
-    /// Whether a namespace has no functions and no layers. What is deleted but not cleared away yet does not count, and is cleared away.
+    /// Whether a namespace has no functions and no layers. What is deleted does not count; where it is not cleared away yet, it is now.
     async fn is_empty(&self, name: &NamespaceName) -> Result<bool> {
         Ok(self.has_none::<Function>(&keys::functions_of(name)).await?
             && self.has_none::<Layer>(&keys::layers_of(name)).await?)
     }
 
     async fn has_none<D: Document>(&self, prefix: &str) -> Result<bool> {
-        loop {
-            let entries = self.meta.list(prefix, None, limits::PAGE_ENTRIES).await?;
-            if entries.is_empty() {
-                return Ok(true);
-            }
-            for entry in entries {
-                let stored: Stored<D> = super::decode(&entry)?;
+        let mut after = None;
+        while let Some(documents) = self.walk::<D>(prefix, &mut after, limits::PAGE_ENTRIES).await?
+        {
+            for (key, stored) in documents {
                 if !stored.value.deleted() {
                     return Ok(false);
                 }
-                self.clear(&entry.key, &stored).await?;
+                self.clear(&key, &stored).await?;
             }
         }
+        Ok(true)
     }
 
     /// Step (a) of a creation: the namespace must stand, and not be on its way out.
@@ -287,9 +287,8 @@ impl Catalog {
     }
 
     async fn namespace_record(&self, name: &NamespaceName) -> Result<Stored<Namespace>> {
-        let record = self.read::<Namespace>(&keys::namespace(name)).await?;
-        let live = record.filter(|record| !record.value.deleted);
-        live.ok_or_else(|| Error::not_found("namespace", name))
+        let record = self.live::<Namespace>(&keys::namespace(name)).await?;
+        record.ok_or_else(|| Error::not_found("namespace", name))
     }
 
     /// Writes a record back with its mark changed, which is no change of the namespace; `false` if somebody else changed it since it was read.

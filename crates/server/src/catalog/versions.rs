@@ -143,7 +143,7 @@ impl Catalog {
             .await?;
         // No number is given twice, so nobody can come to need the body again.
         let body = keys::version_of(&changed.stored.value.id, &changed.result);
-        if let Err(error) = self.remove_all(&body).await {
+        if let Err(error) = self.remove(&body).await {
             tracing::warn!(%error, key = body, "the body of a deleted version stays behind");
         }
         Ok(())

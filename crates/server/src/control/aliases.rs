@@ -14,7 +14,6 @@ use model::api::{
 use model::error::Error;
 use model::ids::{FunctionRef, Qualifier};
 
-use super::functions::refusal;
 use super::{Answer, ForceParams, PageParams, created, page, revised, to_the_end, views};
 use crate::App;
 use crate::catalog::{AliasAt, Intent, Window};
@@ -66,7 +65,7 @@ pub(crate) async fn list(
         (status = 200, description = "replaced", body = AliasView),
         (status = 201, description = "created", body = AliasView),
         (status = 409, description = "`already-exists`", body = ErrorBody),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
         (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
@@ -79,10 +78,13 @@ pub(crate) async fn put(
     Params(forced): Params<ForceParams>,
     JsonBody(put): JsonBody<PutAlias>,
 ) -> Answer<Response> {
-    let (own, precondition) = (app.clone(), intent.precondition);
     let intent = intent.forced(forced.force);
-    let change = async move { own.catalog.put_alias(&key, &name, put, &intent).await };
-    let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let put =
+        to_the_end(
+            &app,
+            |app| async move { app.catalog.put_alias(&key, &name, put, &intent).await },
+        )
+        .await?;
     Ok(app.alias_answer(created(put.created), put.alias))
 }
 
@@ -105,7 +107,7 @@ pub(crate) async fn get(
     params(FunctionParams, AliasParam, ChangeHeaders),
     responses(
         (status = 204, description = "deleted"),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -114,9 +116,8 @@ pub(crate) async fn delete(
     AliasPath(key, name): AliasPath,
     intent: Intent,
 ) -> Answer<StatusCode> {
-    let (own, precondition) = (app.clone(), intent.precondition);
-    let change = async move { own.catalog.delete_alias(&key, &name, &intent).await };
-    to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    to_the_end(&app, |app| async move { app.catalog.delete_alias(&key, &name, &intent).await })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -127,7 +128,7 @@ pub(crate) async fn delete(
     request_body = RollbackAlias,
     responses(
         (status = 200, body = AliasView),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
         (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
@@ -140,10 +141,11 @@ pub(crate) async fn rollback(
     Params(forced): Params<ForceParams>,
     JsonBody(to): JsonBody<RollbackAlias>,
 ) -> Answer<Response> {
-    let (own, precondition) = (app.clone(), intent.precondition);
     let intent = intent.forced(forced.force);
-    let change = async move { own.catalog.rollback_alias(&key, &name, to.revision, &intent).await };
-    let alias = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let alias = to_the_end(&app, |app| async move {
+        app.catalog.rollback_alias(&key, &name, to.revision, &intent).await
+    })
+    .await?;
     Ok(app.alias_answer(StatusCode::OK, alias))
 }
 
@@ -197,7 +199,7 @@ fn carried(call: ResolveCall) -> Carried {
     responses(
         (status = 200, description = "the first step has begun", body = AliasView),
         (status = 409, description = "`conflict`: it shifts already", body = ErrorBody),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
     ),
@@ -209,10 +211,11 @@ pub(crate) async fn shift(
     Params(forced): Params<ForceParams>,
     JsonBody(start): JsonBody<StartShift>,
 ) -> Answer<Response> {
-    let (own, precondition) = (app.clone(), intent.precondition);
     let intent = intent.forced(forced.force);
-    let change = async move { own.catalog.start_shift(&key, &name, &start, &intent).await };
-    let alias = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let alias = to_the_end(&app, |app| async move {
+        app.catalog.start_shift(&key, &name, &start, &intent).await
+    })
+    .await?;
     Ok(app.alias_answer(StatusCode::OK, alias))
 }
 
@@ -222,7 +225,7 @@ pub(crate) async fn shift(
     params(FunctionParams, AliasParam, ChangeHeaders),
     responses(
         (status = 200, body = AliasView),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -231,9 +234,9 @@ pub(crate) async fn stop_shift(
     AliasPath(key, name): AliasPath,
     intent: Intent,
 ) -> Answer<Response> {
-    let (own, precondition) = (app.clone(), intent.precondition);
-    let change = async move { own.catalog.stop_shift(&key, &name, &intent).await };
-    let alias = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let alias =
+        to_the_end(&app, |app| async move { app.catalog.stop_shift(&key, &name, &intent).await })
+            .await?;
     Ok(app.alias_answer(StatusCode::OK, alias))
 }
 
@@ -244,7 +247,7 @@ pub(crate) async fn stop_shift(
     request_body = Shadow,
     responses(
         (status = 200, body = AliasView),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -263,7 +266,7 @@ pub(crate) async fn shadow(
     params(FunctionParams, AliasParam, ChangeHeaders),
     responses(
         (status = 200, body = AliasView),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -281,9 +284,10 @@ async fn change_shadow(
     shadow: Option<Shadow>,
     intent: Intent,
 ) -> Answer<Response> {
-    let (own, precondition) = (app.clone(), intent.precondition);
-    let change = async move { own.catalog.put_shadow(&key, &name, shadow, &intent).await };
-    let alias = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let alias = to_the_end(&app, |app| async move {
+        app.catalog.put_shadow(&key, &name, shadow, &intent).await
+    })
+    .await?;
     Ok(app.alias_answer(StatusCode::OK, alias))
 }
 

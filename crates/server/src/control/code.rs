@@ -12,7 +12,6 @@ use model::ids::{FunctionRef, Qualifier};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::functions::refusal;
 use super::{Answer, function_answer, packages, to_the_end};
 use crate::App;
 use crate::catalog::{Intent, SourceName};
@@ -44,7 +43,7 @@ pub(crate) struct CodeParams {
     responses(
         (status = 200, body = FunctionView),
         (status = 408, description = "`request-timeout`", body = ErrorBody),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 413, description = "`package-too-large`", body = ErrorBody),
         (status = 422, description = "`init-failed`: the function is in use and the code cannot be loaded; nothing was changed", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
@@ -63,10 +62,11 @@ pub(crate) async fn put(
     app.catalog.function(&FunctionRef { key: key.clone(), qualifier: Qualifier::Latest }).await?;
     let (parts, body) = request.into_parts();
     let code = packages::store(&app, &key.namespace, &parts.headers, body, source).await?;
-    let (own, precondition, intent) =
-        (app.clone(), intent.precondition, intent.forced(params.force));
-    let change = async move { own.catalog.put_code(&key, code, params.publish, &intent).await };
-    let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let intent = intent.forced(params.force);
+    let put = to_the_end(&app, |app| async move {
+        app.catalog.put_code(&key, code, params.publish, &intent).await
+    })
+    .await?;
     Ok(function_answer(StatusCode::OK, app.view(put.function)))
 }
 

@@ -7,12 +7,10 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use model::api::{ErrorBody, FunctionView, Page, PatchConfig, PutFunction, RollbackFunction};
-use model::error::Error;
 
-use super::{Answer, ForceParams, PageParams, created, function_answer, page, to_the_end, views};
+use super::{Answer, ForceParams, PageParams, created, function_answer, to_the_end, views};
 use crate::App;
-use crate::catalog::{FunctionAt, Intent, Precondition};
-use crate::error::Refusal;
+use crate::catalog::{FunctionAt, Intent};
 use crate::extract::{FunctionPath, JsonBody, NamespacePath, Params, QualifierParam, TargetPath};
 use crate::openapi::{ChangeHeaders, FunctionParams, Refusals};
 
@@ -21,13 +19,6 @@ impl App {
     pub(super) fn view(&self, mut at: FunctionAt) -> FunctionView {
         at.version.config.resolve_memory(self.engine.host_memory_mb());
         views::function(at, &self.config.public_url)
-    }
-}
-
-/// How the failure of a change under this condition is answered.
-pub(super) fn refusal(precondition: Precondition) -> impl Fn(Error) -> Refusal {
-    move |error| {
-        if precondition.is_revision() { Refusal::of_conditional(error) } else { error.into() }
     }
 }
 
@@ -42,10 +33,10 @@ pub(crate) async fn list(
     NamespacePath(namespace): NamespacePath,
     Params(params): Params<PageParams>,
 ) -> Answer<Json<Page<FunctionView>>> {
-    let (functions, more) =
+    let (functions, next) =
         app.catalog.functions(&namespace, params.after.as_deref(), params.limit()?).await?;
-    let views = functions.into_iter().map(|at| app.view(at)).collect();
-    Ok(page(views, more, |f: &FunctionView| f.name.clone()))
+    let items = functions.into_iter().map(|at| app.view(at)).collect();
+    Ok(Json(Page { items, next }))
 }
 
 /// Creates a function, or replaces code, configuration and settings of an existing one in one step.
@@ -59,7 +50,7 @@ pub(crate) async fn list(
         (status = 200, description = "replaced", body = FunctionView),
         (status = 201, description = "created", body = FunctionView),
         (status = 409, description = "`already-exists`, or `conflict` with the namespace's deletion", body = ErrorBody),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
         (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
@@ -71,9 +62,9 @@ pub(crate) async fn put(
     intent: Intent,
     JsonBody(put): JsonBody<PutFunction>,
 ) -> Answer<Response> {
-    let (own, precondition) = (app.clone(), intent.precondition);
-    let change = async move { own.catalog.put_function(&key, put, &intent).await };
-    let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let put =
+        to_the_end(&app, |app| async move { app.catalog.put_function(&key, put, &intent).await })
+            .await?;
     Ok(function_answer(created(put.created), app.view(put.function)))
 }
 
@@ -97,7 +88,7 @@ pub(crate) async fn get(
     params(FunctionParams, ChangeHeaders),
     responses(
         (status = 204, description = "deleted"),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -106,9 +97,7 @@ pub(crate) async fn delete(
     FunctionPath(key): FunctionPath,
     intent: Intent,
 ) -> Answer<StatusCode> {
-    let (own, precondition) = (app.clone(), intent.precondition);
-    let change = async move { own.catalog.delete_function(&key, &intent).await };
-    to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    to_the_end(&app, |app| async move { app.catalog.delete_function(&key, &intent).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -119,7 +108,7 @@ pub(crate) async fn delete(
     request_body = PatchConfig,
     responses(
         (status = 200, body = FunctionView),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
         (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
@@ -132,10 +121,13 @@ pub(crate) async fn patch(
     Params(forced): Params<ForceParams>,
     JsonBody(patch): JsonBody<PatchConfig>,
 ) -> Answer<Response> {
-    let (own, precondition) = (app.clone(), intent.precondition);
     let intent = intent.forced(forced.force);
-    let change = async move { own.catalog.patch_config(&key, &patch, &intent).await };
-    let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let put =
+        to_the_end(
+            &app,
+            |app| async move { app.catalog.patch_config(&key, &patch, &intent).await },
+        )
+        .await?;
     Ok(function_answer(StatusCode::OK, app.view(put.function)))
 }
 
@@ -146,7 +138,7 @@ pub(crate) async fn patch(
     request_body = RollbackFunction,
     responses(
         (status = 200, body = FunctionView),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
         (status = 422, description = "`init-failed`: the function is in use and what calls would reach cannot be loaded; nothing was changed", body = ErrorBody),
         Refusals,
@@ -159,9 +151,10 @@ pub(crate) async fn rollback(
     Params(forced): Params<ForceParams>,
     JsonBody(to): JsonBody<RollbackFunction>,
 ) -> Answer<Response> {
-    let (own, precondition) = (app.clone(), intent.precondition);
     let intent = intent.forced(forced.force);
-    let change = async move { own.catalog.rollback_function(&key, to.version, &intent).await };
-    let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let put = to_the_end(&app, |app| async move {
+        app.catalog.rollback_function(&key, to.version, &intent).await
+    })
+    .await?;
     Ok(function_answer(StatusCode::OK, app.view(put.function)))
 }

@@ -8,13 +8,13 @@ use model::Result;
 use model::api::{ChangeView, Page};
 use model::change::Change;
 use model::ids::AliasName;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::{Answer, page};
 use crate::App;
-use crate::catalog::{difference_of, function_state, without_marks};
+use crate::catalog::{as_json, difference_of, function_state, without_marks};
 use crate::extract::{self, FunctionPath, LayerPath, NamespacePath, Params, RevisionPath};
 use crate::openapi::{FunctionParams, LayerParams, NamespaceParam, Refusals, RevisionParam};
 
@@ -92,7 +92,7 @@ pub(crate) async fn of_layer(
     let (alias, limit) = (params.alias()?, params.limit()?);
     let (changes, more) =
         app.catalog.layer_changes(&key, alias.as_ref(), params.after, limit).await?;
-    Ok(listed(changes, more, plain))
+    Ok(listed(changes, more, as_json))
 }
 
 /// One change of a layer, with how it was before and after.
@@ -106,7 +106,7 @@ pub(crate) async fn one_of_layer(
     LayerPath(key): LayerPath,
     RevisionPath(revision): RevisionPath,
 ) -> Answer<Json<ChangeView>> {
-    Ok(Json(view(app.catalog.layer_change(&key, revision).await?, plain, true)))
+    Ok(Json(view(app.catalog.layer_change(&key, revision).await?, as_json, true)))
 }
 
 /// Changes of a namespace itself, newest first: its description, quotas and policy.
@@ -122,7 +122,7 @@ pub(crate) async fn of_namespace(
 ) -> Answer<Json<Page<ChangeView>>> {
     let (changes, more) =
         app.catalog.namespace_changes(&name, params.after, params.limit()?).await?;
-    Ok(listed(changes, more, plain))
+    Ok(listed(changes, more, as_json))
 }
 
 /// One change of a namespace, with how it was before and after.
@@ -136,7 +136,7 @@ pub(crate) async fn one_of_namespace(
     NamespacePath(name): NamespacePath,
     RevisionPath(revision): RevisionPath,
 ) -> Answer<Json<ChangeView>> {
-    Ok(Json(view(app.catalog.namespace_change(&name, revision).await?, plain, true)))
+    Ok(Json(view(app.catalog.namespace_change(&name, revision).await?, as_json, true)))
 }
 
 fn listed<S>(
@@ -146,12 +146,6 @@ fn listed<S>(
 ) -> Json<Page<ChangeView>> {
     let views = changes.into_iter().map(|change| view(change, shown, false)).collect();
     page(views, more, |change: &ChangeView| change.revision.to_string())
-}
-
-/// State without anything secret in it.
-fn plain<S: Serialize>(state: &S) -> Value {
-    // A document of strings and maps always serialises.
-    serde_json::to_value(state).unwrap_or_default()
 }
 
 fn view<S>(change: Change<S>, shown: impl Fn(&S) -> Value, whole: bool) -> ChangeView {

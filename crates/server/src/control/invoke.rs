@@ -20,7 +20,7 @@ use serde::de::IgnoredAny;
 use super::Answer;
 use crate::App;
 use crate::body::{self, Limit};
-use crate::extract::{From, Id, QualifierParam, TargetPath};
+use crate::extract::{Id, QualifierParam, Source, TargetPath};
 use crate::openapi::{FunctionParams, InvokeHeaders, Refusals};
 use crate::parameters::RequestParameters;
 
@@ -58,7 +58,7 @@ pub(crate) async fn invoke(
     State(app): State<Arc<App>>,
     Id(id): Id,
     TargetPath(target): TargetPath,
-    From(source): From,
+    Source(source): Source,
     request: Request,
 ) -> Answer<Response> {
     let (parts, body) = request.into_parts();

@@ -6,10 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use model::api::{CreateKey, ErrorBody, KeyView, NewKeyView, Page};
+use model::ids::NamespaceName;
 
 use super::{Answer, to_the_end, views};
 use crate::App;
-use crate::extract::{JsonBody, KeyPath, Operator, key_name};
+use crate::extract::{JsonBody, KeyPath, Operator, new_key_name};
 use crate::openapi::{KeyParam, Refusals};
 
 /// Keys by name, without the keys themselves.
@@ -38,14 +39,19 @@ pub(crate) async fn create(
     Operator(by): Operator,
     JsonBody(new): JsonBody<CreateKey>,
 ) -> Answer<(StatusCode, Json<NewKeyView>)> {
-    let name = key_name(&new.name)?;
-    let namespace = new.namespace.as_deref().map(str::parse).transpose()?;
-    if let Some(namespace) = &namespace {
-        app.catalog.namespace(namespace).await?;
-    }
-    let (own, named) = (app.clone(), name.clone());
-    let change = async move { own.keys.create(&named, namespace, own.clock.now(), &by).await };
-    let (key, record) = to_the_end(&app, change).await?;
+    let name = new_key_name(&new.name)?;
+    let namespace: Option<NamespaceName> = new.namespace.as_deref().map(str::parse).transpose()?;
+    let named = name.clone();
+    let create = |app: Arc<App>| async move {
+        let stands = async {
+            match &namespace {
+                Some(namespace) => app.catalog.namespace(namespace).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        app.keys.create(&named, namespace.clone(), stands, app.clock.now(), &by).await
+    };
+    let (key, record) = to_the_end(&app, create).await?;
     let record = views::key(name.to_string(), &record);
     Ok((StatusCode::CREATED, Json(NewKeyView { record, key: key.as_str().to_owned() })))
 }
@@ -61,7 +67,6 @@ pub(crate) async fn delete(
     _: Operator,
     KeyPath(name): KeyPath,
 ) -> Answer<StatusCode> {
-    let own = app.clone();
-    to_the_end(&app, async move { own.keys.delete(&name).await }).await?;
+    to_the_end(&app, |app| async move { app.keys.delete(&name).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

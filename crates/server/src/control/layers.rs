@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use model::api::{ErrorBody, LayerAliasMoved, LayerVersionView, LayerView, Page, PutLayerAlias};
 use model::error::{Code, Error};
@@ -12,7 +12,6 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::code::package_answer;
-use super::functions::refusal;
 use super::{Answer, PageParams, created, packages, page, revised, to_the_end, views};
 use crate::App;
 use crate::catalog::{Intent, NewLayerVersion};
@@ -32,10 +31,10 @@ pub(crate) async fn list(
     NamespacePath(namespace): NamespacePath,
     Params(params): Params<PageParams>,
 ) -> Answer<Json<Page<LayerView>>> {
-    let (layers, more) =
+    let (layers, next) =
         app.catalog.layers(&namespace, params.after.as_deref(), params.limit()?).await?;
-    let views = layers.into_iter().map(views::layer).collect();
-    Ok(page(views, more, |l: &LayerView| l.name.clone()))
+    let items = layers.into_iter().map(views::layer).collect();
+    Ok(Json(Page { items, next }))
 }
 
 /// One layer.
@@ -59,7 +58,7 @@ pub(crate) async fn get(
     responses(
         (status = 204, description = "deleted"),
         (status = 409, description = "`conflict`: a function follows one of its aliases", body = ErrorBody),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -68,9 +67,7 @@ pub(crate) async fn delete(
     LayerPath(key): LayerPath,
     intent: Intent,
 ) -> Answer<StatusCode> {
-    let (own, precondition) = (app.clone(), intent.precondition);
-    let change = async move { own.catalog.delete_layer(&key, &intent).await };
-    to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    to_the_end(&app, |app| async move { app.catalog.delete_layer(&key, &intent).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -100,7 +97,7 @@ pub(crate) struct PublishParams {
         (status = 200, description = "it was published before", body = LayerVersionView),
         (status = 201, description = "published", body = LayerVersionView),
         (status = 408, description = "`request-timeout`", body = ErrorBody),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 413, description = "`package-too-large`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
         Refusals,
@@ -123,11 +120,14 @@ pub(crate) async fn publish(
         description: params.description,
         runtimes: runtimes.map(str::to_owned).collect(),
     };
-    let (own, layer, precondition) = (app.clone(), key.clone(), intent.precondition);
-    let change = async move { own.catalog.publish_layer(&layer, new, &intent).await };
-    let (version, new) = to_the_end(&app, change).await.map_err(refusal(precondition))?;
-    let view = views::layer_version(&key, &version);
-    Ok(axum::response::IntoResponse::into_response((created(new), Json(view))))
+    let layer = key.clone();
+    let (version, new) =
+        to_the_end(
+            &app,
+            |app| async move { app.catalog.publish_layer(&layer, new, &intent).await },
+        )
+        .await?;
+    Ok((created(new), Json(views::layer_version(&key, &version))).into_response())
 }
 
 /// Versions of a layer by number.
@@ -177,7 +177,7 @@ pub(crate) async fn version(
     responses(
         (status = 204, description = "deleted"),
         (status = 409, description = "`conflict`: an alias points to it", body = ErrorBody),
-        (status = 412, description = "`conflict`: the layer is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: the layer is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -187,9 +187,11 @@ pub(crate) async fn delete_version(
     VersionPath(number): VersionPath,
     intent: Intent,
 ) -> Answer<StatusCode> {
-    let (own, precondition) = (app.clone(), intent.precondition);
-    let change = async move { own.catalog.delete_layer_version(&key, number, &intent).await };
-    to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    to_the_end(
+        &app,
+        |app| async move { app.catalog.delete_layer_version(&key, number, &intent).await },
+    )
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -214,13 +216,15 @@ pub(crate) async fn code(
 }
 
 /// Points an alias of a layer to a version. `$LATEST` of the functions that follow the alias gets that version before the answer.
+///
+/// A function that cannot have it keeps what it has, and is named in the answer with the reason.
 #[utoipa::path(
     put, path = "/v1/namespaces/{namespace}/layers/{layer}/aliases/{alias}", operation_id = "putLayerAlias", tag = "layers",
     params(LayerParams, AliasParam, ChangeHeaders),
     request_body = PutLayerAlias,
     responses(
         (status = 200, body = LayerAliasMoved),
-        (status = 412, description = "`conflict`: the layer is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: the layer is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -238,10 +242,12 @@ pub(crate) async fn put_alias(
         )
         .into());
     }
-    let (own, alias, precondition) = (app.clone(), name.to_string(), intent.precondition);
-    let change = async move { own.catalog.put_layer_alias(&key, &name, version, &intent).await };
-    let functions = to_the_end(&app, change).await.map_err(refusal(precondition))?;
-    Ok(Json(LayerAliasMoved { name: alias, version, functions }))
+    let alias = name.clone();
+    let followers = to_the_end(&app, |app| async move {
+        app.catalog.put_layer_alias(&key, &alias, version, &intent).await
+    })
+    .await?;
+    Ok(Json(views::layer_alias_moved(&name, version, followers)))
 }
 
 /// Deletes an alias of a layer.
@@ -251,7 +257,7 @@ pub(crate) async fn put_alias(
     responses(
         (status = 204, description = "deleted"),
         (status = 409, description = "`conflict`: a function follows it", body = ErrorBody),
-        (status = 412, description = "`conflict`: the layer is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: the layer is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -261,8 +267,10 @@ pub(crate) async fn delete_alias(
     AliasNamePath(name): AliasNamePath,
     intent: Intent,
 ) -> Answer<StatusCode> {
-    let (own, precondition) = (app.clone(), intent.precondition);
-    let change = async move { own.catalog.delete_layer_alias(&key, &name, &intent).await };
-    to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    to_the_end(
+        &app,
+        |app| async move { app.catalog.delete_layer_alias(&key, &name, &intent).await },
+    )
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -16,6 +16,8 @@ pub(crate) mod usage;
 pub(crate) mod versions;
 mod views;
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -61,12 +63,12 @@ pub(crate) struct ForceParams {
 }
 
 /// Runs a change to its end, also if the client goes away half-way and its connection's work is dropped: the steps belong together.
-async fn to_the_end<T, F>(app: &App, change: F) -> model::Result<T>
+async fn to_the_end<T, F>(app: &Arc<App>, change: impl FnOnce(Arc<App>) -> F) -> model::Result<T>
 where
     F: Future<Output = model::Result<T>> + Send + 'static,
     T: Send + 'static,
 {
-    app.tasks.spawn("change", change).await.map_err(Error::internal)?
+    app.tasks.spawn("change", change(Arc::clone(app))).await.map_err(Error::internal)?
 }
 
 /// A page whose entries are called by `name`.

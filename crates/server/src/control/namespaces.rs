@@ -12,8 +12,7 @@ use model::namespace::Namespace;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::functions::refusal;
-use super::{Answer, PageParams, page, revised, to_the_end, views};
+use super::{Answer, PageParams, revised, to_the_end, views};
 use crate::App;
 use crate::catalog::Intent;
 use crate::extract::{By, JsonBody, NamespacePath, Operator, Params};
@@ -38,16 +37,16 @@ pub(crate) async fn list(
     Params(params): Params<PageParams>,
 ) -> Answer<Json<Page<NamespaceView>>> {
     let (after, limit) = (params.after.as_deref(), params.limit()?);
-    let (namespaces, more) = match &caller.namespace {
+    let (namespaces, next) = match &caller.namespace {
         None => app.catalog.namespaces(after, limit).await?,
-        Some(own) if after.is_some_and(|after| own.as_str() <= after) => (Vec::new(), false),
+        Some(own) if after.is_some_and(|after| own.as_str() <= after) => (Vec::new(), None),
         Some(own) => match app.catalog.namespace(own).await {
-            Err(e) if e.code() == Code::NotFound => (Vec::new(), false),
-            own => (vec![own?], false),
+            Err(e) if e.code() == Code::NotFound => (Vec::new(), None),
+            own => (vec![own?], None),
         },
     };
-    let views = namespaces.into_iter().map(|n| app.namespace_view(n)).collect();
-    Ok(page(views, more, |n: &NamespaceView| n.name.clone()))
+    let items = namespaces.into_iter().map(|n| app.namespace_view(n)).collect();
+    Ok(Json(Page { items, next }))
 }
 
 /// Creates a namespace.
@@ -66,16 +65,8 @@ pub(crate) async fn create(
     intent: Intent,
     JsonBody(new): JsonBody<CreateNamespace>,
 ) -> Answer<Response> {
-    let own = app.clone();
-    let change = async move {
-        let name = new.name.parse()?;
-        if !own.catalog.has_namespace(&name).await? {
-            // Of one of the name that is gone, if the daemon died before they were.
-            own.keys.revoke(&name).await?;
-        }
-        own.catalog.create_namespace(&new, intent).await
-    };
-    let namespace = to_the_end(&app, change).await?;
+    let create = |app: Arc<App>| async move { app.catalog.create_namespace(&new, intent).await };
+    let namespace = to_the_end(&app, create).await?;
     let view = app.namespace_view(namespace);
     Ok(revised(StatusCode::CREATED, view.revision, view))
 }
@@ -101,7 +92,7 @@ pub(crate) async fn get(
     request_body = PatchNamespace,
     responses(
         (status = 200, body = NamespaceView),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -112,9 +103,12 @@ pub(crate) async fn patch(
     intent: Intent,
     JsonBody(patch): JsonBody<PatchNamespace>,
 ) -> Answer<Response> {
-    let (own, precondition) = (app.clone(), intent.precondition);
-    let change = async move { own.catalog.patch_namespace(&name, &patch, &intent).await };
-    let namespace = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let namespace =
+        to_the_end(
+            &app,
+            |app| async move { app.catalog.patch_namespace(&name, &patch, &intent).await },
+        )
+        .await?;
     let view = app.namespace_view(namespace);
     Ok(revised(StatusCode::OK, view.revision, view))
 }
@@ -135,7 +129,7 @@ pub(crate) struct DeleteParams {
     responses(
         (status = 204, description = "deleted"),
         (status = 409, description = "`not-empty`: it still has functions or layers", body = ErrorBody),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -154,12 +148,10 @@ pub(crate) async fn delete(
         )
         .into());
     }
-    let (own, precondition, everything) =
-        (app.clone(), intent.precondition, params.everything.is_some());
-    let change = async move {
-        own.catalog.delete_namespace(&name, everything, &intent).await?;
-        own.keys.revoke(&name).await
-    };
-    to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let everything = params.everything.is_some();
+    to_the_end(&app, |app| async move {
+        app.catalog.delete_namespace(&name, everything, &intent).await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }

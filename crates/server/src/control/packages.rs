@@ -67,8 +67,10 @@ pub(super) async fn store(
     let slot = app.catalog.upload_slot().await?;
     let timeout = app.config.body_timeout;
     let body = body::collect(headers, body, Limit::PACKAGE, timeout, &app.tasks).await?;
-    let own = app.clone();
     let namespace = namespace.clone();
-    let add = async move { own.catalog.add_package(&namespace, body, source, slot).await };
-    to_the_end(app, add).await
+    to_the_end(
+        app,
+        |app| async move { app.catalog.add_package(&namespace, body, source, slot).await },
+    )
+    .await
 }

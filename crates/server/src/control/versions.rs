@@ -12,7 +12,6 @@ use model::ids::{FunctionRef, Qualifier, VersionRef};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::functions::refusal;
 use super::{Answer, PageParams, created, function_answer, page, to_the_end, views};
 use crate::App;
 use crate::catalog::Intent;
@@ -54,7 +53,7 @@ pub(super) fn number_after(params: &PageParams) -> Result<u64, Error> {
     responses(
         (status = 200, description = "it was published before", body = FunctionView),
         (status = 201, description = "published", body = FunctionView),
-        (status = 412, description = "`conflict`: it is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: it is not at the revision of `If-Match`", body = ErrorBody),
         (status = 507, description = "`storage-full`; nothing was changed", body = ErrorBody),
         Refusals,
     ),
@@ -64,9 +63,8 @@ pub(crate) async fn publish(
     FunctionPath(key): FunctionPath,
     intent: Intent,
 ) -> Answer<Response> {
-    let (own, precondition) = (app.clone(), intent.precondition);
-    let change = async move { own.catalog.publish(&key, &intent).await };
-    let put = to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    let put =
+        to_the_end(&app, |app| async move { app.catalog.publish(&key, &intent).await }).await?;
     Ok(function_answer(created(put.published), app.view(put.function)))
 }
 
@@ -92,7 +90,7 @@ pub(crate) async fn get(
     responses(
         (status = 204, description = "deleted"),
         (status = 409, description = "`conflict`: an alias may lead to it", body = ErrorBody),
-        (status = 412, description = "`conflict`: the function is not at the revision of `If-Match`", body = ErrorBody),
+        (status = 412, description = "`precondition-failed`: the function is not at the revision of `If-Match`", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -102,9 +100,8 @@ pub(crate) async fn delete(
     VersionPath(version): VersionPath,
     intent: Intent,
 ) -> Answer<StatusCode> {
-    let (own, precondition) = (app.clone(), intent.precondition);
-    let change = async move { own.catalog.delete_version(&key, version, &intent).await };
-    to_the_end(&app, change).await.map_err(refusal(precondition))?;
+    to_the_end(&app, |app| async move { app.catalog.delete_version(&key, version, &intent).await })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

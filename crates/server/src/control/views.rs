@@ -3,18 +3,18 @@
 use model::alias::Rollout;
 use model::alias::rollout::Sample;
 use model::api::{
-    AliasView, AttachedLayerView, FunctionView, KeyView, LayerAliasView, LayerVersionView,
-    LayerView, LogLineView, NamespaceUse, NamespaceView, PackageView, SampleView, ShiftView,
-    UsageView, VariableView, VersionView,
+    AliasView, AttachedLayerView, FunctionView, KeyView, LayerAliasMoved, LayerAliasView,
+    LayerVersionView, LayerView, LogLineView, NamespaceUse, NamespaceView, NotMoved, PackageView,
+    SampleView, ShiftView, UsageView, VariableView, VersionView,
 };
 use model::function::{CodeRef, VersionSummary, arn};
-use model::ids::{FunctionKey, Qualifier};
+use model::ids::{AliasName, FunctionKey, Qualifier};
 use model::layer::{Layer, LayerKey, LayerVersion};
 use model::namespace::Namespace;
 use model::ports::{LogLine, UsageRow};
 
 use crate::auth::KeyRecord;
-use crate::catalog::{AliasAt, FunctionAt, Window};
+use crate::catalog::{AliasAt, Followers, FunctionAt, Window};
 
 /// A namespace.
 pub(super) fn namespace(namespace: Namespace, used: NamespaceUse) -> NamespaceView {
@@ -40,9 +40,27 @@ pub(super) fn key(name: String, record: &KeyRecord) -> KeyView {
     }
 }
 
+/// What became of an alias of a layer and of the functions that follow it.
+pub(super) fn layer_alias_moved(
+    name: &AliasName,
+    version: u64,
+    followers: Followers,
+) -> LayerAliasMoved {
+    let Followers { moved, not_moved } = followers;
+    let not_moved = not_moved
+        .into_iter()
+        .map(|(name, error)| NotMoved { name, why: error.message().to_owned() });
+    LayerAliasMoved {
+        name: name.to_string(),
+        version,
+        functions: moved,
+        not_moved: not_moved.collect(),
+    }
+}
+
 /// A layer.
 pub(super) fn layer(layer: Layer) -> LayerView {
-    let alias = |(name, version): (&model::ids::AliasName, &u64)| LayerAliasView {
+    let alias = |(name, version): (&AliasName, &u64)| LayerAliasView {
         name: name.to_string(),
         version: *version,
     };

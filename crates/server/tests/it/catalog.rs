@@ -138,12 +138,13 @@ async fn conditions_are_kept() {
     let ask = |condition: &str, value: &str| world.ask("PUT", F).header(condition, value);
     ask("if-none-match", "*").json(&body).send().await.refused(409, "already-exists");
     assert_eq!(ask("if-match", &first).json(&changed).send().await.status, 200);
-    let message = ask("if-match", &first).json(&body).send().await.refused(412, "conflict");
+    let message =
+        ask("if-match", &first).json(&body).send().await.refused(412, "precondition-failed");
     assert!(message.contains("is at revision"), "{message}");
     let stale = world.ask("DELETE", F).header("if-match", &format!("\"{first}\""));
-    stale.send().await.refused(412, "conflict");
+    stale.send().await.refused(412, "precondition-failed");
     let stale = world.ask("PATCH", &format!("{F}/config")).header("if-match", &first);
-    stale.json(&json!({ "memory_mb": 64 })).send().await.refused(412, "conflict");
+    stale.json(&json!({ "memory_mb": 64 })).send().await.refused(412, "precondition-failed");
     ask("if-match", "x").json(&body).send().await.refused(400, "invalid-parameter");
 }
 

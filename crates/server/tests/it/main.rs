@@ -20,6 +20,7 @@ mod logs;
 mod namespaces;
 mod ports;
 mod quotas;
+mod races;
 mod routing;
 mod scopes;
 mod shadows;

@@ -119,7 +119,8 @@ async fn what_was_created_in_a_namespace_that_died_goes_at_the_next_start() {
     world.meta.delete_if("namespace/n", entry.revision).await.unwrap();
     let world = world.restart().await;
     for _ in 0..200 {
-        if world.meta.get("function/n/f").await.unwrap().is_none() {
+        let left = world.meta.get("function/n/f").await.unwrap().unwrap();
+        if left.value.starts_with(br#"{"deleted":true"#) {
             let history = world.get("/v1/namespaces/n/functions/f/history").await;
             assert_eq!(history.json()["items"][0]["what"], "delete", "{history:?}");
             return;
@@ -127,6 +128,44 @@ async fn what_was_created_in_a_namespace_that_died_goes_at_the_next_start() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("a function without a namespace stays");
+}
+
+#[tokio::test]
+async fn what_deleted_functions_leave_is_passed_over() {
+    use model::change::Tombstone;
+    use model::ports::{Expect, Meta as _};
+
+    let world = World::start().await;
+    world.namespace("n", json!({}), json!({})).await;
+    let tombstone = serde_json::to_vec(&Tombstone::new(2, 1)).unwrap();
+    for n in 0..3_000 {
+        let key = format!("function/n/f{n:05}");
+        world.meta.put_if(&key, Expect::Absent, tombstone.clone().into()).await.unwrap();
+    }
+    let put =
+        json!({ "config": config("echo.event", ""), "code": world.package_in("n", "1").await });
+    let there = ["a", "f00007", "f02000", "z"];
+    for name in there {
+        let path = format!("/v1/namespaces/n/functions/{name}");
+        world.send("PUT", &path, put.clone()).await.expect(201);
+    }
+    for limit in [1, 3, 4, 1_000] {
+        let (mut found, mut after, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let path = format!("/v1/namespaces/n/functions?limit={limit}{after}");
+            let page = world.get(&path).await.expect(200);
+            found.extend(crate::world::column(&page, "name"));
+            pages += 1;
+            let Some(next) = page["next"].as_str() else { break };
+            after = format!("&after={next}");
+        }
+        assert_eq!(found, there, "{limit}");
+        assert!(pages <= 4 + 2, "{limit}: {pages} pages");
+    }
+    for name in there {
+        world.delete(&format!("/v1/namespaces/n/functions/{name}")).await.expect(204);
+    }
+    world.delete("/v1/namespaces/n").await.expect(204);
 }
 
 #[tokio::test]

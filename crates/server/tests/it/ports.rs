@@ -17,7 +17,7 @@ use model::ports::{
     Revision, Sandbox, StartFailed, Watch,
 };
 use model::suites::memory::MemoryMeta;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 /// A sandbox whose functions are named by their handler: `echo.event` answers with the event, `fixed.reply` with the variable
 /// `REPLY`, `slow.reply` with the same after 300 ms, `fail.handler` and `fail.timeout` fail; of `fail.some` every twentieth call fails, of
@@ -164,9 +164,62 @@ pub(crate) struct JitteryMeta {
     lose_answer: AtomicBool,
     /// How long a deletion's answer takes, in milliseconds.
     pub(crate) delete_ms: AtomicU64,
+    hold: Mutex<Option<(Held, Arc<Hold>)>>,
+}
+
+/// What is held up: the read, or the write, of a document after so many others of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Held {
+    Read(&'static str, usize),
+    Write(&'static str, usize),
+}
+
+/// An operation that is held up.
+#[derive(Debug, Default)]
+pub(crate) struct Hold {
+    reached: Notify,
+    go_on: Notify,
+}
+
+impl Hold {
+    /// Once it is there, does `meanwhile`, then lets it go on.
+    pub(crate) async fn meanwhile<T>(&self, meanwhile: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(20), self.reached.notified()).await.unwrap();
+        let done = meanwhile.await;
+        self.go_on.notify_one();
+        done
+    }
 }
 
 impl JitteryMeta {
+    /// Holds one operation up.
+    pub(crate) fn hold(&self, held: Held) -> Arc<Hold> {
+        let hold = Arc::<Hold>::default();
+        *self.hold.lock().unwrap() = Some((held, hold.clone()));
+        hold
+    }
+
+    async fn held(&self, read: bool, key: &str) {
+        let mut found = None;
+        if let Some((held, hold)) = &mut *self.hold.lock().unwrap() {
+            let (of, left) = match held {
+                Held::Read(of, left) if read => (of, left),
+                Held::Write(of, left) if !read => (of, left),
+                _ => return,
+            };
+            match (key == *of, left.checked_sub(1)) {
+                (true, Some(fewer)) => *left = fewer,
+                (true, None) => found = Some(hold.clone()),
+                (false, _) => {}
+            }
+        }
+        if let Some(hold) = found {
+            *self.hold.lock().unwrap() = None;
+            hold.reached.notify_one();
+            hold.go_on.notified().await;
+        }
+    }
+
     pub(crate) fn new(inner: Arc<MemoryMeta>) -> Self {
         Self {
             inner,
@@ -174,6 +227,7 @@ impl JitteryMeta {
             left: AtomicI64::new(i64::MAX),
             lose_answer: AtomicBool::new(false),
             delete_ms: AtomicU64::new(0),
+            hold: Mutex::default(),
         }
     }
 
@@ -224,6 +278,7 @@ impl Meta for JitteryMeta {
         if self.died() {
             return Self::dead();
         }
+        self.held(true, key).await;
         self.jitter().await;
         let got = self.inner.get(key).await;
         self.jitter().await;
@@ -231,6 +286,7 @@ impl Meta for JitteryMeta {
     }
 
     async fn put_if(&self, key: &str, expect: Expect, value: Bytes) -> Result<Revision> {
+        self.held(false, key).await;
         self.jitter().await;
         let put = self.write(self.inner.put_if(key, expect, value)).await;
         self.jitter().await;

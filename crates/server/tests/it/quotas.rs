@@ -229,8 +229,11 @@ async fn changes_of_a_namespace_are_conditional_and_kept() {
         (patched.header("etag"), patched.json()["quotas"]["functions"].as_u64()),
         ("\"2\"", Some(9))
     );
-    let message =
-        ask("1").json(&json!({ "description": "x" })).send().await.refused(412, "conflict");
+    let message = ask("1")
+        .json(&json!({ "description": "x" }))
+        .send()
+        .await
+        .refused(412, "precondition-failed");
     assert!(message.contains("configure by root"), "{message}");
     // The same again is no change.
     assert_eq!(ask("2").json(&patch).send().await.expect(200)["revision"], 2);
@@ -245,7 +248,7 @@ async fn changes_of_a_namespace_are_conditional_and_kept() {
     let one = world.get(&format!("{N}/history/1")).await.expect(200);
     assert_eq!((one.get("before"), &one["after"]["quotas"]["functions"]), (None, &json!(3)));
 
-    world.ask("DELETE", N).header("if-match", "1").send().await.refused(412, "conflict");
+    world.ask("DELETE", N).header("if-match", "1").send().await.refused(412, "precondition-failed");
     world.delete(N).await.expect(204);
     assert_eq!(
         column(&world.get(&format!("{N}/history")).await.expect(200), "revision"),
@@ -285,7 +288,7 @@ async fn a_namespace_goes_with_everything_only_when_it_is_named_twice() {
         .refused(400, "invalid-parameter");
     // A condition that does not hold spares everything, and leaves nothing that keeps functions out.
     let stale = world.ask("DELETE", &format!("{N}?everything=n")).header("if-match", "9");
-    stale.send().await.refused(412, "conflict");
+    stale.send().await.refused(412, "precondition-failed");
     assert_eq!(used(&world).await["functions"], 2);
     put(&world, "h", &body).await.expect(201);
 

@@ -128,6 +128,10 @@ async fn keys_are_made_shown_once_and_deleted() {
     assert!(key.starts_with("hsk_") && key.len() == 47, "{key}");
     assert_eq!((&made["namespace"], &made["created_by"]), (&json!("default"), &json!("root")));
     world.send("POST", "/v1/keys", new).await.refused(409, "already-exists");
+    for reserved in ["hanshu", "dev"] {
+        let new = json!({ "name": reserved });
+        world.send("POST", "/v1/keys", new).await.refused(400, "invalid-name");
+    }
     let listed = world.get("/v1/keys").await;
     assert!(!String::from_utf8_lossy(&listed.body).contains(&key));
     assert_eq!(column(&listed.json(), "name"), ["ci", "root"]);

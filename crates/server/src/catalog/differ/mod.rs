@@ -11,7 +11,7 @@ use model::ids::{FunctionKey, VersionRef};
 
 use super::Catalog;
 
-pub(crate) use states::{difference_of, function_state, without_marks};
+pub(crate) use states::{as_json, difference_of, function_state, without_marks};
 
 impl Catalog {
     /// What differs between two versions of a function; `not-found` if one of them is missing.

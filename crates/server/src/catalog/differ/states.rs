@@ -21,7 +21,7 @@ pub(crate) fn function_state(state: &FunctionState) -> Value {
     match state {
         FunctionState::Function { settings, latest } => {
             let mut state = comparable(latest);
-            set(&mut state, "settings", json(settings));
+            set(&mut state, "settings", as_json(settings));
             state
         }
         FunctionState::Version(summary) => json!({
@@ -31,12 +31,12 @@ pub(crate) fn function_state(state: &FunctionState) -> Value {
             "size_bytes": summary.size_bytes,
         }),
         FunctionState::Alias { alias, rollout } => {
-            let mut state = json(&alias.with_environment(BTreeMap::<_, VariableView>::new()));
+            let mut state = as_json(&alias.with_environment(BTreeMap::<_, VariableView>::new()));
             if !alias.environment.is_empty() {
                 set(&mut state, "environment", marked(&alias.environment));
             }
             if let Some(rollout) = rollout {
-                set(&mut state, "shift", json(rollout));
+                set(&mut state, "shift", as_json(rollout));
             }
             state
         }
@@ -64,7 +64,7 @@ pub(crate) fn without_marks(mut value: Value) -> Value {
 
 fn unmark(value: &mut Value) {
     match value {
-        Value::String(text) if text.starts_with(MARK) => *value = json(&VariableView::Kept),
+        Value::String(text) if text.starts_with(MARK) => *value = as_json(&VariableView::Kept),
         Value::Array(values) => values.iter_mut().for_each(unmark),
         Value::Object(members) => members.values_mut().for_each(unmark),
         _ => {}
@@ -74,7 +74,7 @@ fn unmark(value: &mut Value) {
 /// A version as it is compared: configuration, resolved runtime, layers and code.
 pub(super) fn comparable(version: &Version) -> Value {
     let config: ConfigView = version.config.with_environment(BTreeMap::new());
-    let mut config = json(&config);
+    let mut config = as_json(&config);
     set(&mut config, "environment", marked(&version.config.environment));
     let layers = version.layers.iter().map(|layer| {
         json!({
@@ -108,7 +108,7 @@ fn set(state: &mut Value, member: &str, value: Value) {
 }
 
 /// The document of a type whose names are texts: it always has one.
-fn json(value: &impl Serialize) -> Value {
+pub(crate) fn as_json<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
