@@ -79,11 +79,6 @@ pub(crate) struct Stored<T> {
 }
 
 impl Catalog {
-    /// What is known of the shifts under way.
-    pub(crate) fn tracks(&self) -> &std::sync::Mutex<shifts::Tracks> {
-        &self.tracks
-    }
-
     pub(crate) fn new(deps: &Deps, upload_wait: Duration) -> Self {
         Self {
             meta: deps.meta.clone(),

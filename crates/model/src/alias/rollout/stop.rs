@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Figures, Percent, Sample};
 use crate::function::decimal;
 
-/// How many standard deviations a figure has to be over its bound.
-const CLEARLY: f64 = 2.0;
+/// How many standard deviations a figure has to be over its bound. It is looked at often, so that what is rare does happen.
+const CLEARLY: f64 = 3.0;
 /// How many calls have to speak against the new version at least: failed ones, or ones that took too long.
 const CALLS_MIN: u64 = 3;
 
@@ -283,8 +283,8 @@ mod tests {
             (20, 2, false),
             (20, 3, true),
             (200, 3, false),
-            (400, 7, false),
-            (400, 8, true),
+            (400, 9, false),
+            (400, 10, true),
         ] {
             assert_eq!(
                 judge("errors > 1%", &sample(calls, errors, 1), &good),
@@ -293,7 +293,7 @@ mod tests {
             );
         }
         // No error before: as if it had been one.
-        for (errors, stops) in [(3, false), (5, false), (9, true)] {
+        for (errors, stops) in [(3, false), (5, false), (10, true)] {
             assert_eq!(judge("errors > 2x", &sample(1_000, errors, 1), &good), stops, "{errors}");
         }
         let some_slow = |calls, slow| {
@@ -304,7 +304,7 @@ mod tests {
         for (calls, slow, p99, average) in [
             (20, 1, false, false),
             (20, 3, true, false),
-            (20, 6, true, true),
+            (20, 8, true, true),
             (1_000, 12, false, false),
             (1_000, 30, true, true),
         ] {
