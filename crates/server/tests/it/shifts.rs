@@ -219,22 +219,18 @@ async fn a_shift_goes_back_where_the_record_is_full() {
         let key = "function/default/f";
         let stored = world.meta.get(key).await.unwrap().unwrap();
         let mut function: Function = serde_json::from_slice(&stored.value).unwrap();
-        let filler = function.aliases.values().next().unwrap().clone();
-        let mut fill = |function: &mut Function| loop {
-            let size = serde_json::to_vec(function).unwrap().len();
-            let left = 1024 * 1024 - 300 - size;
-            if left < 3_000 {
-                let name = function.aliases.keys().next().cloned().unwrap();
-                let alias = function.aliases.get_mut(&name).unwrap();
-                alias.alias.description.push_str(&"d".repeat(left));
-                return;
-            }
-            let name = format!("a{}", function.aliases.len()).parse().unwrap();
-            let mut alias = filler.clone();
-            alias.rollout = None;
-            function.aliases.insert(name, alias);
-        };
-        fill(&mut function);
+        let left =
+            |function: &Function| 1024 * 1024 - 300 - serde_json::to_vec(function).unwrap().len();
+        let mut filler = function.aliases.values().next().unwrap().clone();
+        filler.rollout = None;
+        filler.alias.description = "d".repeat(10_000);
+        for n in 0..left(&function) / 11_000 {
+            function.aliases.insert(format!("a{n}").parse().unwrap(), filler.clone());
+        }
+        let rest = "d".repeat(left(&function));
+        let first = function.aliases.values_mut().next().unwrap();
+        first.alias.description.push_str(&rest);
+        assert_eq!(left(&function), 0);
         let value = serde_json::to_vec(&function).unwrap();
         world.meta.put_if(key, Expect::Revision(stored.revision), value.into()).await.unwrap();
 
