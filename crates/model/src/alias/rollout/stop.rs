@@ -100,8 +100,9 @@ fn clear(value: f64, limit: f64, variance: f64) -> bool {
 
 fn errors_clear(new: &Figures, limit: f64, compared: Compared<'_>) -> bool {
     let calls = float(new.calls);
-    // Of counts of rare events the variance is the mean.
-    let of_old = compared.map_or(0.0, |(old, times)| times * limit / float(old.calls));
+    // Of a count of rare events the variance is the count, about; one more, for it may be low by chance.
+    let of_old = compared
+        .map_or(0.0, |(old, times)| (times / float(old.calls)).powi(2) * float(old.errors + 1));
     let variance = limit * (1.0 - limit).max(0.0) / calls + of_old;
     new.errors >= CALLS_MIN && clear(float(new.errors) / calls, limit, variance)
 }
