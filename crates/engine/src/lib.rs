@@ -40,7 +40,7 @@ mod shift;
 mod swap;
 
 pub use config::EngineConfig;
-pub use shadow::{Answer, ShadowPair};
+pub use shadow::{Answer, Room, SHADOW_WHOLE_BYTES, ShadowPair, ShadowSkips, Shadowed};
 pub use shift::Shifting;
 pub use swap::{Faulty, Prepared};
 
@@ -218,8 +218,8 @@ impl Engine {
         self.shared.routes.shifts()
     }
 
-    /// The answers of calls that were copied to a shadow, two by two. Handed out once.
-    pub fn shadow_pairs(&self) -> Option<mpsc::Receiver<ShadowPair>> {
+    /// The answers of calls that were copied to a shadow, two by two, and the number of those that were not. Handed out once.
+    pub fn shadow_pairs(&self) -> Option<mpsc::Receiver<Shadowed>> {
         self.shared.shadows.receiver()
     }
 

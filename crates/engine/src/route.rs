@@ -98,6 +98,8 @@ pub(crate) struct Lead {
 #[derive(Debug)]
 pub(crate) struct Routes {
     map: papaya::HashMap<FunctionKey, Arc<Route>>,
+    /// Functions with an alias that shifts: they are looked at often, and are few of many.
+    shifting: papaya::HashSet<FunctionKey>,
     /// Bytes of the packages of each layer, by its key in the catalogue.
     layers: papaya::HashMap<String, u64>,
     meta: Arc<dyn Meta>,
@@ -156,6 +158,7 @@ impl Routes {
     pub(crate) fn new(meta: Arc<dyn Meta>, pools: Arc<PoolDeps>, config: &EngineConfig) -> Self {
         Self {
             map: papaya::HashMap::new(),
+            shifting: papaya::HashSet::new(),
             layers: papaya::HashMap::new(),
             meta,
             pools,
@@ -296,20 +299,19 @@ impl Routes {
 
     /// Every alias that shifts.
     pub(crate) fn shifts(&self) -> Vec<Shifting> {
-        let map = self.map.pin();
-        let of_route = |route: &Arc<Route>| {
-            let shifting = route.shifting.iter().filter_map(|alias| {
-                let (rollout, counters) = alias.shift.as_ref()?;
-                Some(Shifting {
-                    function: route.key.clone(),
-                    alias: alias.name.clone(),
-                    rollout: rollout.clone(),
-                    samples: counters.samples(),
-                })
-            });
-            shifting.collect::<Vec<_>>()
-        };
-        map.values().flat_map(of_route).collect()
+        let (shifting, map) = (self.shifting.pin(), self.map.pin());
+        let routes = shifting.iter().filter_map(|key| map.get(key));
+        let aliases = routes.flat_map(|route| route.shifting.iter().map(move |a| (route, a)));
+        let shifts = aliases.filter_map(|(route, alias)| {
+            let (rollout, counters) = alias.shift.as_ref()?;
+            Some(Shifting {
+                function: route.key.clone(),
+                alias: alias.name.clone(),
+                rollout: rollout.clone(),
+                samples: counters.samples(),
+            })
+        });
+        shifts.collect()
     }
 
     /// Waits until the change `revision` has been applied.

@@ -3,8 +3,9 @@
 //! A copy starts with its call, in the background. The caller never waits for it and never sees a fault of it; where it would get into anybody's way it is not
 //! made but counted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::Result;
@@ -12,18 +13,51 @@ use model::clock::UnixMillis;
 use model::ids::{AliasName, FunctionKey, RequestId, VersionRef};
 use model::invocation::{Call, Completed, Failure};
 use model::limits;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::Shared;
 use crate::attempt::attempt;
-use crate::route::Lead;
 use crate::route::alias::AliasRoute;
+use crate::route::{Lead, Route};
 
-/// Pairs that wait to be compared. Each may hold two answers of `limits::RESPONSE_BYTES`.
+/// Pairs that wait to be compared.
 const PAIRS: usize = 32;
+/// Largest answer that a pair holds whole, in bytes: of a larger one there is nothing to learn but whether it is the same.
+pub const SHADOW_WHOLE_BYTES: usize = 256 * 1024;
+/// What a pair holds of a larger one.
+const BEGIN_BYTES: usize = 1024;
+/// How long copies that were not made wait for a pair that tells of them.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+
+/// What there is to tell of the shadow of an alias.
+#[derive(Debug)]
+pub enum Shadowed {
+    /// A call was copied.
+    Pair(Box<ShadowPair>),
+    /// No call was copied for a while, though some should have been.
+    Skipped(ShadowSkips),
+}
+
+/// Copies that were not made.
+#[derive(Debug)]
+pub struct ShadowSkips {
+    /// The function's id.
+    pub function_id: RequestId,
+    /// The function.
+    pub function: FunctionKey,
+    /// Its alias that was called.
+    pub alias: AliasName,
+    /// The shadow.
+    pub version: VersionRef,
+    /// When the first of them was not made.
+    pub time: UnixMillis,
+    /// How many they are.
+    pub skipped: u64,
+}
 
 /// The two answers to one call.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ShadowPair {
     /// The function's id.
     pub function_id: RequestId,
@@ -41,8 +75,18 @@ pub struct ShadowPair {
     pub answer: Answer,
     /// What the shadow said.
     pub shadow: Answer,
+    /// Whether both are the same bytes.
+    pub identical: bool,
     /// Copies of this alias's calls that were not made since the pair before.
     pub skipped: u64,
+    /// Held until the answers were compared.
+    pub room: Room,
+}
+
+/// Room for one copy. As long as it is held there is less for others.
+#[derive(Debug, Default)]
+pub struct Room {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What one version answered.
@@ -50,8 +94,10 @@ pub struct ShadowPair {
 pub struct Answer {
     /// The version.
     pub version: VersionRef,
-    /// The answer, or how the function failed.
+    /// The answer, or how the function failed; of a large one its beginning.
     pub result: Result<Bytes, Failure>,
+    /// How long the answer is, in bytes.
+    pub length: usize,
     /// How long the function ran, in microseconds.
     pub us: u64,
 }
@@ -59,21 +105,105 @@ pub struct Answer {
 impl Answer {
     fn of(version: VersionRef, completed: &Completed) -> Self {
         let outcome = &completed.outcome;
-        Self { version, result: outcome.result.clone(), us: outcome.run_us }
+        Self::new(version, outcome.result.clone(), outcome.run_us)
+    }
+
+    /// What `version` answered, whole.
+    pub fn new(version: VersionRef, result: Result<Bytes, Failure>, us: u64) -> Self {
+        let mut answer = Self { version, result, length: 0, us };
+        answer.length = answer.bytes().len();
+        answer
+    }
+
+    /// The answer or the error, as far as it is there.
+    pub fn bytes(&self) -> &Bytes {
+        match &self.result {
+            Ok(answer) => answer,
+            Err(failure) => &failure.payload,
+        }
+    }
+
+    /// Whether only its beginning is there.
+    pub fn is_cut(&self) -> bool {
+        self.bytes().len() < self.length
+    }
+
+    /// Of a large answer the beginning alone.
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        let bytes = match &mut self.result {
+            Ok(answer) => answer,
+            Err(failure) => &mut failure.payload,
+        };
+        if bytes.len() > SHADOW_WHOLE_BYTES {
+            // A copy: a part would keep the whole.
+            *bytes = Bytes::copy_from_slice(bytes.get(..BEGIN_BYTES).unwrap_or_default());
+        }
+        self
     }
 }
 
-/// How many copies were not made.
+/// How many copies of an alias's calls were not made.
 #[derive(Debug, Default)]
-pub(crate) struct Skipped(AtomicU64);
+pub(crate) struct Skipped {
+    count: AtomicU64,
+    /// Whether a task waits to tell of them.
+    told: AtomicBool,
+}
 
 impl Skipped {
     fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
+        self.count.fetch_add(n, Ordering::Relaxed);
     }
 
     fn take(&self) -> u64 {
-        self.0.swap(0, Ordering::Relaxed)
+        self.count.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether nobody else is about to tell.
+    fn will_tell(&self) -> bool {
+        !self.told.swap(true, Ordering::SeqCst)
+    }
+}
+
+/// Counts copies that were not made. The next pair tells of them, or, if none comes, a task.
+fn skip(shared: &Arc<Shared>, route: &Route, alias: &Arc<AliasRoute>, n: u64) {
+    alias.skipped.add(n);
+    let Some(shadow) = alias.alias.shadow else { return };
+    if alias.skipped.will_tell() {
+        let skips = ShadowSkips {
+            function_id: route.id(),
+            function: route.key().clone(),
+            alias: alias.name.clone(),
+            version: shadow.version,
+            time: shared.clock.now(),
+            skipped: 0,
+        };
+        let telling = tell(Arc::clone(shared), Arc::clone(&alias.skipped), skips);
+        shared.tasks.spawn_until_cancelled("shadow-skips", telling);
+    }
+}
+
+/// Tells of copies that were not made, once they waited for a pair for long enough.
+async fn tell(shared: Arc<Shared>, counted: Arc<Skipped>, mut skips: ShadowSkips) {
+    loop {
+        shared.clock.sleep_until(shared.clock.instant() + TELL_AFTER).await;
+        // What comes from here on may need another task.
+        counted.told.store(false, Ordering::SeqCst);
+        skips.skipped = counted.take();
+        if skips.skipped == 0 {
+            return;
+        }
+        match shared.shadows.news.try_send(Shadowed::Skipped(skips)) {
+            Err(TrySendError::Full(Shadowed::Skipped(again))) => {
+                counted.add(again.skipped);
+                skips = again;
+            }
+            _ => return,
+        }
+        if !counted.will_tell() {
+            return;
+        }
     }
 }
 
@@ -81,22 +211,22 @@ impl Skipped {
 #[derive(Debug)]
 pub(crate) struct Shadows {
     room: Arc<Semaphore>,
-    pairs: mpsc::Sender<ShadowPair>,
-    receiver: Mutex<Option<mpsc::Receiver<ShadowPair>>>,
+    news: mpsc::Sender<Shadowed>,
+    receiver: Mutex<Option<mpsc::Receiver<Shadowed>>>,
 }
 
 impl Shadows {
     pub(crate) fn new() -> Self {
-        let (pairs, receiver) = mpsc::channel(PAIRS);
+        let (news, receiver) = mpsc::channel(PAIRS);
         Self {
             room: Arc::new(Semaphore::new(limits::SHADOWS_AT_ONCE)),
-            pairs,
+            news,
             receiver: Mutex::new(Some(receiver)),
         }
     }
 
-    /// The pairs; handed out once.
-    pub(crate) fn receiver(&self) -> Option<mpsc::Receiver<ShadowPair>> {
+    /// What there is to tell; handed out once.
+    pub(crate) fn receiver(&self) -> Option<mpsc::Receiver<Shadowed>> {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -120,7 +250,7 @@ pub(crate) fn copy(shared: &Arc<Shared>, lead: &Lead, call: &Call) -> Option<Cop
     let alias = lead.alias.as_ref()?;
     let version = alias.copied(&call.id)?;
     let Ok(permit) = Arc::clone(&shared.shadows.room).try_acquire_owned() else {
-        alias.skipped.add(1);
+        skip(shared, &lead.route, alias, 1);
         return None;
     };
     let (sender, answered) = oneshot::channel();
@@ -150,15 +280,16 @@ struct Copy {
 }
 
 impl Copy {
-    /// `permit` bounds how many payloads are held for copies; it comes back when the pair is under way.
+    /// `permit` bounds how many payloads and answers are held for copies; it goes with the pair.
     async fn run(self, permit: OwnedSemaphorePermit) {
         let Self { shared, lead, alias, version, request, call, answered } = self;
         let shadow_request = call.id;
         let Some(shadow) = attempt_copy(&shared, &lead, version, call).await else {
-            return alias.skipped.add(1);
+            return skip(&shared, &lead.route, &alias, 1);
         };
         let Ok(answer) = answered.await else { return };
         let skipped = alias.skipped.take();
+        let identical = answer.result == shadow.result;
         let pair = ShadowPair {
             function_id: lead.route.id(),
             function: lead.route.key().clone(),
@@ -166,14 +297,15 @@ impl Copy {
             time: shared.clock.now(),
             request,
             shadow_request,
-            answer,
-            shadow,
+            answer: answer.cut(),
+            shadow: shadow.cut(),
+            identical,
             skipped,
+            room: Room { _permit: Some(permit) },
         };
-        if shared.shadows.pairs.try_send(pair).is_err() {
-            alias.skipped.add(skipped + 1);
+        if shared.shadows.news.try_send(Shadowed::Pair(Box::new(pair))).is_err() {
+            skip(&shared, &lead.route, &alias, skipped + 1);
         }
-        drop(permit);
     }
 }
 

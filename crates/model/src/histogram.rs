@@ -95,6 +95,28 @@ impl Histogram {
         self.sum.checked_div(self.len())
     }
 
+    /// How many values are above `limit`, to 1/32 of it.
+    pub fn above(&self, limit: u64) -> u64 {
+        let counts = self.counts.iter().enumerate();
+        counts.filter(|(bucket, _)| middle(*bucket) > limit).map(|(_, count)| count).sum()
+    }
+
+    /// The standard deviation, to 1/32 of the values; `None` without values.
+    pub fn deviation(&self) -> Option<u64> {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "values below 2^41"
+        )]
+        self.mean().map(|mean| {
+            let square = |bucket| (middle(bucket) as f64 - mean as f64).powi(2);
+            let counts = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+            let sum: f64 = counts.map(|(bucket, count)| square(bucket) * *count as f64).sum();
+            (sum / self.len() as f64).sqrt() as u64
+        })
+    }
+
     /// A value that a share `q` of all values, from 0 to 1, keeps at or below, to 1/32 of it; `None` without values.
     pub fn quantile(&self, q: f64) -> Option<u64> {
         #[expect(
@@ -130,6 +152,9 @@ mod tests {
         assert_eq!(histogram.len(), 10_000);
         assert_eq!(histogram.mean(), Some(5_000));
         assert_eq!(Histogram::default().quantile(0.5), None);
+        assert!((700..=1_300).contains(&histogram.above(9_000)), "{}", histogram.above(9_000));
+        assert!((2_800..=2_980).contains(&histogram.deviation().unwrap()));
+        assert_eq!((Histogram::default().above(0), Histogram::default().deviation()), (0, None));
     }
 
     #[test]

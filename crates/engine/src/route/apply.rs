@@ -109,6 +109,11 @@ impl Routes {
         let functions = Count { from: u64::from(old.is_some()), to: 1 };
         let code_bytes = Count { from: old.map_or(0, |old| old.code_bytes), to: route.code_bytes };
         route.namespace.change_use(functions, code_bytes);
+        if route.shifting.is_empty() {
+            self.shifting.pin().remove(&key);
+        } else {
+            self.shifting.pin().insert(key.clone());
+        }
         self.map.pin().insert(key, Arc::clone(&route));
         route.kept.pools.retain(|key| route.keeps(key));
     }
@@ -150,7 +155,9 @@ impl Routes {
     fn remove(&self, path: &str) {
         let Some((namespace, name)) = path.split_once('/') else { return };
         let (Ok(namespace), Ok(name)) = (namespace.parse(), name.parse()) else { return };
-        let removed = self.map.pin().remove(&FunctionKey { namespace, name }).cloned();
+        let key = FunctionKey { namespace, name };
+        self.shifting.pin().remove(&key);
+        let removed = self.map.pin().remove(&key).cloned();
         if let Some(route) = removed {
             route.kept.pools.retain(|_| false);
             let gone = |from| Count { from, to: 0 };

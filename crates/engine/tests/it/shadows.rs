@@ -1,23 +1,52 @@
 //! Shadows: copies of calls, and pairs of answers.
 #![expect(clippy::disallowed_methods, reason = "callers of a test need no name and end with it")]
 
-use engine::{EngineConfig, ShadowPair};
+use engine::{EngineConfig, ShadowPair, Shadowed};
 use model::clock::UnixMillis;
+use model::invocation::Call;
 use model::ports::{Usage, UsageQuery};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::scripted::{World, bare, call, key, sleep_ms};
 
 const ALL: &str = r#"{"targets":[{"version":1,"weight":1}],"shadow":{"version":2,"share":"100%"}}"#;
 
-async fn world(handlers: &[&str], alias: &str) -> (World, Receiver<ShadowPair>) {
+/// What the engine hands out.
+struct Pairs(Receiver<Shadowed>);
+
+impl Pairs {
+    async fn recv(&mut self) -> Option<ShadowPair> {
+        match self.0.recv().await? {
+            Shadowed::Pair(pair) => Some(*pair),
+            Shadowed::Skipped(skips) => panic!("{skips:?}"),
+        }
+    }
+
+    async fn skips(&mut self) -> u64 {
+        match self.0.recv().await.unwrap() {
+            Shadowed::Pair(pair) => panic!("{pair:?}"),
+            Shadowed::Skipped(skips) => {
+                assert_eq!((skips.function, skips.alias.as_str()), (key("f"), "live"));
+                assert_eq!(skips.version.to_string(), "2");
+                skips.skipped
+            }
+        }
+    }
+
+    fn try_recv(&mut self) -> Result<Shadowed, TryRecvError> {
+        self.0.try_recv()
+    }
+}
+
+async fn world(handlers: &[&str], alias: &str) -> (World, Pairs) {
     let config = EngineConfig { host_memory_mb: 100_000, ..EngineConfig::default() };
     let world = World::new(config).await;
     world.versions("f", handlers).await;
     world.alias("f", "live", alias).await;
     let pairs = world.engine.shadow_pairs().unwrap();
     assert!(world.engine.shadow_pairs().is_none(), "handed out once");
-    (world, pairs)
+    (world, Pairs(pairs))
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +104,7 @@ async fn nobody_waits_for_a_slow_shadow_and_its_faults_are_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn copies_that_are_too_many_are_counted() {
-    let (world, mut pairs) = world(&["echo", "sleep:1000"], ALL).await;
+    let (world, mut pairs) = world(&["echo", "sleep:500"], ALL).await;
     world.change("f", |f| f.settings.max_instances = Some(200)).await;
     // Room for 64 copies at once, and for 32 pairs that nobody takes.
     for _ in 0..70 {
@@ -88,13 +117,50 @@ async fn copies_that_are_too_many_are_counted() {
     }
     assert_eq!(skipped, [&[6][..], &[0; 31]].concat());
     pairs.try_recv().unwrap_err();
+    assert_eq!(pairs.skips().await, 32);
     world.invoke("f:live").await.unwrap();
-    assert_eq!(pairs.recv().await.unwrap().skipped, 32);
+    assert_eq!(pairs.recv().await.unwrap().skipped, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pair_takes_room_until_it_is_compared() {
+    let (world, mut pairs) = world(&["echo", "echo"], ALL).await;
+    world.change("f", |f| f.settings.max_instances = Some(200)).await;
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        world.invoke("f:live").await.unwrap();
+        held.push(pairs.recv().await.unwrap());
+    }
+    // Nothing is copied any more, and that is told all the same.
+    for _ in 0..3 {
+        world.invoke("f:live").await.unwrap();
+    }
+    assert_eq!(pairs.skips().await, 3);
+    world.invoke("f:live").await.unwrap();
+    assert_eq!(pairs.skips().await, 1);
+    held.pop();
+    world.invoke("f:live").await.unwrap();
+    assert_eq!(pairs.recv().await.unwrap().skipped, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_answers_are_cut() {
+    let (world, mut pairs) = world(&["echo", "echo"], ALL).await;
+    for (length, kept) in [(256 * 1024, 256 * 1024), (256 * 1024 + 1, 1_024)] {
+        let large = Call { payload: "x".repeat(length).into(), ..call("f:live", "") };
+        world.engine.invoke(large, &bare()).await.unwrap();
+        let pair = pairs.recv().await.unwrap();
+        assert!(pair.identical);
+        for answer in [pair.answer, pair.shadow] {
+            assert_eq!((answer.length, answer.bytes().len()), (length, kept));
+            assert_eq!(answer.is_cut(), kept < length);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_takes_no_instance_that_a_call_may_need() {
-    let (world, mut pairs) = world(&["echo", "sleep:1000"], ALL).await;
+    let (world, mut pairs) = world(&["echo", "sleep:500"], ALL).await;
     world.change("f", |f| f.settings.max_instances = Some(1)).await;
     for _ in 0..3 {
         assert_eq!(world.invoke("f:live").await.unwrap(), "hello");

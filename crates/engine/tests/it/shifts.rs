@@ -24,6 +24,7 @@ fn rollout(started_at: u64, step: usize) -> Rollout {
         stop_if: Vec::new(),
         min_calls: 1,
         started_at: UnixMillis(started_at),
+        baseline: None,
     }
 }
 
@@ -74,6 +75,10 @@ async fn calls_are_sampled_by_version_while_the_shift_goes_on() {
     assert_eq!(counts(&only(&world)), [("2".into(), 0, 0), ("1".into(), 0, 0)], "another shift");
     world.alias("f", "live", HALF).await;
     assert!(world.engine.shifts().is_empty());
+    world.shift("f", "live", HALF, Some(rollout(9, 0))).await;
+    assert_eq!(only(&world).rollout.started_at, UnixMillis(9));
+    world.change("f", |f| f.deleted = true).await;
+    assert!(world.engine.shifts().is_empty(), "it is gone");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,8 @@
-//! A shift of an alias to another version, step by step, that goes back by itself when the new version is worse.
+//! A shift of an alias to another version, step by step, that goes back by itself when the new version is worse: [`stop`] says when it is, by the
+//! [`sample`]s of both.
+
+mod sample;
+mod stop;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,9 +14,11 @@ use super::Target;
 use crate::clock::UnixMillis;
 use crate::error::{Code, Error};
 use crate::function::decimal;
-use crate::histogram::Histogram;
 use crate::ids::VersionRef;
 use crate::limits;
+
+pub use sample::{Figures, Sample};
+pub use stop::StopIf;
 
 /// A shift under way. Stored with its alias, so that it goes on after a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,13 +41,16 @@ pub struct Rollout {
     pub min_calls: u64,
     /// When the first step began.
     pub started_at: UnixMillis,
+    /// How the other versions did before the step in which no call goes to them any more; `None` before that step, or if they had too few calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Figures>,
 }
 
 impl Rollout {
     /// The targets of the step under way. Weights add up to a million; what the new version does not get is divided as it was before.
     pub fn targets(&self) -> Vec<Target> {
         let whole = u64::from(limits::ALIAS_WEIGHT_MAX);
-        let share = self.steps.get(self.step).map_or(Percent::ALL, |share| *share);
+        let share = self.share();
         let new = whole * u64::from(share.hundredths()) / u64::from(Percent::ALL.hundredths());
         let others = || self.before.iter().filter(|target| target.version != self.to);
         let sum: u64 = others().map(|target| u64::from(target.weight)).sum();
@@ -62,6 +71,16 @@ impl Rollout {
         }
         targets.push(Target { version: self.to, weight: u32::try_from(new).unwrap_or(0) });
         targets
+    }
+
+    /// Share of the new version in the step under way.
+    pub fn share(&self) -> Percent {
+        self.share_of(self.step)
+    }
+
+    /// Share of the new version in a step.
+    pub fn share_of(&self, step: usize) -> Percent {
+        self.steps.get(step).map_or(Percent::ALL, |share| *share)
     }
 
     /// How long a step takes.
@@ -101,188 +120,16 @@ impl Rollout {
                 limits::ROLLOUT_CONDITIONS
             ));
         }
+        let never_judged = self.stop_if.iter().find(|stop| stop.is_relative());
+        if let (Some(stop), Some(&Percent::ALL)) = (never_judged, self.steps.first()) {
+            return bad(format!(
+                "stop_if has '{stop}', and canary has 100% at once: expected a first step below 100%, in which there are calls of the other versions to compare with"
+            ));
+        }
         if self.before.iter().all(|target| target.version == self.to || target.weight == 0) {
             return bad(format!("to is {}: every call goes there already", self.to));
         }
         Ok(())
-    }
-}
-
-/// What came of the calls of one version within a window.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sample {
-    /// Calls that ended.
-    pub calls: u64,
-    /// Of them failed.
-    pub errors: u64,
-    /// How long they ran, in microseconds.
-    pub durations: Histogram,
-}
-
-impl Sample {
-    /// Adds another sample's calls.
-    pub fn add(&mut self, other: &Self) {
-        self.calls += other.calls;
-        self.errors += other.errors;
-        self.durations.add(&other.durations);
-    }
-
-    /// What came after `earlier`, a sample of the same counters.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Self {
-        Self {
-            calls: self.calls.saturating_sub(earlier.calls),
-            errors: self.errors.saturating_sub(earlier.errors),
-            durations: self.durations.since(&earlier.durations),
-        }
-    }
-}
-
-/// What stops a shift: a figure of the new version over a bound. Text: `errors > 1%`, `p99 > 2x`, `p50 > 300ms`, `average > 1.5x`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct StopIf {
-    figure: Figure,
-    bound: Bound,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Figure {
-    /// Share of the calls that failed.
-    Errors,
-    /// Mean duration.
-    Average,
-    /// A duration that so many per cent of the calls keep below.
-    Percentile(u8),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bound {
-    Share(Percent),
-    Millis(u32),
-    /// So many thousandths of the old version's figure over the same window.
-    Times(u32),
-}
-
-impl StopIf {
-    /// Why a shift has to stop, if it has to. A bound that is relative to the old version holds as long as that has no calls.
-    pub fn judge(&self, new: &Sample, old: &Sample) -> Option<String> {
-        let value = self.figure.of(new)?;
-        let (limit, beside) = match self.bound {
-            Bound::Share(share) => (f64::from(share.hundredths()) / 10_000.0, String::new()),
-            Bound::Millis(millis) => (f64::from(millis) * 1000.0, String::new()),
-            Bound::Times(thousandths) => {
-                let old_value = self.figure.of(old)?;
-                let beside = format!(", {} before", self.figure.text(old_value));
-                (old_value * f64::from(thousandths) / 1000.0, beside)
-            }
-        };
-        (value > limit).then(|| {
-            format!(
-                "{} of the new version is {}{beside}, over {} calls: stop if {self}",
-                self.figure,
-                self.figure.text(value),
-                new.calls
-            )
-        })
-    }
-}
-
-impl Figure {
-    /// A share of 1, or microseconds; `None` without calls.
-    fn of(self, sample: &Sample) -> Option<f64> {
-        if sample.calls == 0 {
-            return None;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "counts of calls, far below 2^52")]
-        match self {
-            Self::Errors => Some(sample.errors as f64 / sample.calls as f64),
-            Self::Average => sample.durations.mean().map(|mean| mean as f64),
-            Self::Percentile(percent) => {
-                sample.durations.quantile(f64::from(percent) / 100.0).map(|d| d as f64)
-            }
-        }
-    }
-
-    fn text(self, value: f64) -> String {
-        match self {
-            Self::Errors => format!("{:.2}%", value * 100.0),
-            Self::Average | Self::Percentile(_) => format!("{:.2}ms", value / 1000.0),
-        }
-    }
-}
-
-impl fmt::Display for Figure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Errors => f.write_str("errors"),
-            Self::Average => f.write_str("average"),
-            Self::Percentile(percent) => write!(f, "p{percent}"),
-        }
-    }
-}
-
-impl FromStr for StopIf {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parse = || {
-            let (figure, bound) = text.split_once('>')?;
-            let figure = match figure.trim() {
-                "errors" => Figure::Errors,
-                "average" => Figure::Average,
-                "p50" => Figure::Percentile(50),
-                "p90" => Figure::Percentile(90),
-                "p95" => Figure::Percentile(95),
-                "p99" => Figure::Percentile(99),
-                _ => return None,
-            };
-            let bound = bound.trim();
-            let number =
-                |suffix: &str, places| decimal(bound.strip_suffix(suffix)?.trim_end(), places);
-            let bound = if let Some(thousandths) = number("x", 3) {
-                Bound::Times(thousandths)
-            } else if figure == Figure::Errors {
-                Bound::Share(bound.parse().ok()?)
-            } else if let Some(millis) = number("ms", 0) {
-                Bound::Millis(millis)
-            } else {
-                Bound::Millis(number("s", 3)?)
-            };
-            Some(Self { figure, bound })
-        };
-        parse().ok_or_else(|| {
-            let text: String = text.chars().take(80).flat_map(char::escape_debug).collect();
-            format!(
-                "condition '{text}' is not valid: expected errors, average, p50, p90, p95 or p99, then > and a bound, \
-                 for instance 'errors > 1%', 'p99 > 2x' or 'p95 > 300ms'"
-            )
-        })
-    }
-}
-
-impl fmt::Display for StopIf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} > ", self.figure)?;
-        match self.bound {
-            Bound::Share(share) => write!(f, "{share}"),
-            Bound::Millis(millis) => write!(f, "{millis}ms"),
-            Bound::Times(thousandths) => write!(f, "{}x", f64::from(thousandths) / 1000.0),
-        }
-    }
-}
-
-impl TryFrom<String> for StopIf {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<StopIf> for String {
-    fn from(condition: StopIf) -> Self {
-        condition.to_string()
     }
 }
 
@@ -354,6 +201,7 @@ mod tests {
             stop_if: vec!["errors > 1%".parse().unwrap()],
             min_calls: 10,
             started_at: UnixMillis(0),
+            baseline: None,
         }
     }
 
@@ -382,56 +230,18 @@ mod tests {
             (rollout(&[(6, 1)], "0%,100%"), "canary"),
             (rollout(&[(6, 1)], "5%,30%"), "canary"),
             (rollout(&[(7, 1), (6, 0)], "5%,100%"), "to is 7"),
+            (
+                Rollout {
+                    stop_if: vec!["p99 > 2x".parse().unwrap()],
+                    ..rollout(&[(6, 1)], "100%")
+                },
+                "stop_if has 'p99 > 2x'",
+            ),
             (Rollout { every_ms: 1, ..rollout(&[(6, 1)], "100%") }, "every"),
         ] {
             let e = shift.validate().unwrap_err();
             assert!(e.message().contains(part), "{e}");
         }
-    }
-
-    #[test]
-    fn conditions_are_text() {
-        for (text, back) in [
-            ("errors > 1%", "errors > 1%"),
-            ("errors>0.5 %", "errors > 0.5%"),
-            ("errors > 2x", "errors > 2x"),
-            ("p99 > 2x", "p99 > 2x"),
-            ("p50 > 300ms", "p50 > 300ms"),
-            ("average > 1.5s", "average > 1500ms"),
-        ] {
-            assert_eq!(text.parse::<StopIf>().unwrap().to_string(), back);
-        }
-        for bad in
-            ["", "errors", "errors < 1%", "errors > 5ms", "p42 > 1s", "p99 > 1%", "p99 > -1s"]
-        {
-            assert!(bad.parse::<StopIf>().unwrap_err().contains("expected"), "{bad}");
-        }
-    }
-
-    fn sample(calls: u64, errors: u64, micros: u64) -> Sample {
-        let mut durations = Histogram::default();
-        for _ in 0..calls {
-            durations.record(micros);
-        }
-        Sample { calls, errors, durations }
-    }
-
-    #[test]
-    fn figures_are_judged_against_bounds_and_the_old_version() {
-        let judge = |text: &str, new: &Sample, old: &Sample| {
-            text.parse::<StopIf>().unwrap().judge(new, old)
-        };
-        let (good, bad) = (sample(100, 1, 10_000), sample(100, 5, 30_000));
-        assert_eq!(judge("errors > 1%", &good, &good), None);
-        let why = judge("errors > 1%", &bad, &good).unwrap();
-        assert_eq!(why, "errors of the new version is 5.00%, over 100 calls: stop if errors > 1%");
-        assert_eq!(judge("p99 > 2x", &good, &good), None);
-        assert!(judge("p99 > 2x", &bad, &good).unwrap().contains("before"));
-        assert!(judge("p50 > 20ms", &bad, &good).is_some());
-        assert_eq!(judge("average > 31ms", &bad, &good), None);
-        let none = Sample::default();
-        assert_eq!(judge("p99 > 2x", &bad, &none), None);
-        assert_eq!(judge("errors > 1%", &none, &good), None);
     }
 
     #[test]

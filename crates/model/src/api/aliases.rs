@@ -87,11 +87,13 @@ pub struct StartShift {
     /// How long a step takes, in milliseconds, 1 000 to a week; absent: two minutes.
     #[serde(default = "default_every_ms")]
     pub every_ms: u64,
-    /// What stops it: `errors > 1%`, `p99 > 2x`, `average > 300ms`; figures are of the last `every_ms`. Absent: `errors > 1%`.
+    /// What stops it: `errors > 1%`, `p99 > 2x`, `average > 300ms`; figures are of the last `every_ms`. A figure has to be over its bound by more than
+    /// chance explains (three standard deviations), and at least three calls have to speak against the version. `2x` is relative to the other
+    /// versions' calls of the same time, or of before the last step; it needs a first step below 100 %. Absent: `errors > 1%`.
     #[serde(default = "default_stop_if")]
     #[schema(value_type = Vec<String>)]
     pub stop_if: Vec<StopIf>,
-    /// Fewer calls of the new version than this within `every_ms` are not judged; absent: 20.
+    /// Fewer calls of the new version than this within `every_ms` are not judged, and fewer of the others not compared with; absent: 20.
     #[serde(default = "default_min_calls")]
     pub min_calls: u64,
 }

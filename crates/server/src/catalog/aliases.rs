@@ -38,6 +38,8 @@ pub(super) struct Wanted {
     pub what: What,
     pub alias: Alias,
     pub rollout: Option<Rollout>,
+    /// Whether it is recorded without how the alias was before and is after.
+    pub brief: bool,
 }
 
 impl Catalog {
@@ -66,7 +68,7 @@ impl Catalog {
             let alias = wanted.with_environment(environment);
             alias.validate()?;
             has_versions(function, &alias)?;
-            Ok(Wanted { what, alias, rollout: None })
+            Ok(Wanted { what, alias, rollout: None, brief: false })
         })
         .await
     }
@@ -84,7 +86,7 @@ impl Catalog {
                 let record = current.ok_or_else(|| no_alias(key, name))?.clone();
                 let alias = Alias { shadow, ..record.alias };
                 has_versions(function, &alias)?;
-                Ok(Wanted { what: What::Configure, alias, rollout: record.rollout })
+                Ok(Wanted { what: What::Configure, alias, rollout: record.rollout, brief: false })
             })
             .await?;
         Ok(changed.alias)
@@ -106,7 +108,12 @@ impl Catalog {
         let changed = self
             .change_alias(key, name, intent, |function, _, _| {
                 has_versions(function, &alias)?;
-                Ok(Wanted { what: What::Rollback, alias: alias.clone(), rollout: None })
+                Ok(Wanted {
+                    what: What::Rollback,
+                    alias: alias.clone(),
+                    rollout: None,
+                    brief: false,
+                })
             })
             .await?;
         Ok(changed.alias)
@@ -225,7 +232,8 @@ impl Catalog {
                 |current, turn| {
                     let mut value: Function = existing(key, current)?;
                     let current = value.aliases.get(name).cloned();
-                    let Wanted { what, alias, rollout } = wanted(&value, current.as_ref(), turn)?;
+                    let Wanted { what, alias, rollout, brief } =
+                        wanted(&value, current.as_ref(), turn)?;
                     let created_at = current.as_ref().map_or(turn.now, |record| record.created_at);
                     let record = AliasRecord {
                         alias,
@@ -250,8 +258,8 @@ impl Catalog {
                         return Err(too_many(key, value.aliases.len()));
                     }
                     value.aliases.insert(name.clone(), record.clone());
-                    let draft =
-                        Draft { what, of: Some(name.to_string()), before, after: Some(after) };
+                    let (before, after) = if brief { (None, None) } else { (before, Some(after)) };
+                    let draft = Draft { what, of: Some(name.to_string()), before, after };
                     Ok(Edit { value, draft: Some(draft), body: None, result: (record, created) })
                 },
             )

@@ -95,11 +95,6 @@ impl<D> Stored<Lying<D>> {
 }
 
 impl Catalog {
-    /// What is known of the shifts under way.
-    pub(crate) fn tracks(&self) -> &std::sync::Mutex<shifts::Tracks> {
-        &self.tracks
-    }
-
     pub(crate) fn new(deps: &Deps, keys: Arc<KeyStore>, upload_wait: Duration) -> Self {
         Self {
             meta: deps.meta.clone(),

@@ -1,6 +1,6 @@
 //! Aliases: routes, and what is done with them: going back, dry runs, shifts, shadows.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -16,20 +16,13 @@ use model::ids::{FunctionRef, Qualifier};
 
 use super::{Answer, ForceParams, PageParams, created, page, revised, to_the_end, views};
 use crate::App;
-use crate::catalog::{AliasAt, Intent, Window};
+use crate::catalog::{AliasAt, Intent};
 use crate::extract::{AliasPath, FunctionPath, JsonBody, Params};
 use crate::openapi::{AliasParam, ChangeHeaders, FunctionParams, Refusals};
 
 impl App {
     fn alias_view(&self, at: AliasAt) -> AliasView {
-        let window = match &at.record.rollout {
-            None => Window::default(),
-            Some(rollout) => {
-                let tracks = self.catalog.tracks();
-                let tracks = tracks.lock().unwrap_or_else(PoisonError::into_inner);
-                tracks.window(&at.function, &at.name, rollout)
-            }
-        };
+        let window = self.catalog.shift_window(&at);
         views::alias(at, &window, &self.config.public_url)
     }
 

@@ -21,7 +21,14 @@ enum Deed {
     Deploy,
     Publish,
     PutAlias,
+    RollbackAlias,
+    DeleteAlias,
+    PutShadow,
     StartShift,
+    ShiftStep,
+    ShiftDone,
+    ShiftStop,
+    RollbackFunction,
     DeleteVersion,
     DeleteFunction,
     MoveLayer,
@@ -49,11 +56,25 @@ impl Deed {
                 world.send("PUT", "/v1/namespaces/n/functions/f", body).await.expect(201);
             }
             _ => {
-                world.versions(2).await;
+                world.versions(1).await;
+                let fails = matches!(self, Self::ShiftStop);
+                let handler = if fails { "fail.handler" } else { "fixed.reply" };
+                world.version(2, handler, "\"2\"").await;
                 world.send("PUT", "f/aliases/live", json!({ "version": "1" })).await.expect(201);
                 world.send("PATCH", "f/config", json!({ "memory_mb": 256 })).await.expect(200);
             }
         }
+        let shift = match self {
+            Self::RollbackAlias => {
+                world.send("PUT", "f/aliases/live", json!({ "version": "2" })).await.expect(200);
+                return;
+            }
+            Self::ShiftStep => json!({ "to": "2", "canary": ["50%", "100%"], "every_ms": 1_000 }),
+            Self::ShiftDone => json!({ "to": "2", "canary": ["100%"], "every_ms": 1_000 }),
+            Self::ShiftStop => json!({ "to": "2", "canary": ["50%", "100%"], "min_calls": 1 }),
+            _ => return,
+        };
+        world.send("PUT", "f/aliases/live/shift", shift).await.expect(200);
     }
 
     async fn act(self, world: &World) -> Reply {
@@ -65,6 +86,24 @@ impl Deed {
                 world
                     .send("PUT", "f/aliases/live/shift", json!({ "to": "2", "every_ms": 600_000 }))
                     .await
+            }
+            Self::RollbackAlias => world.send("POST", "f/aliases/live/rollback", json!({})).await,
+            Self::DeleteAlias => world.delete("f/aliases/live").await,
+            Self::PutShadow => {
+                let shadow = json!({ "version": "2", "share": "10%" });
+                world.send("PUT", "f/aliases/live/shadow", shadow).await
+            }
+            // The daemon's own.
+            Self::ShiftStep => alias_once(world, |alias| alias["shift"]["step"] != 1).await,
+            Self::ShiftDone => alias_once(world, |alias| alias.get("shift").is_none()).await,
+            Self::ShiftStop => {
+                for _ in 0..30 {
+                    world.send("POST", "f:live/invoke", json!({})).await;
+                }
+                alias_once(world, |alias| alias.get("shift").is_none()).await
+            }
+            Self::RollbackFunction => {
+                world.send("POST", "f/rollback", json!({ "version": 1 })).await
             }
             Self::DeleteVersion => world.delete("f/versions/2").await,
             Self::DeleteFunction => world.delete("f").await,
@@ -87,6 +126,12 @@ impl Deed {
     /// Everything that shows of what is changed.
     async fn state(self, world: &World) -> State {
         let mut state = Vec::new();
+        if matches!(self, Self::ShiftStep | Self::ShiftDone) {
+            // The shift goes on meanwhile: only what the change is about.
+            let alias = world.get("f/aliases/live").await.expect(200);
+            let over = matches!(self, Self::ShiftDone) && alias.get("shift").is_none();
+            return State(vec![alias["targets"].clone(), json!(over)]);
+        }
         let paths: &[&str] = match self {
             Self::MoveLayer => &[L, "f", "g"],
             Self::DeleteLayer => &[L],
@@ -168,6 +213,23 @@ async fn point(world: &World, version: u64) -> Reply {
     world.send("PUT", &format!("{L}/aliases/stable"), json!({ "version": version })).await
 }
 
+/// The answer about the alias once it is so, or the daemon is dead.
+async fn alias_once(world: &World, so: impl Fn(&Value) -> bool) -> Reply {
+    for _ in 0..800 {
+        let reply = world.get("f/aliases/live").await;
+        if reply.status != 200 {
+            return reply;
+        }
+        if so(&reply.json()) {
+            // The change is seen before it is in the history.
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            return reply;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    panic!("it never became so");
+}
+
 /// Asserts that a document's history has every revision up to the newest once, and that the newest is the document's own.
 async fn history_is_whole(world: &World, document: &str, at: &str) {
     let (kind, name) = document.split_once('/').unwrap();
@@ -179,6 +241,7 @@ async fn history_is_whole(world: &World, document: &str, at: &str) {
         _ => panic!("{document}"),
     };
     let stored = world.meta.get(document).await.unwrap();
+    let store_revision = stored.as_ref().map(|stored| stored.revision);
     let newest = match &stored {
         Some(stored) => {
             let stored: Value = serde_json::from_slice(&stored.value).unwrap();
@@ -196,6 +259,11 @@ async fn history_is_whole(world: &World, document: &str, at: &str) {
         }
     };
     let shown = world.get(&path).await;
+    let now = world.meta.get(document).await.unwrap().map(|stored| stored.revision);
+    if now != store_revision {
+        // A shift went on in between.
+        return Box::pin(history_is_whole(world, document, at)).await;
+    }
     // Where a namespace is gone, nobody may ask for what was in it.
     if shown.status == 404 && name.contains('/') {
         return;
@@ -208,6 +276,8 @@ async fn history_is_whole(world: &World, document: &str, at: &str) {
 async fn dies(deed: Deed) {
     let prepared = World::start().await;
     deed.prepare(&prepared).await;
+    // What is prepared stays so.
+    prepared.seen.die_after(0, false);
     let (old, new) = {
         let world = prepared.copied().await;
         let old = deed.state(&world).await;
@@ -296,7 +366,14 @@ deaths! {
     while_it_deploys: Deploy;
     while_it_publishes: Publish;
     while_it_changes_an_alias: PutAlias;
+    while_it_rolls_an_alias_back: RollbackAlias;
+    while_it_deletes_an_alias: DeleteAlias;
+    while_it_gives_an_alias_a_shadow: PutShadow;
     while_it_starts_a_shift: StartShift;
+    while_it_takes_the_next_step_of_a_shift: ShiftStep;
+    while_it_ends_a_shift: ShiftDone;
+    while_it_takes_a_shift_back: ShiftStop;
+    while_it_rolls_a_function_back: RollbackFunction;
     while_it_deletes_a_version: DeleteVersion;
     while_it_deletes_a_function: DeleteFunction;
     while_it_moves_the_alias_of_a_layer: MoveLayer;

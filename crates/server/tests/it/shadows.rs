@@ -91,6 +91,20 @@ async fn a_failing_shadow_is_nobodys_trouble() {
 }
 
 #[tokio::test]
+async fn that_nothing_is_copied_is_told() {
+    let world = world("1", "2").await;
+    // There is one instance, and it is the first version's.
+    world.send("PATCH", "f/config", json!({ "max_instances": 1 })).await.expect(200);
+    assert_eq!(world.ran("f:1", json!({})).await, "1");
+    for _ in 0..3 {
+        assert_eq!(world.ran("f:live", json!({})).await, "1");
+    }
+    let all = |report: &Value| (report["skipped"] == 3).then(|| report.clone());
+    let report = world.until(SHADOW, all).await;
+    assert_eq!((&report["compared"], &report["shadow"]), (&json!(0), &json!("2")));
+}
+
+#[tokio::test]
 async fn bad_shadows_are_refused() {
     let world = world("1", "2").await;
     for (body, status, code, part) in [

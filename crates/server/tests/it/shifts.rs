@@ -153,6 +153,12 @@ async fn bad_shifts_are_refused() {
         ),
         (json!({ "to": "2", "canary": ["0%", "100%"] }), 400, "invalid-parameter", "canary"),
         (json!({ "to": "2", "canary": ["101%"] }), 400, "invalid-body", "canary[0]"),
+        (
+            json!({ "to": "2", "canary": ["100%"], "stop_if": ["errors > 1%", "p50 > 2x"] }),
+            400,
+            "invalid-parameter",
+            "stop_if has 'p50 > 2x'",
+        ),
         (json!({ "to": "2", "every_ms": 999 }), 400, "invalid-parameter", "every"),
         (json!({ "to": "2", "stop_if": ["errors"] }), 400, "invalid-body", "stop_if[0]"),
         (
@@ -180,4 +186,65 @@ async fn a_shift_goes_on_under_another_daemon() {
     let targets = world.until(ALIAS, over).await;
     assert_eq!(targets, json!([{ "version": "2", "weight": 1_000_000 }]));
     assert_eq!(changes(&world).await, ["create", "shift-start", "shift-step", "shift-done"]);
+}
+
+#[tokio::test]
+async fn the_last_step_knows_how_the_others_did_before() {
+    let world = world("fixed.reply").await;
+    let body = json!({ "to": "2", "canary": ["50%", "100%"], "every_ms": 2_000 });
+    shift(&world, body).await.expect(200);
+    for _ in 0..60 {
+        world.ran("f:live", json!({})).await;
+    }
+    world.until(ALIAS, |view| (view["shift"]["step"] == 2).then_some(())).await;
+    let step = world.get("f/history?alias=live&limit=1").await.expect(200)["items"][0].clone();
+    let path = format!("f/history/{}", step["revision"]);
+    let baseline = world.get(&path).await.expect(200)["after"]["shift"]["baseline"].clone();
+    assert!(baseline["calls"].as_u64().unwrap() >= 20, "{baseline}");
+    assert_eq!((&baseline["errors"], &baseline["p99_us"]), (&json!(0), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_shift_goes_back_where_the_record_is_full() {
+    use model::function::Function;
+    use model::ports::{Expect, Meta as _};
+
+    for by_hand in [false, true] {
+        let world = world("fail.handler").await;
+        let described = json!({ "version": "1", "description": "d".repeat(1_000) });
+        world.send("PUT", ALIAS, described).await.expect(200);
+        shift(&world, json!({ "to": "2", "canary": ["50%", "100%"] })).await.expect(200);
+        world.send("PATCH", "f/config", json!({ "memory_mb": 256 })).await.expect(200);
+        // Others fill the record: nothing of over 300 bytes goes in any more.
+        let key = "function/default/f";
+        let stored = world.meta.get(key).await.unwrap().unwrap();
+        let mut function: Function = serde_json::from_slice(&stored.value).unwrap();
+        let left =
+            |function: &Function| 1024 * 1024 - 300 - serde_json::to_vec(function).unwrap().len();
+        let mut filler = function.aliases.values().next().unwrap().clone();
+        filler.rollout = None;
+        filler.alias.description = "d".repeat(10_000);
+        for n in 0..left(&function) / 11_000 {
+            function.aliases.insert(format!("a{n}").parse().unwrap(), filler.clone());
+        }
+        let rest = "d".repeat(left(&function));
+        let first = function.aliases.values_mut().next().unwrap();
+        first.alias.description.push_str(&rest);
+        assert_eq!(left(&function), 0);
+        let value = serde_json::to_vec(&function).unwrap();
+        world.meta.put_if(key, Expect::Revision(stored.revision), value.into()).await.unwrap();
+
+        if by_hand {
+            world.delete(SHIFT).await.expect(200);
+        } else {
+            for _ in 0..100 {
+                world.send("POST", "f:live/invoke", json!({})).await;
+            }
+        }
+        let over = |view: &Value| view.get("shift").is_none().then(|| view["targets"].clone());
+        let targets = world.until(ALIAS, over).await;
+        assert_eq!(targets, json!([{ "version": "1", "weight": 1_000_000 }]));
+        let whats = ["create", "configure", "shift-start", "shift-stop"];
+        assert_eq!(changes(&world).await, whats);
+    }
 }

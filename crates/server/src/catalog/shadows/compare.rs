@@ -2,8 +2,7 @@
 //!
 //! Answers may hold anything, made to be costly to compare: what is parsed, compared and shown of them is bounded.
 
-use bytes::Bytes;
-use engine::ShadowPair;
+use engine::{Answer, ShadowPair};
 use model::api::Difference;
 use model::difference::differences;
 use model::invocation::Failure;
@@ -13,8 +12,6 @@ use serde_json::{Map, Value, json};
 const DIFFERENCES: usize = 20;
 /// Longest value or path that is shown, in characters.
 const SHOWN_CHARS: usize = 200;
-/// Largest answer that is parsed, in bytes; larger ones are compared by their bytes.
-const PARSED_BYTES: usize = 256 * 1024;
 /// Most bytes of all paths of a document together; one with more, made of long names, is compared by its text.
 const PATH_BYTES: usize = 32 * 1024 * 1024;
 /// Members of a failure that differ from version to version although it is the same one.
@@ -33,9 +30,11 @@ pub(super) struct Compared {
 
 /// Compares the answers of a pair.
 pub(super) fn compare(pair: &ShadowPair) -> Compared {
-    let mut compared = match (&pair.answer.result, &pair.shadow.result) {
-        (Ok(answer), Ok(shadow)) => answers(answer, shadow),
-        (answer, shadow) => failures(answer.as_ref().err(), shadow.as_ref().err()),
+    let ShadowPair { answer, shadow, .. } = pair;
+    let mut compared = match (&answer.result, &shadow.result) {
+        _ if pair.identical => Compared::default(),
+        (Ok(_), Ok(_)) => answers(answer, shadow),
+        _ => failures(answer, shadow),
     };
     compared.differences.truncate(DIFFERENCES);
     for difference in &mut compared.differences {
@@ -47,24 +46,26 @@ pub(super) fn compare(pair: &ShadowPair) -> Compared {
 }
 
 /// Of two answers, one of which failed at least.
-fn failures(answer: Option<&Failure>, shadow: Option<&Failure>) -> Compared {
-    let kind = |failure: &Failure| json!(failure.kind.as_str());
-    let (before, after) = (answer.map(kind), shadow.map(kind));
+fn failures(answer: &Answer, shadow: &Answer) -> Compared {
+    let kind = |answer: &Answer| answer.result.as_ref().err().map(|f| json!(f.kind.as_str()));
+    let (before, after) = (kind(answer), kind(shadow));
     let mut found = Vec::new();
     let status = before != after;
     if status {
         found.push(Difference { path: "failure".into(), before, after });
     }
-    let errors =
-        |failure: Option<&Failure>| failure.map_or(json!({}), |f| json!({ "error": error(f) }));
+    let errors = |answer: &Answer| match &answer.result {
+        Ok(_) => json!({}),
+        Err(failure) => json!({ "error": error(answer, failure) }),
+    };
     let errors = unlike(&errors(answer), &errors(shadow));
     let body = !status && !errors.is_empty();
     found.extend(errors);
     Compared { status, body, differences: found }
 }
 
-fn error(failure: &Failure) -> Value {
-    match parse(&failure.payload) {
+fn error(answer: &Answer, failure: &Failure) -> Value {
+    match whole(answer) {
         Some(Value::Object(mut error)) => {
             error.retain(|name, _| !TRACES.contains(&name.as_str()));
             Value::Object(error)
@@ -75,20 +76,16 @@ fn error(failure: &Failure) -> Value {
 }
 
 /// Of two answers that did not fail.
-fn answers(answer: &Bytes, shadow: &Bytes) -> Compared {
-    if answer == shadow {
-        return Compared::default();
-    }
-    let (Some(answer_json), Some(shadow_json)) = (parse(answer), parse(shadow)) else {
-        return Compared {
-            status: false,
-            body: true,
-            differences: vec![Difference {
-                path: "body".into(),
-                before: Some(text(answer)),
-                after: Some(text(shadow)),
-            }],
-        };
+fn answers(answer: &Answer, shadow: &Answer) -> Compared {
+    let (Some(answer_json), Some(shadow_json)) = (whole(answer), whole(shadow)) else {
+        let text = |answer: &Answer| Some(text(answer.bytes()));
+        let (before, after) = (text(answer), text(shadow));
+        let mut found = vec![Difference { path: "body".into(), before, after }];
+        if answer.length != shadow.length && (answer.is_cut() || shadow.is_cut()) {
+            let (before, after) = (Some(json!(answer.length)), Some(json!(shadow.length)));
+            found.push(Difference { path: "length".into(), before, after });
+        }
+        return Compared { status: false, body: true, differences: found };
     };
     let (Some(answer_reply), Some(shadow_reply)) = (reply(&answer_json), reply(&shadow_json))
     else {
@@ -128,11 +125,11 @@ fn comparable(answer: &Map<String, Value>, shadow: &Map<String, Value>) -> (Valu
         Some(body) => body.clone(),
     };
     let (mut before, mut after) = (body(answer), body(shadow));
-    let within = |body: &Value| parse(body.as_str()?.as_bytes());
+    let within = |body: &Value| serde_json::from_str::<Value>(body.as_str()?).ok();
     if let (Some(a), Some(b)) = (within(&before), within(&after)) {
         (before, after) = (a, b);
     }
-    let whole = |reply: &Map<String, Value>, body: Value| {
+    let with_body = |reply: &Map<String, Value>, body: Value| {
         let base64 = reply.get("isBase64Encoded").and_then(Value::as_bool).unwrap_or_default();
         let cookies = reply.get("cookies").filter(|cookies| !cookies.is_null());
         json!({
@@ -143,7 +140,7 @@ fn comparable(answer: &Map<String, Value>, shadow: &Map<String, Value>) -> (Valu
             "multiValueHeaders": headers(reply.get("multiValueHeaders")),
         })
     };
-    (whole(answer, before), whole(shadow, after))
+    (with_body(answer, before), with_body(shadow, after))
 }
 
 /// Headers by their names in lower case, numbers as texts, without the date.
@@ -188,10 +185,9 @@ fn path_bytes(value: &Value, path: usize) -> usize {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Value> {
-    if bytes.len() > PARSED_BYTES {
-        return None;
-    }
+/// An answer as JSON, if it is that, and there whole.
+fn whole(answer: &Answer) -> Option<Value> {
+    let bytes = Some(answer.bytes()).filter(|_| !answer.is_cut())?;
     serde_json::from_slice(bytes).ok()
 }
 

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use engine::ShadowPair;
+use engine::Shadowed;
 use model::api::ShadowReport;
 use model::error::Code;
 use model::ids::{AliasName, FunctionKey, FunctionRef, Qualifier, RequestId};
@@ -90,12 +90,18 @@ impl Catalog {
         self.flush_shadows().await;
     }
 
-    async fn record(&self, pairs: Vec<ShadowPair>) {
+    async fn record(&self, news: Vec<Shadowed>) {
         // Comparing takes milliseconds: not on a thread that serves calls.
         let compared = tokio::task::spawn_blocking(move || {
-            let compared = pairs.into_iter().map(|pair| {
-                let record = Record::of(&pair, compare::compare(&pair));
-                ((pair.function_id, pair.alias), Fresh { function: pair.function, record })
+            let compared = news.into_iter().map(|news| match news {
+                Shadowed::Pair(pair) => {
+                    let record = Record::of(&pair, compare::compare(&pair));
+                    ((pair.function_id, pair.alias), Fresh { function: pair.function, record })
+                }
+                Shadowed::Skipped(skips) => {
+                    let record = Record::of_skips(&skips);
+                    ((skips.function_id, skips.alias), Fresh { function: skips.function, record })
+                }
             });
             compared.collect::<Vec<_>>()
         });

@@ -1,6 +1,6 @@
 //! What a shadow showed, summed up: of one pair, of a second, of all. [`Record::and`] joins two.
 
-use engine::ShadowPair;
+use engine::{ShadowPair, ShadowSkips};
 use model::api::{ShadowExample, ShadowReport};
 use model::clock::UnixMillis;
 use model::ids::VersionRef;
@@ -63,6 +63,12 @@ impl Record {
         }
     }
 
+    /// That calls were not copied.
+    pub(super) fn of_skips(skips: &ShadowSkips) -> Self {
+        let ShadowSkips { version, time, skipped, .. } = skips;
+        Self { shadow: Some(*version), since: *time, skipped: *skipped, ..Self::default() }
+    }
+
     /// This record and a newer one. Those of different shadows do not add up: the later one stands.
     pub(super) fn and(self, newer: Self) -> Self {
         if newer.shadow.is_none() {
@@ -76,7 +82,7 @@ impl Record {
         examples.extend(self.examples);
         examples.truncate(EXAMPLES);
         Self {
-            version: newer.version,
+            version: newer.version.or(self.version),
             shadow: newer.shadow,
             since: self.since.min(newer.since),
             compared: self.compared.saturating_add(newer.compared),
@@ -134,10 +140,8 @@ mod tests {
     use super::*;
 
     fn pair(time: u64, shadow: u64) -> ShadowPair {
-        let answer = |version, us| Answer {
-            version: VersionRef::Number(version),
-            result: Ok(Bytes::from_static(b"1")),
-            us,
+        let answer = |version, us| {
+            Answer::new(VersionRef::Number(version), Ok(Bytes::from_static(b"1")), us)
         };
         ShadowPair {
             function_id: RequestId::from_bytes([1; 16]),
@@ -148,7 +152,9 @@ mod tests {
             shadow_request: RequestId::from_bytes([3; 16]),
             answer: answer(7, 10),
             shadow: answer(shadow, 30),
+            identical: true,
             skipped: 2,
+            room: engine::Room::default(),
         }
     }
 
@@ -177,6 +183,22 @@ mod tests {
             report.examples.iter().map(|e| e.differences[0].path.as_str()).collect();
         assert_eq!(paths, ["body[7]", "body[6]", "body[4]"]);
         assert_eq!(ShadowReport::from(Record::default()), ShadowReport::default());
+    }
+
+    #[test]
+    fn skips_count_without_a_pair() {
+        let ShadowPair { function_id, function, alias, .. } = pair(5, 8);
+        let (version, time) = (VersionRef::Number(8), UnixMillis(9));
+        let skips = ShadowSkips { function_id, function, alias, version, time, skipped: 7 };
+        let alone = ShadowReport::from(Record::default().and(Record::of_skips(&skips)));
+        assert_eq!((alone.compared, alone.skipped, alone.mean_us), (0, 7, 0));
+        assert_eq!((alone.version, alone.shadow.as_deref()), (None, Some("8")));
+        let both = ShadowReport::from(record(5, 8, true, false).and(Record::of_skips(&skips)));
+        assert_eq!((both.compared, both.skipped, both.version.as_deref()), (1, 9, Some("7")));
+        // Those of a shadow that is another one by now are nobody's.
+        let old = ShadowSkips { version: VersionRef::Number(7), time: UnixMillis(4), ..skips };
+        let same = record(5, 8, true, false).and(Record::of_skips(&old));
+        assert_eq!(same, record(5, 8, true, false));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use engine::Answer;
+use bytes::Bytes;
+use engine::SHADOW_WHOLE_BYTES;
 use model::clock::{Clock as _, SystemClock, UnixMillis};
 use model::ids::{FunctionRef, RequestId, VersionRef};
 use model::invocation::FailureKind;
@@ -11,7 +12,8 @@ type Result = std::result::Result<Bytes, Failure>;
 
 fn run(answer: Result, shadow: Result) -> Compared {
     let id = RequestId::from_bytes([1; 16]);
-    let of = |version, result| Answer { version: VersionRef::Number(version), result, us: 1 };
+    let identical = answer == shadow;
+    let of = |version, result| Answer::new(VersionRef::Number(version), result, 1).cut();
     compare(&ShadowPair {
         function_id: id,
         function: FunctionRef::parse("default", "f").unwrap().key,
@@ -21,7 +23,9 @@ fn run(answer: Result, shadow: Result) -> Compared {
         shadow_request: id,
         answer: of(7, answer),
         shadow: of(8, shadow),
+        identical,
         skipped: 0,
+        room: engine::Room::default(),
     })
 }
 
@@ -98,6 +102,18 @@ fn what_is_no_json_is_compared_by_its_bytes() {
 }
 
 #[test]
+fn large_answers_are_compared_by_their_bytes() {
+    let long = |end: &str| format!("[{}0]{end}", "0,".repeat(SHADOW_WHOLE_BYTES));
+    assert_eq!(found(ok(long("")), ok(long(""))), same());
+    let compared = run(ok(long("")), ok(long(" ")));
+    assert!(!compared.status && compared.body);
+    let [body, length] = &*compared.differences else { panic!("{compared:?}") };
+    assert_eq!((body.path.as_str(), &body.before), ("body", &body.after));
+    let bytes = json!(2 * SHADOW_WHOLE_BYTES + 3);
+    assert_eq!((length.path.as_str(), &length.before), ("length", &Some(bytes)));
+}
+
+#[test]
 fn http_replies_are_compared_as_they_are_answered() {
     let reply = |json: Value| ok(json.to_string());
     let plain = || reply(json!({"statusCode": 200, "body": "x"}));
@@ -148,7 +164,7 @@ fn what_is_shown_is_bounded() {
 
 #[test]
 fn no_answer_takes_long_to_compare() {
-    let most = PARSED_BYTES;
+    let most = SHADOW_WHOLE_BYTES;
     let name = "n".repeat(most / 2);
     let named = |last: u32| format!(r#"{{"{name}":[{}{last}]}}"#, "0,".repeat(most / 4 - 10));
     let steps = |last: u32| {
