@@ -3,10 +3,10 @@
 //! A call takes an idle instance or waits; for each waiting call that no start is under way for, one instance is started while
 //! the limits allow. Whatever becomes free first, a started instance or a busy one, serves the first that waits: whoever has the instance
 //! hands it that call and then lets go of it. Calls of quick functions ([`crate::line`]) wait a little before any of this, and are handed
-//! over behind others. `ready` starts instances ahead of a change, `idle` ends those that nobody uses.
+//! over behind others. `ready` starts instances ahead of a change, `keep` says how long idle ones stay, `idle` ends them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,12 +21,14 @@ use model::tasks::Tasks;
 use tokio::sync::{OnceCell, oneshot};
 
 use crate::admit::{Admission, Denied, Permit, Share};
+use crate::forecast::Bounds;
 use crate::line::{AHEAD_MAX, PATIENCE, Pace, Waiter};
 use crate::meter::Meter;
 use crate::namespace::Namespace;
 use crate::registry::Registry;
 
 mod idle;
+mod keep;
 mod ready;
 
 pub(crate) use ready::NotReady;
@@ -44,6 +46,17 @@ pub(crate) struct PoolDeps {
     pub(crate) registry: Registry,
     pub(crate) waiters_max: usize,
     pub(crate) processors: usize,
+    pub(crate) keep_alive: Bounds,
+    pub(crate) counts: Counts,
+}
+
+/// What was done of our own accord, since the daemon began.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Instances started because a call was about to come.
+    pub(crate) foreseen: AtomicU64,
+    /// Idle instances stopped in favour of others.
+    pub(crate) evicted: AtomicU64,
 }
 
 /// An instance on loan to one call, which has been handed to it, with the right to exist.
@@ -97,6 +110,10 @@ struct State {
     peak: [usize; 2],
     starting: usize,
     retired: bool,
+    /// When the last call ended, while there is none.
+    quiet: Option<Instant>,
+    /// Whether an instance was started for the call that ends this pause.
+    foreseen: bool,
     /// Changes that the pool stands ready for.
     held: usize,
     /// Whether its instances make way while the function is over its limit.
@@ -112,6 +129,8 @@ pub(crate) struct Pool {
     namespace: Arc<Namespace>,
     image: OnceCell<Arc<dyn Image>>,
     pace: Pace,
+    /// How long a start takes, smoothed, in microseconds; 0 before the first.
+    start_us: AtomicU32,
     state: Mutex<State>,
     deps: Arc<PoolDeps>,
 }
@@ -138,6 +157,7 @@ impl Pool {
             namespace,
             image: OnceCell::new(),
             pace: Pace::default(),
+            start_us: AtomicU32::new(0),
             state: Mutex::default(),
             deps,
         })
@@ -192,6 +212,9 @@ impl Pool {
                 let mut state = self.lock();
                 if state.retired && !stays {
                     return Err(Wait::Moved(Box::new(invocation)));
+                }
+                if let Some(quiet) = state.wake() {
+                    self.function.forecast.learn(self.now().saturating_duration_since(quiet));
                 }
                 // More at once would not make a quick function any faster.
                 let full = self.pace.is_quick() && state.lent >= self.deps.processors;
@@ -349,7 +372,7 @@ impl Pool {
                 }
                 None => {
                     let since = self.now();
-                    state.lent -= 1;
+                    state.give_back(since);
                     state.idle.push(Idle { lent, since });
                     drop(state);
                     return self.deps.admission.idled();
@@ -417,7 +440,7 @@ impl Pool {
                         Denied::HostMemory => true,
                     };
                     // The permit of what is evicted comes back when its processes are gone; then the starved are fed.
-                    self.deps.registry.evict_one(self, fits);
+                    self.deps.registry.evict_one(self.now(), self, fits);
                 }
             }
         }
@@ -448,6 +471,8 @@ impl Pool {
         }
         let started = match started {
             Ok(instance) => {
+                let took = instance.start_timings();
+                self.learn_start(took.sandbox_us + took.runtime_us + took.code_us);
                 let fresh = told.is_none();
                 self.hand_over(Lent { instance, ahead: VecDeque::new(), fresh, permit });
                 Ok(())
@@ -486,7 +511,7 @@ impl Pool {
 
     /// Ends an instance on loan.
     fn destroy(&self, lent: Lent) {
-        self.lock().lent -= 1;
+        self.lock().give_back(self.now());
         self.end(lent);
     }
 

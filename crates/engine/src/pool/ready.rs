@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use model::error::Error;
@@ -88,9 +89,15 @@ impl Pool {
         state.held == 0
     }
 
-    /// Calls take as long as those of `other`, as far as one knows.
-    pub(crate) fn follow_pace(&self, other: &Self) {
+    /// Takes over what is known of the calls of `other`, whose calls will come here.
+    pub(crate) fn follow(&self, other: &Self) {
         self.pace.follow(&other.pace);
+        if self.start_us.load(Ordering::Relaxed) == 0 {
+            self.start_us.store(other.start_us.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let quiet = other.lock().quiet;
+        let mut state = self.lock();
+        state.quiet = state.quiet.or(quiet);
     }
 
     /// How many instances it takes to serve what came lately: those on loan within the last seconds, and calls that wait. `None`: nothing lives here, and
@@ -102,12 +109,6 @@ impl Pool {
         // More than processors would not make a quick function any faster.
         let most = if quick { self.deps.processors } else { usize::MAX };
         (busy + state.there() > 0).then_some(busy.min(most))
-    }
-
-    /// A second is over.
-    pub(crate) fn tick(&self) {
-        let mut state = self.lock();
-        state.peak = [state.lent, state.peak[0]];
     }
 
     /// Returns once `n` instances are there, busy or idle, or why they are not.
@@ -186,7 +187,7 @@ impl Pool {
                     !Arc::ptr_eq(&p.function, &self.function)
                         && (within || denied == Denied::HostMemory)
                 };
-                evicted = self.deps.registry.evict_one(self, fits);
+                evicted = self.deps.registry.evict_one(self.now(), self, fits);
             }
             let clock = &self.deps.clock;
             clock.sleep_until(clock.instant() + ROOM_LOOK).await;

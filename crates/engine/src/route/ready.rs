@@ -123,7 +123,7 @@ impl Routes {
         for need in needs {
             match self.hold_one(&need).await {
                 Ok(pool) => {
-                    pool.follow_pace(&need.from);
+                    pool.follow(&need.from);
                     holds.pools.push((pool, need.instances));
                     holds.keys.push(need.key);
                 }

@@ -165,7 +165,8 @@ impl Instance for ScriptedInstance {
     }
 
     fn start_timings(&self) -> StartTimings {
-        StartTimings { sandbox_us: 1, runtime_us: 2, code_us: 3 }
+        let late_ms = self.handler.strip_prefix("late:").map_or(0, |ms| ms.parse().unwrap());
+        StartTimings { sandbox_us: 1, runtime_us: 2, code_us: 3 + 1_000 * late_ms }
     }
 
     async fn stop(self: Box<Self>) {}
