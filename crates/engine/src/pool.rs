@@ -22,7 +22,7 @@ use tokio::sync::{OnceCell, oneshot};
 
 use crate::admit::{Admission, Denied, Permit, Share};
 use crate::forecast::Bounds;
-use crate::line::{AHEAD_MAX, PATIENCE, Pace, Waiter};
+use crate::line::{AHEAD_MAX, PATIENCE, Pace, WARM_UP_CALLS, Waiter};
 use crate::meter::Meter;
 use crate::namespace::Namespace;
 use crate::registry::Registry;
@@ -67,6 +67,8 @@ pub(crate) struct Lent {
     ahead: VecDeque<Waiter>,
     /// Whether it has served no call before.
     pub(crate) fresh: bool,
+    /// Calls that it has served.
+    served: u32,
     permit: Permit,
 }
 
@@ -293,10 +295,14 @@ impl Pool {
 
     /// Waits for the outcome of the call that has `lent`.
     pub(crate) async fn outcome(self: &Arc<Self>, lent: &mut Lent) -> Outcome {
-        let Lent { instance, ahead, .. } = lent;
+        let Lent { instance, ahead, served, .. } = lent;
         let returned = &mut |calls: &[RequestId]| self.return_to_line(ahead, calls);
         let outcome = instance.outcome(Patience { limit: PATIENCE, returned }).await;
-        if let Some(busy_us) = outcome.busy_us {
+        *served = served.saturating_add(1);
+        // Code that is not compiled yet says nothing of a function known to be quick: to start more instances now would only make it worse.
+        if let Some(busy_us) = outcome.busy_us
+            && (*served > WARM_UP_CALLS || !self.pace.is_quick())
+        {
             self.pace.learn(busy_us);
         }
         outcome
@@ -411,7 +417,9 @@ impl Pool {
         loop {
             let permit = {
                 let mut state = self.lock();
-                if state.starting >= state.waiters.len() {
+                let quick = self.pace.is_quick();
+                if state.starting >= state.waiters.len() || quick && state.starting >= self.starts()
+                {
                     return;
                 }
                 match self.admit() {
@@ -446,6 +454,11 @@ impl Pool {
         }
     }
 
+    /// Starts at once that leave processors to the calls.
+    fn starts(&self) -> usize {
+        (self.deps.processors / 2).max(1)
+    }
+
     /// Whether all instances of the function are of this pool.
     fn is_the_only_one(&self) -> bool {
         self.function.pools.load(Ordering::Relaxed) <= 1
@@ -474,7 +487,8 @@ impl Pool {
                 let took = instance.start_timings();
                 self.learn_start(took.sandbox_us + took.runtime_us + took.code_us);
                 let fresh = told.is_none();
-                self.hand_over(Lent { instance, ahead: VecDeque::new(), fresh, permit });
+                let ahead = VecDeque::new();
+                self.hand_over(Lent { instance, ahead, fresh, served: 0, permit });
                 Ok(())
             }
             Err(refused) => {
@@ -485,7 +499,7 @@ impl Pool {
         match (told, started) {
             // Whoever is told may have given up waiting.
             (Some(told), started) => drop(told.send(started)),
-            (None, Ok(())) => return,
+            (None, Ok(())) => {}
             (None, Err(refused)) => self.refuse_first(refused),
         }
         self.grow();

@@ -2,6 +2,7 @@
 //!
 //! A pool is held while a change that needs it is under way: it is there although no route leads to it yet, and nobody takes its idle instances.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -111,35 +112,46 @@ impl Pool {
         (busy + state.there() > 0).then_some(busy.min(most))
     }
 
-    /// Returns once `n` instances are there, busy or idle, or why they are not.
+    /// Returns once `n` instances are there, busy or idle, or why they are not. Few are started at once, as calls go on meanwhile.
     pub(crate) async fn make_ready(self: &Arc<Self>, n: usize) -> Result<(), NotReady> {
         let begin = self.now();
-        let (mut starts, mut denied) = (Vec::new(), None);
+        let (mut starts, mut denied) = (VecDeque::new(), None);
         while denied.is_none()
-            && let Some(admitted) = self.start_ahead(n, begin + ROOM_WAIT).await
+            && let Some(admitted) = self.start_ahead(n, self.now() + ROOM_WAIT).await
         {
             match admitted {
-                Ok(start) => starts.push(start),
+                Ok(start) => starts.push_back(start),
                 Err(by) => denied = Some(by),
             }
-        }
-        let deadline = begin + START_GRACE;
-        for start in starts {
-            let started = tokio::select! {
-                biased;
-                started = start => started,
-                () = self.deps.clock.sleep_until(deadline) => return Err(NotReady::Late),
-            };
-            match started {
-                Ok(Ok(())) => {}
-                Ok(Err(Refused::Function(failure))) => return Err(NotReady::Function(failure)),
-                Ok(Err(Refused::Error(error))) => return Err(NotReady::Platform(error)),
-                Ok(Err(Refused::Moved(_))) | Err(_) => {
-                    return Err(NotReady::Platform(super::stopping()));
-                }
+            if starts.len() >= self.starts()
+                && let Some(start) = starts.pop_front()
+            {
+                self.started(start, begin + START_GRACE).await?;
             }
         }
+        for start in starts {
+            self.started(start, begin + START_GRACE).await?;
+        }
         denied.map_or(Ok(()), |denied| Err(NotReady::Denied(denied)))
+    }
+
+    /// What comes of a start until `deadline`.
+    async fn started(
+        &self,
+        start: oneshot::Receiver<Started>,
+        deadline: Instant,
+    ) -> Result<(), NotReady> {
+        let started = tokio::select! {
+            biased;
+            started = start => started,
+            () = self.deps.clock.sleep_until(deadline) => return Err(NotReady::Late),
+        };
+        match started {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Refused::Function(failure))) => Err(NotReady::Function(failure)),
+            Ok(Err(Refused::Error(error))) => Err(NotReady::Platform(error)),
+            Ok(Err(Refused::Moved(_))) | Err(_) => Err(NotReady::Platform(super::stopping())),
+        }
     }
 
     /// Begins one more start if fewer than `n` instances are there.
