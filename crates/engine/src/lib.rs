@@ -40,6 +40,7 @@ mod shift;
 mod swap;
 
 pub use config::EngineConfig;
+pub use route::Readiness;
 pub use shadow::{Answer, ShadowPair};
 pub use shift::Shifting;
 pub use swap::{Faulty, Prepared};
@@ -171,6 +172,11 @@ impl Engine {
         self.shared.config.host_memory_mb
     }
 
+    /// Live instances of a function that sets no limit of its own.
+    pub fn instances_per_function(&self) -> u32 {
+        self.shared.config.instances_per_function
+    }
+
     /// Accepts an asynchronous call: durable when this returns. An alias's rules see the same `parameters` when the call runs.
     ///
     /// Errors: `not-found`, `payload-too-large`, `throttled`, `storage-full`, `unavailable`.
@@ -235,6 +241,13 @@ impl Engine {
     pub fn namespace_use(&self, name: &NamespaceName) -> NamespaceUse {
         let known = self.shared.pools.admission.known_namespace(name);
         known.map_or_else(NamespaceUse::default, |namespace| namespace.used())
+    }
+
+    /// How many instances are kept started for a version or an alias, and how many of them are there.
+    ///
+    /// Errors: `not-found`.
+    pub fn readiness(&self, target: &FunctionRef) -> Result<Readiness> {
+        self.shared.routes.readiness(target, self.shared.clock.now())
     }
 
     /// Waits until the local cache knows the change `revision`, so that whoever made it sees its effect.
@@ -348,6 +361,7 @@ impl Shared {
             for pool in self.pools.registry.all() {
                 pool.look_after(now);
             }
+            self.routes.provide(self.clock.now()).await;
             self.report_usage().await;
             for pool in self.pools.registry.all() {
                 pool.forget_if_done();

@@ -3,7 +3,8 @@
 //! A call takes an idle instance or waits; for each waiting call that no start is under way for, one instance is started while
 //! the limits allow. Whatever becomes free first, a started instance or a busy one, serves the first that waits: whoever has the instance
 //! hands it that call and then lets go of it. Calls of quick functions ([`crate::line`]) wait a little before any of this, and are handed
-//! over behind others. `ready` starts instances ahead of a change, `keep` says how long idle ones stay, `idle` ends them.
+//! over behind others. `ready` starts instances ahead of a change, `provide` those
+//! that are provisioned, `keep` says how long idle ones stay, `idle` ends them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -29,9 +30,10 @@ use crate::registry::Registry;
 
 mod idle;
 mod keep;
+mod provide;
 mod ready;
 
-pub(crate) use ready::NotReady;
+pub(crate) use ready::{NotReady, Room};
 
 /// How long the start of an instance may take at most: the limit on loading the code, and a margin for the sandbox.
 const START_GRACE: Duration = Duration::from_millis(limits::INIT_TIMEOUT_MS as u64 + 5_000);
@@ -116,6 +118,12 @@ struct State {
     quiet: Option<Instant>,
     /// Whether an instance was started for the call that ends this pause.
     foreseen: bool,
+    /// Instances that are there whether calls come or not.
+    kept: usize,
+    /// Whether starts of those are under way.
+    providing: bool,
+    /// When they are tried again after one failed, and the pause until then.
+    retry: Option<(Instant, Duration)>,
     /// Changes that the pool stands ready for.
     held: usize,
     /// Whether its instances make way while the function is over its limit.

@@ -29,18 +29,22 @@ impl Pool {
         };
         // More than one is needed for bursts, of which the pauses say nothing.
         let spare = if plan.from.is_zero() { bounds.fixed.min(plan.until) } else { bounds.least };
+        self.stop_idle(|idle| !idle.lent.instance.alive(), usize::MAX);
+        let most = {
+            let state = self.lock();
+            state.there().saturating_sub(state.kept)
+        };
         self.stop_idle(
             |idle| {
                 let age = now.saturating_duration_since(idle.since);
-                let over = if Some(idle.since) == newest {
+                if Some(idle.since) == newest {
                     let pause = quiet.map_or(age, |quiet| now.saturating_duration_since(quiet));
                     pause > plan.until || pause < plan.from && age > bounds.least
                 } else {
                     age > spare
-                };
-                over || !idle.lent.instance.alive()
+                }
             },
-            usize::MAX,
+            most,
         );
         self.foresee(&plan, now);
     }
@@ -68,11 +72,12 @@ impl Pool {
     }
 
     /// What an idle instance is worth, if one may be stopped: what its start costs, by how likely it is to be needed, for the memory it takes. What stands ready for
-    /// a change may not.
+    /// a change, or is provisioned, may not.
     pub(crate) fn worth(&self, now: Instant) -> Option<f64> {
         let (since, idle) = {
             let state = self.lock();
-            let first = state.idle.first().filter(|_| state.held == 0)?;
+            let may = state.held == 0 && state.there() > state.kept;
+            let first = state.idle.first().filter(|_| may)?;
             (first.since, state.idle.len())
         };
         let pause = now.saturating_duration_since(since);

@@ -23,6 +23,15 @@ const ROOM_LOOK: Duration = Duration::from_millis(5);
 /// Longest part of a function's own error that is shown, in characters.
 const SHOWN_CHARS: usize = 500;
 
+/// Within which limit of the function instances are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Its own.
+    Within,
+    /// Twice its own, as they are to replace others.
+    Beside,
+}
+
 /// Why not all instances stand ready.
 #[derive(Debug)]
 pub(crate) enum NotReady {
@@ -113,11 +122,11 @@ impl Pool {
     }
 
     /// Returns once `n` instances are there, busy or idle, or why they are not. Few are started at once, as calls go on meanwhile.
-    pub(crate) async fn make_ready(self: &Arc<Self>, n: usize) -> Result<(), NotReady> {
+    pub(crate) async fn make_ready(self: &Arc<Self>, n: usize, room: Room) -> Result<(), NotReady> {
         let begin = self.now();
         let (mut starts, mut denied) = (VecDeque::new(), None);
         while denied.is_none()
-            && let Some(admitted) = self.start_ahead(n, self.now() + ROOM_WAIT).await
+            && let Some(admitted) = self.start_ahead(n, room).await
         {
             match admitted {
                 Ok(start) => starts.push_back(start),
@@ -158,12 +167,12 @@ impl Pool {
     async fn start_ahead(
         self: &Arc<Self>,
         n: usize,
-        until: Instant,
+        room: Room,
     ) -> Option<Result<oneshot::Receiver<Started>, Denied>> {
         if self.lock().there() >= n {
             return None;
         }
-        let permit = match self.admit_ahead(until).await {
+        let permit = match self.admit_ahead(room).await {
             Ok(permit) => permit,
             Err(denied) => return Some(Err(denied)),
         };
@@ -180,13 +189,17 @@ impl Pool {
         Some(Ok(started))
     }
 
-    /// The right to an instance beside those that it is to replace. Where other functions' idle instances are in the way, one of them ends.
-    async fn admit_ahead(&self, until: Instant) -> Result<Permit, Denied> {
-        let mut evicted = false;
+    /// The right to an instance before a call needs it. Where other functions' idle instances are in the way, one of them ends.
+    async fn admit_ahead(&self, room: Room) -> Result<Permit, Denied> {
+        let (mut evicted, until) = (false, self.now() + ROOM_WAIT);
         loop {
             let memory_mb = self.version.config.memory_mb;
             let admission = &self.deps.admission;
-            let denied = match admission.admit_ahead(&self.function, &self.namespace, memory_mb) {
+            let admitted = match room {
+                Room::Within => self.admit(),
+                Room::Beside => admission.admit_ahead(&self.function, &self.namespace, memory_mb),
+            };
+            let denied = match admitted {
                 Ok(permit) => return Ok(permit),
                 Err(denied) => denied,
             };

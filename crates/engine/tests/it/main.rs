@@ -7,6 +7,7 @@ mod blind;
 mod keeping;
 mod lines;
 mod namespaces;
+mod provisioned;
 mod queued;
 mod scripted;
 mod shadows;

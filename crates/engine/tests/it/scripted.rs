@@ -271,6 +271,7 @@ impl World {
                     versions: Vec::new(),
                     next_version: 1,
                     aliases: BTreeMap::new(),
+                    provisioned: BTreeMap::new(),
                     revision: 1,
                     change: None,
                     deleted: false,

@@ -428,6 +428,7 @@ fn new_function(latest: Version, turn: Turn) -> Function {
         versions: Vec::new(),
         next_version: turn.next_version,
         aliases: BTreeMap::new(),
+        provisioned: BTreeMap::new(),
         revision: turn.revision,
         change: None,
         deleted: false,

@@ -15,6 +15,7 @@ mod contract;
 mod logs;
 mod namespaces;
 mod ports;
+mod provisioned;
 mod swaps;
 mod urls;
 mod world;
