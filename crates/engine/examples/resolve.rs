@@ -299,6 +299,7 @@ fn function(
         versions: (1..=versions).map(summary).collect(),
         next_version: versions + 1,
         aliases,
+        provisioned: BTreeMap::new(),
         revision: 1,
         change: None,
         deleted: false,

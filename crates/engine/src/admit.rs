@@ -11,6 +11,7 @@ use model::ids::NamespaceName;
 use model::namespace::Quotas;
 use tokio::sync::Notify;
 
+use crate::forecast::Forecast;
 use crate::namespace::Namespace;
 use crate::pool::Pool;
 
@@ -70,13 +71,19 @@ impl Quota {
 #[derive(Debug)]
 pub(crate) struct Share {
     pub(crate) instances: Quota,
+    /// When calls come.
+    pub(crate) forecast: Forecast,
     /// Pools that live; each has the instances of one version.
     pub(crate) pools: AtomicUsize,
 }
 
 impl Share {
     pub(crate) fn new(instances: u32) -> Self {
-        Self { instances: Quota::new(instances.into()), pools: AtomicUsize::new(0) }
+        Self {
+            instances: Quota::new(instances.into()),
+            forecast: Forecast::default(),
+            pools: AtomicUsize::new(0),
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use model::limits;
 
+use crate::forecast::Bounds;
+
 /// Limits and times of the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
@@ -20,12 +22,22 @@ pub struct EngineConfig {
     pub queue_wait: Duration,
     /// Processors of the host. So many calls of a function that takes microseconds keep the host busy; more at once would only get in each other's way.
     pub processors: usize,
-    /// How long an instance may be idle before it is stopped.
+    /// How long an instance may be idle before it is stopped, where the function's calls do not tell when the next one comes.
     pub keep_alive: Duration,
+    /// Where they do: not less than this,
+    pub keep_alive_min: Duration,
+    /// and not more than this; 0: nothing is learned.
+    pub keep_alive_max: Duration,
     /// Asynchronous calls that run at once.
     pub async_concurrency: usize,
     /// Hold of a node on a queued call; renewed while the call runs. A killed daemon's calls run again after it.
     pub async_lease: Duration,
+}
+
+impl EngineConfig {
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { fixed: self.keep_alive, least: self.keep_alive_min, most: self.keep_alive_max }
+    }
 }
 
 impl Default for EngineConfig {
@@ -38,6 +50,8 @@ impl Default for EngineConfig {
             queue_wait: Duration::from_secs(10),
             processors: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             keep_alive: Duration::from_secs(300),
+            keep_alive_min: Duration::from_secs(60),
+            keep_alive_max: Duration::from_hours(4),
             async_concurrency: 64,
             async_lease: Duration::from_secs(30),
         }

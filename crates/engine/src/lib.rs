@@ -2,11 +2,12 @@
 //!
 //! [`Engine::invoke`] and [`Engine::enqueue`] are the only doors to execution. Inside, a call passes `route` (name, alias → version → pool), `pool` with
 //! `admit` (an instance, within the limits of function, `namespace` and host) and `attempt` (run it); queued calls take the same way through `drain`.
-//! `swap` makes ready what a change of a function brings. What an alias wants to know of its calls is counted in `shift` and compared by way of `shadow`.
+//! `swap` makes ready what a change of a function brings, `forecast` learns when calls come. What an alias wants to know of its calls is counted in `shift` and compared by way of `shadow`.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use model::Result;
@@ -25,6 +26,7 @@ mod admit;
 mod attempt;
 mod config;
 mod drain;
+mod forecast;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod line;
@@ -40,12 +42,13 @@ mod shift;
 mod swap;
 
 pub use config::EngineConfig;
+pub use route::Readiness;
 pub use shadow::{Answer, Room, SHADOW_WHOLE_BYTES, ShadowPair, ShadowSkips, Shadowed};
 pub use shift::Shifting;
 pub use swap::{Faulty, Prepared};
 
 use admit::Admission;
-use pool::PoolDeps;
+use pool::{Counts, PoolDeps};
 use registry::Registry;
 use route::{Asked, Routes};
 use shadow::Shadows;
@@ -101,6 +104,12 @@ pub struct Stats {
     pub waiting_calls: usize,
     /// Memory limits of all live instances together, in MiB.
     pub memory_mb: u64,
+    /// Versions whose calls tell when the next one comes, so that their instances are kept by that.
+    pub learned: usize,
+    /// Instances started because a call was about to come, since the engine started.
+    pub foreseen: u64,
+    /// Idle instances stopped in favour of others, since the engine started.
+    pub evicted: u64,
 }
 
 impl Engine {
@@ -119,6 +128,8 @@ impl Engine {
             registry: Registry::default(),
             waiters_max: config.waiters_per_version,
             processors: config.processors,
+            keep_alive: config.bounds(),
+            counts: Counts::default(),
         });
         let routes = Routes::new(Arc::clone(&deps.meta), Arc::clone(&pools), &config);
         let shared = Arc::new(Shared {
@@ -161,6 +172,11 @@ impl Engine {
     /// Memory that all live instances may have together, in MiB: what a function's share of memory is a share of.
     pub fn host_memory_mb(&self) -> u64 {
         self.shared.config.host_memory_mb
+    }
+
+    /// Live instances of a function that sets no limit of its own.
+    pub fn instances_per_function(&self) -> u32 {
+        self.shared.config.instances_per_function
     }
 
     /// Accepts an asynchronous call: durable when this returns. An alias's rules see the same `parameters` when the call runs.
@@ -229,6 +245,13 @@ impl Engine {
         known.map_or_else(NamespaceUse::default, |namespace| namespace.used())
     }
 
+    /// How many instances are kept started for a version or an alias, and how many of them are there.
+    ///
+    /// Errors: `not-found`.
+    pub fn readiness(&self, target: &FunctionRef) -> Result<Readiness> {
+        self.shared.routes.readiness(target, self.shared.clock.now())
+    }
+
     /// Waits until the local cache knows the change `revision`, so that whoever made it sees its effect.
     ///
     /// Errors: `unavailable` after five seconds: the watch on the catalogue is broken and being mended.
@@ -246,16 +269,20 @@ impl Engine {
 
     /// What the engine holds now.
     pub fn stats(&self) -> Stats {
-        let memory_mb = self.shared.pools.admission.memory_used_mb();
-        self.shared.pools.registry.all().iter().fold(
-            Stats { memory_mb, ..Stats::default() },
-            |mut stats, pool| {
-                let (idle, waiting) = pool.counts();
-                stats.idle_instances += idle;
-                stats.waiting_calls += waiting;
-                stats
-            },
-        )
+        let pools = &self.shared.pools;
+        let mut stats = Stats {
+            memory_mb: pools.admission.memory_used_mb(),
+            foreseen: pools.counts.foreseen.load(Ordering::Relaxed),
+            evicted: pools.counts.evicted.load(Ordering::Relaxed),
+            ..Stats::default()
+        };
+        for pool in pools.registry.all() {
+            let (idle, waiting) = pool.counts();
+            stats.idle_instances += idle;
+            stats.waiting_calls += waiting;
+            stats.learned += usize::from(pool.has_learned());
+        }
+        stats
     }
 
     /// Refuses new calls, lets those under way end within `grace`, stops every instance, reports the last use.
@@ -332,13 +359,11 @@ impl Shared {
     async fn housekeeping(&self) {
         loop {
             self.clock.sleep_until(self.clock.instant() + HOUSEKEEPING).await;
-            let limit = self.clock.instant().checked_sub(self.config.keep_alive);
+            let now = self.clock.instant();
             for pool in self.pools.registry.all() {
-                pool.tick();
-                if let Some(limit) = limit {
-                    pool.reap(limit);
-                }
+                pool.look_after(now);
             }
+            self.routes.provide(self.clock.now()).await;
             self.report_usage().await;
             for pool in self.pools.registry.all() {
                 pool.forget_if_done();

@@ -23,6 +23,8 @@ const QUICK_US: u32 = 100;
 const SAMPLE_MAX_US: u32 = 4 * QUICK_US;
 /// A call counts one in so many.
 const SMOOTHING: u32 = 8;
+/// So many calls of an instance run code that the language has not compiled yet.
+pub(crate) const WARM_UP_CALLS: u32 = 50;
 /// Before the first call.
 const UNKNOWN: u32 = u32::MAX;
 

@@ -3,10 +3,11 @@
 //! A call takes an idle instance or waits; for each waiting call that no start is under way for, one instance is started while
 //! the limits allow. Whatever becomes free first, a started instance or a busy one, serves the first that waits: whoever has the instance
 //! hands it that call and then lets go of it. Calls of quick functions ([`crate::line`]) wait a little before any of this, and are handed
-//! over behind others. `ready` starts instances ahead of a change, `idle` ends those that nobody uses.
+//! over behind others. `ready` starts instances ahead of a change, `provide` those
+//! that are provisioned, `keep` says how long idle ones stay, `idle` ends them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,15 +22,18 @@ use model::tasks::Tasks;
 use tokio::sync::{OnceCell, oneshot};
 
 use crate::admit::{Admission, Denied, Permit, Share};
-use crate::line::{AHEAD_MAX, PATIENCE, Pace, Waiter};
+use crate::forecast::Bounds;
+use crate::line::{AHEAD_MAX, PATIENCE, Pace, WARM_UP_CALLS, Waiter};
 use crate::meter::Meter;
 use crate::namespace::Namespace;
 use crate::registry::Registry;
 
 mod idle;
+mod keep;
+mod provide;
 mod ready;
 
-pub(crate) use ready::NotReady;
+pub(crate) use ready::{NotReady, Room};
 
 /// How long the start of an instance may take at most: the limit on loading the code, and a margin for the sandbox.
 const START_GRACE: Duration = Duration::from_millis(limits::INIT_TIMEOUT_MS as u64 + 5_000);
@@ -44,6 +48,17 @@ pub(crate) struct PoolDeps {
     pub(crate) registry: Registry,
     pub(crate) waiters_max: usize,
     pub(crate) processors: usize,
+    pub(crate) keep_alive: Bounds,
+    pub(crate) counts: Counts,
+}
+
+/// What was done of our own accord, since the daemon began.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Instances started because a call was about to come.
+    pub(crate) foreseen: AtomicU64,
+    /// Idle instances stopped in favour of others.
+    pub(crate) evicted: AtomicU64,
 }
 
 /// An instance on loan to one call, which has been handed to it, with the right to exist.
@@ -54,6 +69,8 @@ pub(crate) struct Lent {
     ahead: VecDeque<Waiter>,
     /// Whether it has served no call before.
     pub(crate) fresh: bool,
+    /// Calls that it has served.
+    served: u32,
     permit: Permit,
 }
 
@@ -97,6 +114,16 @@ struct State {
     peak: [usize; 2],
     starting: usize,
     retired: bool,
+    /// When the last call ended, while there is none.
+    quiet: Option<Instant>,
+    /// Whether an instance was started for the call that ends this pause.
+    foreseen: bool,
+    /// Instances that are there whether calls come or not.
+    kept: usize,
+    /// Whether starts of those are under way.
+    providing: bool,
+    /// When they are tried again after one failed, and the pause until then.
+    retry: Option<(Instant, Duration)>,
     /// Changes that the pool stands ready for.
     held: usize,
     /// Whether its instances make way while the function is over its limit.
@@ -112,6 +139,8 @@ pub(crate) struct Pool {
     namespace: Arc<Namespace>,
     image: OnceCell<Arc<dyn Image>>,
     pace: Pace,
+    /// How long a start takes, smoothed, in microseconds; 0 before the first.
+    start_us: AtomicU32,
     state: Mutex<State>,
     deps: Arc<PoolDeps>,
 }
@@ -138,6 +167,7 @@ impl Pool {
             namespace,
             image: OnceCell::new(),
             pace: Pace::default(),
+            start_us: AtomicU32::new(0),
             state: Mutex::default(),
             deps,
         })
@@ -192,6 +222,9 @@ impl Pool {
                 let mut state = self.lock();
                 if state.retired && !stays {
                     return Err(Wait::Moved(Box::new(invocation)));
+                }
+                if let Some(quiet) = state.wake() {
+                    self.function.forecast.learn(self.now().saturating_duration_since(quiet));
                 }
                 // More at once would not make a quick function any faster.
                 let full = self.pace.is_quick() && state.lent >= self.deps.processors;
@@ -270,10 +303,14 @@ impl Pool {
 
     /// Waits for the outcome of the call that has `lent`.
     pub(crate) async fn outcome(self: &Arc<Self>, lent: &mut Lent) -> Outcome {
-        let Lent { instance, ahead, .. } = lent;
+        let Lent { instance, ahead, served, .. } = lent;
         let returned = &mut |calls: &[RequestId]| self.return_to_line(ahead, calls);
         let outcome = instance.outcome(Patience { limit: PATIENCE, returned }).await;
-        if let Some(busy_us) = outcome.busy_us {
+        *served = served.saturating_add(1);
+        // Code that is not compiled yet says nothing of a function known to be quick: to start more instances now would only make it worse.
+        if let Some(busy_us) = outcome.busy_us
+            && (*served > WARM_UP_CALLS || !self.pace.is_quick())
+        {
             self.pace.learn(busy_us);
         }
         outcome
@@ -349,7 +386,7 @@ impl Pool {
                 }
                 None => {
                     let since = self.now();
-                    state.lent -= 1;
+                    state.give_back(since);
                     state.idle.push(Idle { lent, since });
                     drop(state);
                     return self.deps.admission.idled();
@@ -388,7 +425,9 @@ impl Pool {
         loop {
             let permit = {
                 let mut state = self.lock();
-                if state.starting >= state.waiters.len() {
+                let quick = self.pace.is_quick();
+                if state.starting >= state.waiters.len() || quick && state.starting >= self.starts()
+                {
                     return;
                 }
                 match self.admit() {
@@ -417,10 +456,15 @@ impl Pool {
                         Denied::HostMemory => true,
                     };
                     // The permit of what is evicted comes back when its processes are gone; then the starved are fed.
-                    self.deps.registry.evict_one(self, fits);
+                    self.deps.registry.evict_one(self.now(), self, fits);
                 }
             }
         }
+    }
+
+    /// Starts at once that leave processors to the calls.
+    fn starts(&self) -> usize {
+        (self.deps.processors / 2).max(1)
     }
 
     /// Whether all instances of the function are of this pool.
@@ -448,8 +492,11 @@ impl Pool {
         }
         let started = match started {
             Ok(instance) => {
+                let took = instance.start_timings();
+                self.learn_start(took.sandbox_us + took.runtime_us + took.code_us);
                 let fresh = told.is_none();
-                self.hand_over(Lent { instance, ahead: VecDeque::new(), fresh, permit });
+                let ahead = VecDeque::new();
+                self.hand_over(Lent { instance, ahead, fresh, served: 0, permit });
                 Ok(())
             }
             Err(refused) => {
@@ -460,7 +507,7 @@ impl Pool {
         match (told, started) {
             // Whoever is told may have given up waiting.
             (Some(told), started) => drop(told.send(started)),
-            (None, Ok(())) => return,
+            (None, Ok(())) => {}
             (None, Err(refused)) => self.refuse_first(refused),
         }
         self.grow();
@@ -486,7 +533,7 @@ impl Pool {
 
     /// Ends an instance on loan.
     fn destroy(&self, lent: Lent) {
-        self.lock().lent -= 1;
+        self.lock().give_back(self.now());
         self.end(lent);
     }
 

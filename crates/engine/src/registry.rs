@@ -1,6 +1,7 @@
 //! All pools, for whoever looks after them: reports of use, idle instances that have to go.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::pool::Pool;
 
@@ -21,13 +22,18 @@ impl Registry {
         self.0.pin().values().cloned().collect()
     }
 
-    /// Stops the instance that has been idle longest, other than those of `except`. Whether there was one.
-    pub(crate) fn evict_one(&self, except: &Pool, fits: impl Fn(&Pool) -> bool) -> bool {
+    /// Stops the idle instance that is worth least, other than those of `except`. Whether there was one.
+    pub(crate) fn evict_one(
+        &self,
+        now: Instant,
+        except: &Pool,
+        fits: impl Fn(&Pool) -> bool,
+    ) -> bool {
         let pools = self.all();
         let candidates = pools.iter().filter(|p| !std::ptr::eq(p.as_ref(), except) && fits(p));
-        let oldest = candidates
-            .filter_map(|p| p.oldest_idle().map(|since| (since, p)))
-            .min_by_key(|(since, _)| *since);
-        oldest.is_some_and(|(since, pool)| pool.stop_idle(|idle| idle.since <= since, 1) > 0)
+        let least = candidates
+            .filter_map(|pool| Some((pool.worth(now)?, pool)))
+            .min_by(|(a, _), (b, _)| a.total_cmp(b));
+        least.is_some_and(|(_, pool)| pool.evict())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The way of a call is [`Routes::lead`], the function's [`Route`] and the version that the target means ([`alias`], [`choose`], [`event`]), then
 //! [`Routes::pool`], the pool of that version ([`pools`]). [`apply`] follows the catalogue, [`ready`] makes
-//! pools ready for what it brings next. [`explain`] says in words what a call would do.
+//! pools ready for what it brings next, [`provide`] keeps instances started. [`explain`] says in words what a call would do.
 //!
 //! Reads take no lock shared by all calls. A call of an unknown name costs no trip to the store: the cache is complete.
 
@@ -12,10 +12,12 @@ mod choose;
 mod event;
 mod explain;
 mod pools;
+mod provide;
 mod ready;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use model::Result;
 use model::alias::Parameters;
@@ -25,6 +27,7 @@ use model::ids::{AliasName, FunctionKey, FunctionRef, Qualifier, RequestId, Vers
 use model::invocation::Call;
 use model::keys;
 use model::ports::{Meta, Revision};
+use model::provisioned::Provisioned;
 use tokio::sync::watch;
 
 use crate::admit::Share;
@@ -36,6 +39,7 @@ use alias::{AliasRoute, Overlay};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use event::Fields;
 use pools::{PoolKey, Pools};
+pub use provide::Readiness;
 pub(crate) use ready::Holds;
 
 /// How often a call looks again whose version was deleted between its look at the route and its look at the store.
@@ -54,6 +58,8 @@ pub(crate) struct Route {
     aliases: HashMap<AliasName, Arc<AliasRoute>>,
     /// Those of them that shift.
     shifting: Vec<Arc<AliasRoute>>,
+    /// Instances that are kept started.
+    provisioned: BTreeMap<Qualifier, Provisioned>,
     /// Environments of its aliases.
     overlays: HashSet<Fingerprint>,
     /// Bytes of its packages.
@@ -67,6 +73,8 @@ pub(crate) struct Route {
 struct Kept {
     pools: Pools,
     share: Arc<Share>,
+    /// Whether any pool may keep instances started.
+    provides: AtomicBool,
 }
 
 /// What a route is chosen by.

@@ -11,7 +11,7 @@ use model::function::Function;
 use model::invocation::Failure;
 
 use crate::Shared;
-use crate::pool::{NotReady, Pool, stopping};
+use crate::pool::{NotReady, Pool, Room, stopping};
 use crate::route::Holds;
 
 /// What becomes of a change whose code cannot be loaded.
@@ -44,7 +44,7 @@ pub(crate) async fn prepare(
     faulty: Faulty,
 ) -> Result<Option<Prepared>> {
     let named = next.key().to_string();
-    let holds = match shared.routes.hold(next).await {
+    let holds = match shared.routes.hold(next, shared.clock.now()).await {
         Ok(Some(holds)) => holds,
         Ok(None) => return Ok(None),
         Err(error) => {
@@ -55,7 +55,10 @@ pub(crate) async fn prepare(
     let prepared = Prepared { shared: Arc::clone(shared), holds };
     let start = |(pool, n): &(Arc<Pool>, usize)| {
         let (pool, n) = (Arc::clone(pool), *n);
-        shared.pools.tasks.spawn("stand-ready", async move { pool.make_ready(n).await })
+        shared
+            .pools
+            .tasks
+            .spawn("stand-ready", async move { pool.make_ready(n, Room::Beside).await })
     };
     let starts: Vec<_> = prepared.holds.pools.iter().map(start).collect();
     for (start, (pool, n)) in starts.into_iter().zip(&prepared.holds.pools) {

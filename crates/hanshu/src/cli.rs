@@ -26,6 +26,7 @@ mod layer;
 mod list;
 mod logs;
 mod namespaces;
+mod provision;
 mod rollback;
 mod route;
 mod secrets;
@@ -101,6 +102,7 @@ enum Command {
     Config(config::ConfigArgs),
     Versions(versions::VersionsArgs),
     Alias(alias::AliasArgs),
+    Provision(provision::ProvisionArgs),
     Rollback(rollback::RollbackArgs),
     History(history::HistoryArgs),
     Layer(layer::LayerArgs),
@@ -148,6 +150,7 @@ fn run(command: Command, cx: &Context) -> anyhow::Result<ExitCode> {
         Command::Config(args) => args.run(cx),
         Command::Versions(args) => args.run(cx),
         Command::Alias(args) => args.run(cx),
+        Command::Provision(args) => args.run(cx),
         Command::Rollback(args) => args.run(cx),
         Command::History(args) => args.run(cx),
         Command::Layer(args) => args.run(cx),

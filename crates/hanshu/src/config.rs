@@ -65,8 +65,12 @@ pub(crate) struct EngineSection {
     pub instances_per_namespace: u32,
     /// Calls that may wait for an instance, per version.
     pub waiters_per_version: usize,
-    /// How long an idle instance is kept.
+    /// How long an idle instance is kept where nothing is learned,
     pub keep_alive: Duration,
+    /// how long at least where something is,
+    pub keep_alive_min: Duration,
+    /// and how long at most.
+    pub keep_alive_max: Duration,
     /// How long a call may wait for an instance.
     pub queue_wait: Duration,
     /// Asynchronous calls that run at once.
@@ -163,6 +167,8 @@ impl EngineSection {
             instances_per_namespace: values.small(&s::INSTANCES_PER_NAMESPACE)?,
             waiters_per_version: values.count(&s::WAITERS_PER_VERSION)?,
             keep_alive: values.seconds(&s::KEEP_ALIVE_SECONDS)?,
+            keep_alive_min: values.seconds(&s::KEEP_ALIVE_MIN_SECONDS)?,
+            keep_alive_max: values.seconds(&s::KEEP_ALIVE_MAX_SECONDS)?,
             queue_wait: values.seconds(&s::QUEUE_WAIT_SECONDS)?,
             async_concurrency: values.count(&s::ASYNC_CONCURRENCY)?,
         })

@@ -208,6 +208,8 @@ async fn start_engine(
         waiters_per_version: config.engine.waiters_per_version,
         queue_wait: config.engine.queue_wait,
         keep_alive: config.engine.keep_alive,
+        keep_alive_min: config.engine.keep_alive_min,
+        keep_alive_max: config.engine.keep_alive_max,
         async_concurrency: config.engine.async_concurrency,
         async_lease: ASYNC_LEASE,
         ..EngineConfig::default()

@@ -19,12 +19,14 @@ mod aliases;
 mod history;
 mod layers;
 mod namespaces;
+mod provisioned;
 mod variable;
 
 pub use aliases::*;
 pub use history::*;
 pub use layers::*;
 pub use namespaces::*;
+pub use provisioned::*;
 pub use variable::VariableView;
 
 /// A configuration as it is sent and shown.

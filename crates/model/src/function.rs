@@ -21,6 +21,7 @@ use crate::ids::{AliasName, Digest, FunctionKey, NamespaceName, Qualifier, Reque
 use crate::layer::{AttachedLayer, LayerRef};
 use crate::limits;
 use crate::network::NetworkPolicy;
+use crate::provisioned::{Provisioned, ProvisionedRecord};
 use crate::secret::Sealed;
 
 pub(crate) use resources::decimal;
@@ -508,6 +509,9 @@ pub struct Function {
     /// Its aliases.
     #[serde(default)]
     pub aliases: BTreeMap<AliasName, AliasRecord>,
+    /// Instances that are kept started, by the version or alias that they are for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub provisioned: BTreeMap<Qualifier, ProvisionedRecord>,
     /// Revision at which `$LATEST`, the settings or the list of versions last changed.
     #[serde(default)]
     pub revision: u64,
@@ -540,6 +544,8 @@ pub enum FunctionState {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rollout: Option<Rollout>,
     },
+    /// Instances that are kept started.
+    Provisioned(Provisioned),
 }
 
 impl Function {

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod namespace;
 pub mod network;
 pub mod ports;
+pub mod provisioned;
 pub mod secret;
 #[cfg(feature = "suites")]
 pub mod suites;

@@ -130,6 +130,14 @@ pub const DOCUMENT_RESERVE_BYTES: usize = 128 * 1024;
 pub const VERSIONS: usize = 10_000;
 /// Aliases of one function.
 pub const ALIASES: usize = 1_000;
+/// Instances that are kept started for one version or alias.
+pub const PROVISIONED_INSTANCES: u32 = 1_000;
+/// Versions and aliases of a function that instances are kept started for.
+pub const PROVISIONED_ENTRIES: usize = 100;
+/// Times of one schedule.
+pub const SCHEDULE_TIMES: usize = 24;
+/// Characters of a cron expression.
+pub const CRON_CHARS: usize = 100;
 /// Weighted targets of one alias.
 pub const ALIAS_TARGETS: usize = 100;
 /// Highest weight of a target.

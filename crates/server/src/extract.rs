@@ -45,6 +45,10 @@ pub(crate) struct TargetPath(pub FunctionRef);
 #[derive(Debug)]
 pub(crate) struct AliasPath(pub FunctionKey, pub AliasName);
 
+/// Path parameters `{namespace}`, `{function}` and `{qualifier}`.
+#[derive(Debug)]
+pub(crate) struct QualifierPath(pub FunctionRef);
+
 /// Path parameters `{namespace}` and `{layer}`.
 #[derive(Debug)]
 pub(crate) struct LayerPath(pub LayerKey);
@@ -129,6 +133,16 @@ impl<S: Sync + Send> FromRequestParts<S> for AliasPath {
         let FunctionPath(key) = FunctionPath::from_request_parts(parts, state).await?;
         let AliasNamePath(name) = AliasNamePath::from_request_parts(parts, state).await?;
         Ok(Self(key, name))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for QualifierPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let FunctionPath(key) = FunctionPath::from_request_parts(parts, state).await?;
+        let params = path_params(parts, state).await?;
+        Ok(Self(FunctionRef { key, qualifier: path_param(&params, "qualifier")?.parse()? }))
     }
 }
 

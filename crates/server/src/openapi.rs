@@ -130,6 +130,8 @@ path_parameters! {
     LayerParams: "namespace" = "the namespace's name", "layer" = "the layer's name";
     /// Of routes of an alias.
     AliasParam: "alias" = "the alias's name";
+    /// Of routes of a version or an alias.
+    QualifierPathParam: "qualifier" = "`$LATEST`, a version's number or an alias's name";
     /// Of routes of a version.
     VersionParam: "version" = "the version's number";
     /// Of routes of one change.

@@ -76,7 +76,7 @@ fn of_change<'a>(
     let environments = states.filter_map(|state| match state {
         FunctionState::Function { latest, .. } => Some(&mut latest.config.environment),
         FunctionState::Alias { alias, .. } => Some(&mut alias.environment),
-        FunctionState::Version(_) => None,
+        FunctionState::Version(_) | FunctionState::Provisioned(_) => None,
     });
     environments.map(|environment| (label.clone(), environment)).collect()
 }

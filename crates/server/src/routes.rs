@@ -32,6 +32,8 @@
 //! | `…/aliases/{alias}/rollback`, `…/resolve` | POST | |
 //! | `…/aliases/{alias}/shift` | PUT DELETE | |
 //! | `…/aliases/{alias}/shadow` | PUT GET DELETE | |
+//! | `…/functions/{function}/provisioned` | GET | |
+//! | `…/functions/{function}/provisioned/{qualifier}` | PUT GET DELETE | |
 //! | `…/functions/{function}/invoke` | POST | |
 //! | `…/functions/{function}/logs` | GET | |
 //! | `…/functions/{function}/usage` | GET | |
@@ -56,7 +58,7 @@ use crate::App;
 use crate::auth::{self, Caller};
 use crate::control::{
     aliases, code, daemon, functions, history, invoke, keys, layers, logs, namespaces, packages,
-    usage, versions,
+    provisioned, usage, versions,
 };
 use crate::error::{Refusal, Refused, request_id_value};
 use crate::gateway;
@@ -104,6 +106,8 @@ fn keyed() -> Api {
         .routes(routes!(aliases::resolve))
         .routes(routes!(aliases::shift, aliases::stop_shift))
         .routes(routes!(aliases::shadow, aliases::shadow_report, aliases::stop_shadow))
+        .routes(routes!(provisioned::list))
+        .routes(routes!(provisioned::put, provisioned::get, provisioned::delete))
         .routes(routes!(invoke::invoke))
         .routes(routes!(logs::get))
         .routes(routes!(usage::get))

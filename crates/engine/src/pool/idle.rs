@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{Idle, Lent, Pool, Refused};
 use crate::line::Waiter;
@@ -43,11 +42,6 @@ impl Pool {
         }
     }
 
-    /// Stops instances that have been idle since before `limit`, and those that died meanwhile.
-    pub(crate) fn reap(&self, limit: Instant) {
-        self.stop_idle(|idle| idle.since < limit || !idle.lent.instance.alive(), usize::MAX);
-    }
-
     /// Leaves the registry once it is retired and nobody else holds it: no route, no attempt, no start under way.
     pub(crate) fn forget_if_done(self: Arc<Self>) {
         // The registry's and this one; a retired pool gets no new holders.
@@ -55,12 +49,6 @@ impl Pool {
         if self.lock().retired && Arc::strong_count(&self) <= NOBODY_ELSE && self.meter.is_zero() {
             self.deps.registry.remove(&self);
         }
-    }
-
-    /// Since when the instance is idle that may be stopped first. What stands ready for a change may not.
-    pub(crate) fn oldest_idle(&self) -> Option<Instant> {
-        let state = self.lock();
-        state.idle.first().filter(|_| state.held == 0).map(|idle| idle.since)
     }
 
     /// Stops idle instances, `most` at most; answers how many.

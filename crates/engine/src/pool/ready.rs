@@ -2,8 +2,10 @@
 //!
 //! A pool is held while a change that needs it is under way: it is there although no route leads to it yet, and nobody takes its idle instances.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use model::error::Error;
@@ -20,6 +22,15 @@ const ROOM_LOOK: Duration = Duration::from_millis(5);
 
 /// Longest part of a function's own error that is shown, in characters.
 const SHOWN_CHARS: usize = 500;
+
+/// Within which limit of the function instances are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Its own.
+    Within,
+    /// Twice its own, as they are to replace others.
+    Beside,
+}
 
 /// Why not all instances stand ready.
 #[derive(Debug)]
@@ -88,9 +99,15 @@ impl Pool {
         state.held == 0
     }
 
-    /// Calls take as long as those of `other`, as far as one knows.
-    pub(crate) fn follow_pace(&self, other: &Self) {
+    /// Takes over what is known of the calls of `other`, whose calls will come here.
+    pub(crate) fn follow(&self, other: &Self) {
         self.pace.follow(&other.pace);
+        if self.start_us.load(Ordering::Relaxed) == 0 {
+            self.start_us.store(other.start_us.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let quiet = other.lock().quiet;
+        let mut state = self.lock();
+        state.quiet = state.quiet.or(quiet);
     }
 
     /// How many instances it takes to serve what came lately: those on loan within the last seconds, and calls that wait. `None`: nothing lives here, and
@@ -104,53 +121,58 @@ impl Pool {
         (busy + state.there() > 0).then_some(busy.min(most))
     }
 
-    /// A second is over.
-    pub(crate) fn tick(&self) {
-        let mut state = self.lock();
-        state.peak = [state.lent, state.peak[0]];
-    }
-
-    /// Returns once `n` instances are there, busy or idle, or why they are not.
-    pub(crate) async fn make_ready(self: &Arc<Self>, n: usize) -> Result<(), NotReady> {
+    /// Returns once `n` instances are there, busy or idle, or why they are not. Few are started at once, as calls go on meanwhile.
+    pub(crate) async fn make_ready(self: &Arc<Self>, n: usize, room: Room) -> Result<(), NotReady> {
         let begin = self.now();
-        let (mut starts, mut denied) = (Vec::new(), None);
+        let (mut starts, mut denied) = (VecDeque::new(), None);
         while denied.is_none()
-            && let Some(admitted) = self.start_ahead(n, begin + ROOM_WAIT).await
+            && let Some(admitted) = self.start_ahead(n, room).await
         {
             match admitted {
-                Ok(start) => starts.push(start),
+                Ok(start) => starts.push_back(start),
                 Err(by) => denied = Some(by),
             }
-        }
-        let deadline = begin + START_GRACE;
-        for start in starts {
-            let started = tokio::select! {
-                biased;
-                started = start => started,
-                () = self.deps.clock.sleep_until(deadline) => return Err(NotReady::Late),
-            };
-            match started {
-                Ok(Ok(())) => {}
-                Ok(Err(Refused::Function(failure))) => return Err(NotReady::Function(failure)),
-                Ok(Err(Refused::Error(error))) => return Err(NotReady::Platform(error)),
-                Ok(Err(Refused::Moved(_))) | Err(_) => {
-                    return Err(NotReady::Platform(super::stopping()));
-                }
+            if starts.len() >= self.starts()
+                && let Some(start) = starts.pop_front()
+            {
+                self.started(start, begin + START_GRACE).await?;
             }
         }
+        for start in starts {
+            self.started(start, begin + START_GRACE).await?;
+        }
         denied.map_or(Ok(()), |denied| Err(NotReady::Denied(denied)))
+    }
+
+    /// What comes of a start until `deadline`.
+    async fn started(
+        &self,
+        start: oneshot::Receiver<Started>,
+        deadline: Instant,
+    ) -> Result<(), NotReady> {
+        let started = tokio::select! {
+            biased;
+            started = start => started,
+            () = self.deps.clock.sleep_until(deadline) => return Err(NotReady::Late),
+        };
+        match started {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Refused::Function(failure))) => Err(NotReady::Function(failure)),
+            Ok(Err(Refused::Error(error))) => Err(NotReady::Platform(error)),
+            Ok(Err(Refused::Moved(_))) | Err(_) => Err(NotReady::Platform(super::stopping())),
+        }
     }
 
     /// Begins one more start if fewer than `n` instances are there.
     async fn start_ahead(
         self: &Arc<Self>,
         n: usize,
-        until: Instant,
+        room: Room,
     ) -> Option<Result<oneshot::Receiver<Started>, Denied>> {
         if self.lock().there() >= n {
             return None;
         }
-        let permit = match self.admit_ahead(until).await {
+        let permit = match self.admit_ahead(room).await {
             Ok(permit) => permit,
             Err(denied) => return Some(Err(denied)),
         };
@@ -167,13 +189,17 @@ impl Pool {
         Some(Ok(started))
     }
 
-    /// The right to an instance beside those that it is to replace. Where other functions' idle instances are in the way, one of them ends.
-    async fn admit_ahead(&self, until: Instant) -> Result<Permit, Denied> {
-        let mut evicted = false;
+    /// The right to an instance before a call needs it. Where other functions' idle instances are in the way, one of them ends.
+    async fn admit_ahead(&self, room: Room) -> Result<Permit, Denied> {
+        let (mut evicted, until) = (false, self.now() + ROOM_WAIT);
         loop {
             let memory_mb = self.version.config.memory_mb;
             let admission = &self.deps.admission;
-            let denied = match admission.admit_ahead(&self.function, &self.namespace, memory_mb) {
+            let admitted = match room {
+                Room::Within => self.admit(),
+                Room::Beside => admission.admit_ahead(&self.function, &self.namespace, memory_mb),
+            };
+            let denied = match admitted {
                 Ok(permit) => return Ok(permit),
                 Err(denied) => denied,
             };
@@ -186,7 +212,7 @@ impl Pool {
                     !Arc::ptr_eq(&p.function, &self.function)
                         && (within || denied == Denied::HostMemory)
                 };
-                evicted = self.deps.registry.evict_one(self, fits);
+                evicted = self.deps.registry.evict_one(self.now(), self, fits);
             }
             let clock = &self.deps.clock;
             clock.sleep_until(clock.instant() + ROOM_LOOK).await;

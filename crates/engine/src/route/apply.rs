@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use model::alias::AliasRecord;
 use model::change::Lying;
@@ -14,6 +15,7 @@ use model::ports::{Change, Revision};
 use serde::de::DeserializeOwned;
 
 use super::alias::AliasRoute;
+use super::pools::Pools;
 use super::{Kept, Route, Routes};
 use crate::admit::Share;
 use crate::namespace::Change as Count;
@@ -133,7 +135,10 @@ impl Routes {
         };
         let aliases = compile(&key, function.aliases, old);
         let kept = old.map_or_else(
-            || Arc::new(Kept { pools: Default::default(), share: Arc::new(Share::new(limit)) }),
+            || {
+                let share = Arc::new(Share::new(limit));
+                Arc::new(Kept { pools: Pools::default(), share, provides: AtomicBool::new(false) })
+            },
             |old| Arc::clone(&old.kept),
         );
         Route {
@@ -143,6 +148,11 @@ impl Routes {
             latest_fingerprint,
             published: function.versions,
             shifting: aliases.values().filter(|alias| alias.shift.is_some()).cloned().collect(),
+            provisioned: function
+                .provisioned
+                .into_iter()
+                .map(|(q, p)| (q, p.provisioned))
+                .collect(),
             overlays: aliases.values().filter_map(|a| Some(a.overlay.as_ref()?.id)).collect(),
             aliases,
             code_bytes,

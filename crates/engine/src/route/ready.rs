@@ -7,26 +7,29 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::Result;
+use model::clock::UnixMillis;
 use model::function::Function;
-use model::ids::{AliasName, RequestId, VersionRef};
+use model::ids::{AliasName, Qualifier, RequestId, VersionRef};
 
 use super::alias::AliasRoute;
 use super::pools::PoolKey;
 use super::{Kept, Lead, Route, Routes};
 use crate::pool::Pool;
 
-/// Most instances that are started ahead for one pool.
+/// Most instances that are started ahead for one pool, unless more are provisioned.
 const AHEAD_MAX: usize = 10;
 /// All calls of an entry.
-const ALL: u64 = 1_000_000;
+pub(super) const ALL: u64 = 1_000_000;
 
 /// One pool that calls of an entry may reach.
 #[derive(Debug)]
-struct Way {
-    key: PoolKey,
-    version: VersionRef,
-    /// Of the entry's calls, in parts of [`ALL`].
-    share: u64,
+pub(super) struct Way {
+    pub(super) key: PoolKey,
+    pub(super) version: VersionRef,
+    /// Of the entry's calls, in parts of [`ALL`], at most.
+    pub(super) share: u64,
+    /// By weights alone.
+    pub(super) weighted: u64,
 }
 
 /// A pool that a change needs.
@@ -50,24 +53,29 @@ pub(crate) struct Holds {
 
 impl Route {
     /// Where calls of an entry may go: `$LATEST`, or an alias. `None` for an alias that is not there.
-    fn ways(&self, entry: Option<&AliasName>) -> Option<Vec<Way>> {
+    pub(super) fn ways(&self, entry: Option<&AliasName>) -> Option<Vec<Way>> {
         let Some(name) = entry else {
             let key = self.pool_key(VersionRef::Latest, None)?;
-            return Some(vec![Way { key, version: VersionRef::Latest, share: ALL }]);
+            return Some(vec![Way { key, version: VersionRef::Latest, share: ALL, weighted: ALL }]);
         };
         let AliasRoute { alias, overlay, .. } = &**self.aliases.get(name)?;
         let sum: u64 = alias.targets.iter().map(|target| u64::from(target.weight)).sum();
         let weighted = alias.targets.iter().filter(|target| target.weight > 0);
-        let shares =
-            weighted.map(|t| (t.version, (u64::from(t.weight) * ALL).div_ceil(sum.max(1))));
+        let shares = weighted.map(|t| {
+            let share = (u64::from(t.weight) * ALL).div_ceil(sum.max(1));
+            (t.version, share, share)
+        });
         // Nobody knows how many calls a rule takes.
-        let ruled = alias.rules.iter().map(|rule| (rule.to, ALL));
+        let ruled = alias.rules.iter().map(|rule| (rule.to, ALL, 0));
         let mut ways: Vec<Way> = Vec::new();
-        for (version, share) in ruled.chain(shares) {
+        for (version, share, weighted) in ruled.chain(shares) {
             let Some(key) = self.pool_key(version, overlay.as_ref()) else { continue };
             match ways.iter_mut().find(|way| way.key == key) {
-                Some(way) => way.share = way.share.max(share),
-                None => ways.push(Way { key, version, share }),
+                Some(way) => {
+                    way.share = way.share.max(share);
+                    way.weighted = way.weighted.max(weighted);
+                }
+                None => ways.push(Way { key, version, share, weighted }),
             }
         }
         Some(ways)
@@ -79,7 +87,7 @@ impl Route {
     }
 
     /// The pools that `next` needs and this route does not have, or not with that many instances.
-    fn needs(&self, next: &Arc<Self>) -> Vec<Need> {
+    fn needs(&self, next: &Arc<Self>, now: UnixMillis) -> Vec<Need> {
         let limit = usize::try_from(self.kept.share.instances.limit()).unwrap_or(usize::MAX);
         let mut needs: HashMap<PoolKey, Need> = HashMap::new();
         for entry in std::iter::once(None).chain(next.aliases.keys().map(Some)) {
@@ -89,11 +97,14 @@ impl Route {
             let pools = before.iter().filter_map(|way| self.kept.pools.get(&way.key));
             let live: Vec<_> = pools.filter_map(|pool| Some((pool.demand()?, pool))).collect();
             let Some((_, from)) = live.iter().max_by_key(|(busy, _)| *busy) else { continue };
-            let demand = live.iter().map(|(busy, _)| busy).sum::<usize>().max(1);
-            for Way { key, version, share } in after {
+            let demand = live.iter().map(|(busy, _)| busy).sum::<usize>();
+            let kept = entry.map_or(Qualifier::Latest, |name| Qualifier::Alias(name.clone()));
+            let kept = usize::try_from(next.wanted(&kept, now)).unwrap_or(usize::MAX);
+            let (demand, most) = (demand.max(kept).max(1), AHEAD_MAX.max(kept).min(limit));
+            for Way { key, version, share, .. } in after {
                 let had = before.iter().find(|way| way.key == key).map_or(0, |way| way.share);
                 let wanted = (demand as u64 * share).div_ceil(ALL);
-                let wanted = usize::try_from(wanted).unwrap_or(AHEAD_MAX).min(AHEAD_MAX).min(limit);
+                let wanted = usize::try_from(wanted).unwrap_or(most).min(most);
                 if share <= had || wanted == 0 {
                     continue;
                 }
@@ -110,12 +121,12 @@ impl Route {
 
 impl Routes {
     /// Holds the pools that a function needs whose document is to be `next`; `None` if no call would miss anything.
-    pub(crate) async fn hold(&self, next: &Function) -> Result<Option<Holds>> {
+    pub(crate) async fn hold(&self, next: &Function, now: UnixMillis) -> Result<Option<Holds>> {
         let key = next.key().clone();
         let old = self.map.pin().get(&key).filter(|old| old.id == next.id).cloned();
         let Some(old) = old.filter(|old| !next.deleted && old.is_live()) else { return Ok(None) };
         let route = Arc::new(self.route_of(next.clone(), Some(&old)));
-        let needs = old.needs(&route);
+        let needs = old.needs(&route, now);
         if needs.is_empty() {
             return Ok(None);
         }
@@ -123,7 +134,7 @@ impl Routes {
         for need in needs {
             match self.hold_one(&need).await {
                 Ok(pool) => {
-                    pool.follow_pace(&need.from);
+                    pool.follow(&need.from);
                     holds.pools.push((pool, need.instances));
                     holds.keys.push(need.key);
                 }

@@ -4,8 +4,10 @@
 
 mod aliases;
 mod blind;
+mod keeping;
 mod lines;
 mod namespaces;
+mod provisioned;
 mod queued;
 mod scripted;
 mod shadows;

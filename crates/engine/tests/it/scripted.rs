@@ -165,7 +165,8 @@ impl Instance for ScriptedInstance {
     }
 
     fn start_timings(&self) -> StartTimings {
-        StartTimings { sandbox_us: 1, runtime_us: 2, code_us: 3 }
+        let late_ms = self.handler.strip_prefix("late:").map_or(0, |ms| ms.parse().unwrap());
+        StartTimings { sandbox_us: 1, runtime_us: 2, code_us: 3 + 1_000 * late_ms }
     }
 
     async fn stop(self: Box<Self>) {}
@@ -270,6 +271,7 @@ impl World {
                     versions: Vec::new(),
                     next_version: 1,
                     aliases: BTreeMap::new(),
+                    provisioned: BTreeMap::new(),
                     revision: 1,
                     change: None,
                     deleted: false,

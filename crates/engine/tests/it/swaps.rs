@@ -41,7 +41,7 @@ async fn move_alias(world: &World, json: &str) -> model::Result<()> {
 #[tokio::test(start_paused = true)]
 async fn as_many_stand_ready_as_were_busy_and_no_call_waits() {
     let world = world().await;
-    world.deploy("f", "sleep:2000").await;
+    world.deploy("f", "sleep:4000").await;
     let old: Vec<_> = (0..3).map(|_| calling(&world, "f")).collect();
     sleep_ms(1_000).await;
     world.swap_code("f", "sleep:10").await.unwrap();

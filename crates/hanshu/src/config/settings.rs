@@ -172,7 +172,23 @@ pub(crate) static KEEP_ALIVE_SECONDS: Setting = number(
     "seconds",
     (0, DAY_SECONDS),
     300,
-    "How long an idle instance is kept before it is stopped.",
+    "How long an idle instance is kept before it is stopped, where the function's calls do not tell when the next one comes.",
+);
+/// `engine.keep_alive_min_seconds`
+pub(crate) static KEEP_ALIVE_MIN_SECONDS: Setting = number(
+    "engine.keep_alive_min_seconds",
+    "seconds",
+    (0, DAY_SECONDS),
+    60,
+    "How long an idle instance is kept at least where that is learned from the function's calls.",
+);
+/// `engine.keep_alive_max_seconds`
+pub(crate) static KEEP_ALIVE_MAX_SECONDS: Setting = number(
+    "engine.keep_alive_max_seconds",
+    "seconds",
+    (0, DAY_SECONDS),
+    14_400,
+    "How long an idle instance is kept at most where that is learned from the function's calls; 0: nothing is learned.",
 );
 /// `engine.queue_wait_seconds`
 pub(crate) static QUEUE_WAIT_SECONDS: Setting = number(
@@ -311,6 +327,8 @@ pub(crate) static ALL: &[&Setting] = &[
     &INSTANCES_PER_NAMESPACE,
     &WAITERS_PER_VERSION,
     &KEEP_ALIVE_SECONDS,
+    &KEEP_ALIVE_MIN_SECONDS,
+    &KEEP_ALIVE_MAX_SECONDS,
     &QUEUE_WAIT_SECONDS,
     &ASYNC_CONCURRENCY,
     &CONNECTIONS_MAX,

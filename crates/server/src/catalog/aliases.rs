@@ -6,11 +6,12 @@ use model::api::PutAlias;
 use model::change::{Change, What};
 use model::error::{Code, Error};
 use model::function::{Function, FunctionState};
-use model::ids::{AliasName, FunctionKey};
+use model::ids::{AliasName, FunctionKey, Qualifier};
 use model::{keys, limits};
 
 use super::Catalog;
 use super::functions::{existing, named};
+use super::provisioned::not_provisioned;
 use super::record::{Draft, Edit, Intent, Place, Turn};
 
 /// An alias with its function.
@@ -203,6 +204,7 @@ impl Catalog {
         let changed = self
             .edit(&place(key, name, &revision_of(name), &change_of(name)), intent, |current, _| {
                 let mut value: Function = existing(key, current)?;
+                not_provisioned(&value, &Qualifier::Alias(name.clone()))?;
                 let record = value.aliases.remove(name).ok_or_else(|| no_alias(key, name))?;
                 let draft = Draft {
                     what: What::Delete,

@@ -122,7 +122,7 @@ pub(super) fn place(key: &FunctionKey) -> Place<'_, Function> {
         revision: &|function: &Function| Some(function.revision),
         concerns: &|change| {
             let state = change.before.as_ref().or(change.after.as_ref());
-            !matches!(state, Some(FunctionState::Alias { .. }))
+            !matches!(state, Some(FunctionState::Alias { .. } | FunctionState::Provisioned(_)))
         },
     }
 }
@@ -492,6 +492,7 @@ fn new_function(latest: Version, turn: Turn) -> Function {
         versions: Vec::new(),
         next_version: turn.next_version,
         aliases: BTreeMap::new(),
+        provisioned: BTreeMap::new(),
         revision: turn.revision,
         change: None,
         deleted: false,

@@ -57,6 +57,20 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
+    /// Whether so many instances of `memory_mb` may be kept started.
+    pub(super) fn check_provisioned(&self, instances: u32, memory_mb: u32) -> Result<()> {
+        if let Some(most) = self.settings.quotas.instances
+            && instances > most
+        {
+            return Err(self.over("instances", most.into(), instances.into()));
+        }
+        let wanted = u64::from(instances) * u64::from(memory_mb);
+        match self.settings.quotas.memory_mb {
+            Some(most) if wanted > most => Err(self.over("memory_mb", most, wanted)),
+            _ => Ok(()),
+        }
+    }
+
     fn over(&self, quota: &str, most: u64, wanted: u64) -> Error {
         Error::caller(
             Code::Forbidden,

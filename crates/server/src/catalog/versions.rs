@@ -8,11 +8,12 @@ use model::Result;
 use model::change::What;
 use model::error::{Code, Error};
 use model::function::{Function, FunctionState, Version, VersionSummary};
-use model::ids::{FunctionKey, RequestId, VersionRef};
+use model::ids::{FunctionKey, Qualifier, RequestId, VersionRef};
 use model::{keys, limits};
 
 use super::Catalog;
 use super::functions::{Put, Wish, existing, named, place};
+use super::provisioned::not_provisioned;
 use super::record::{Draft, Edit, Intent, Place, Turn};
 
 /// What publishing comes to.
@@ -130,6 +131,7 @@ impl Catalog {
                 if !aliases.is_empty() {
                     return Err(in_use(key, number, &aliases));
                 }
+                not_provisioned(&value, &Qualifier::Version(number))?;
                 let summary = value.versions.remove(at);
                 value.revision = turn.revision;
                 let draft = Draft {
@@ -209,6 +211,7 @@ mod tests {
             versions: Vec::new(),
             next_version: 1,
             aliases: BTreeMap::new(),
+            provisioned: BTreeMap::new(),
             revision: 1,
             change: None,
             deleted: false,

@@ -11,6 +11,7 @@ pub(crate) mod layers;
 pub(crate) mod logs;
 pub(crate) mod namespaces;
 pub(crate) mod packages;
+pub(crate) mod provisioned;
 pub(crate) mod tail;
 pub(crate) mod usage;
 pub(crate) mod versions;

@@ -19,6 +19,7 @@ mod layers;
 mod logs;
 mod namespaces;
 mod ports;
+mod provisioned;
 mod quotas;
 mod races;
 mod routing;

@@ -30,6 +30,7 @@ pub(crate) fn function_state(state: &FunctionState) -> Value {
             "published_at": summary.published_at.to_string(),
             "size_bytes": summary.size_bytes,
         }),
+        FunctionState::Provisioned(provisioned) => as_json(provisioned),
         FunctionState::Alias { alias, rollout } => {
             let mut state = as_json(&alias.with_environment(BTreeMap::<_, VariableView>::new()));
             if !alias.environment.is_empty() {
