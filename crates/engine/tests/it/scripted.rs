@@ -162,7 +162,7 @@ impl Instance for ScriptedInstance {
     }
 
     fn start_timings(&self) -> StartTimings {
-        StartTimings { sandbox_us: 1, runtime_us: 2, code_us: 3 }
+        StartTimings { sandbox_us: 1, runtime_us: 2, code_us: 3, ..StartTimings::default() }
     }
 
     async fn stop(self: Box<Self>) {}

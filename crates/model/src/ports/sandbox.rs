@@ -40,6 +40,9 @@ pub trait Sandbox: Send + Sync + std::fmt::Debug {
     /// `package-too-large` or `storage-full` if it cannot be used, and then nothing of it stays behind.
     async fn check_package(&self, package: Bytes) -> Result<PackageInfo>;
 
+    /// Told that calls of this version may come soon, as it was deployed just now. What a sandbox makes of it is up to the sandbox; never waits.
+    fn expect(&self, _version: &Version) {}
+
     /// Makes a version ready to start instances of. Idempotent; cheap when the package is unpacked already.
     async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>>;
 

@@ -30,6 +30,11 @@ pub(super) fn variables(version: &Version, runtime: &Runtime) -> Vec<String> {
     out
 }
 
+/// What is the same for every function of a runtime, as `KEY=VALUE`: of [`variables`], unless the function has its own.
+pub(super) fn constant(runtime: &Runtime) -> Vec<String> {
+    defaults(runtime).into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
 /// The function's secrets, opened: for the one start that is about to happen, and dropped with it.
 pub(super) fn secrets<'a>(
     version: &'a Version,

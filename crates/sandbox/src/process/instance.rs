@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::ids::RequestId;
-use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings};
+use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartPath, StartTimings};
 use model::ports::{Instance, Patience};
 use rustix::net::RecvFlags;
 use tokio::io::unix::AsyncFd;
@@ -27,9 +27,9 @@ use super::image::Shared;
 use super::packages::Unpacked;
 use super::slots::Slot;
 use crate::frame::{self, FrameError, FrameReader, Incoming, Outgoing, Told};
-use crate::jail::cgroup::{Group, MemoryUse};
+use crate::jail::cgroup::{Group, GroupLimits, MemoryUse};
 use crate::jail::network::Lease;
-use crate::jail::{Exit, Killer, Process, StartError, Step, Steps};
+use crate::jail::{Exit, Killer, Mount, Process, StartError, Step, Steps};
 use crate::output::Output;
 
 /// Calls that an instance holds at most: the one that is run, and those behind it. More than this saves nothing measurable: with four a trivial Node.js call costs
@@ -87,7 +87,7 @@ impl ProcessInstance {
     pub(super) fn new(
         shared: Arc<Shared>,
         remains: Remains,
-        (socket, theirs): (UnixStream, OwnedFd),
+        (socket, theirs, frames): (UnixStream, OwnedFd, FrameReader),
         output: Output,
         memory_mb: u32,
         abort_means_memory_from: Option<u64>,
@@ -96,7 +96,7 @@ impl ProcessInstance {
             remains,
             socket,
             theirs,
-            frames: FrameReader::new(),
+            frames,
             calls: VecDeque::new(),
             unsent: None,
             counts_output: false,
@@ -112,12 +112,16 @@ impl ProcessInstance {
 
     /// Waits until the code is loaded. On an error the instance is gone.
     pub(super) async fn load(&mut self, begun: Instant, mut steps: Steps) -> Result<(), Failure> {
-        let frame = self.next().await;
-        if !matches!(frame, Ok(Incoming::Hello)) {
-            return Err(self.unexpected(frame, "HELLO").await);
+        let mut hello = begun;
+        // A pre-started one has said it long ago.
+        if self.timings.path == StartPath::Exec {
+            let frame = self.next().await;
+            if !matches!(frame, Ok(Incoming::Hello)) {
+                return Err(self.unexpected(frame, "HELLO").await);
+            }
+            hello = self.shared.clock.instant();
+            steps.mark(Step::Hello);
         }
-        let hello = self.shared.clock.instant();
-        steps.mark(Step::Hello);
         let frame = self.next().await;
         let ready = self.shared.clock.instant();
         self.output.drain();
@@ -436,7 +440,7 @@ impl Remains {
         slot: Option<Slot>,
         group: Option<Group>,
         lease: Option<Lease>,
-        unpacked: Arc<Unpacked>,
+        unpacked: Option<Arc<Unpacked>>,
     ) -> Self {
         Self {
             shared: Arc::clone(shared),
@@ -445,7 +449,7 @@ impl Remains {
             group,
             oom: None,
             lease,
-            unpacked: Some(unpacked),
+            unpacked,
             memory: None,
             in_task: false,
         }
@@ -461,6 +465,24 @@ impl Remains {
         Ok(())
     }
 
+    /// Gives it other limits than those it was started with.
+    pub(super) fn limit(&mut self, limits: GroupLimits) -> std::io::Result<()> {
+        self.group.as_mut().map_or(Ok(()), |group| group.change(limits))
+    }
+
+    /// Mounts something while it runs: [`Process::attach`].
+    pub(super) async fn attach(&mut self, mounts: Vec<Mount>) -> Result<(), StartError> {
+        match &mut self.process {
+            Some(process) => process.attach(mounts).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps code on disk that was mounted later.
+    pub(super) fn keep(&mut self, unpacked: Arc<Unpacked>) {
+        self.unpacked = Some(unpacked);
+    }
+
     pub(super) async fn started(&mut self) -> Result<Steps, StartError> {
         match &mut self.process {
             Some(process) => process.started().await,
@@ -468,11 +490,11 @@ impl Remains {
         }
     }
 
-    fn exit(&self) -> Option<Exit> {
+    pub(super) fn exit(&self) -> Option<Exit> {
         self.process.as_ref().and_then(Process::exit)
     }
 
-    async fn gone(&mut self) -> Exit {
+    pub(super) async fn gone(&mut self) -> Exit {
         match &mut self.process {
             Some(process) => process.gone().await,
             None => Exit::Killed,

@@ -2,11 +2,12 @@
 //!
 //! [`ProcessSandbox`] → [`image::ProcessImage`] → [`instance::ProcessInstance`]. Around them: [`runtimes`] (what is installed), [`root`] and [`environment`]
 //! (what a function sees), [`network`] (what it reaches), [`packages`] (unpacked code and layers) in [`folders`] on disk, [`failure`] (how an end is worded),
-//! [`slots`] (host user ids),
+//! [`slots`] (host user ids), [`birth`] (what every start has in common), [`stock`] (instances that are started before anybody calls),
 //! [`features`] (what the host gives).
 //!
 //! Not here: pooling, queues and retries (the engine's), and what a frame looks like ([`crate::frame`]).
 
+mod birth;
 mod bootstraps;
 mod environment;
 mod failure;
@@ -19,6 +20,7 @@ mod packages;
 mod root;
 mod runtimes;
 mod slots;
+mod stock;
 
 use std::collections::HashMap;
 use std::fs;
@@ -49,6 +51,8 @@ use packages::Packages;
 use root::{Layout, make_folder};
 use runtimes::{Runtime, Runtimes};
 use slots::{SLOTS, Slots};
+pub use stock::StockCounts;
+use stock::{Recipe, Stock};
 
 /// First host user id of the range that instances run under, unless configured: above the ranges that distributions give to people
 /// and their subordinate users (shadow's `SUB_UID_MIN` is 100 000, systemd's `DynamicUser` ends at 65 519).
@@ -70,12 +74,15 @@ pub struct SandboxConfig {
     pub uid_base: u32,
     /// For functions that have a network.
     pub network: NetworkConfig,
+    /// Expected memory of pre-started instances together, in MiB; 0: no instance is started before it is asked for.
+    pub prestart_memory_mb: u32,
 }
 
 /// Runs functions as processes.
 #[derive(Debug)]
 pub struct ProcessSandbox {
     shared: Arc<Shared>,
+    stock: Arc<Stock>,
     runtimes: Runtimes,
     layouts: HashMap<String, Layout>,
     packages: Packages,
@@ -120,11 +127,12 @@ impl ProcessSandbox {
         }
         let (packages, root_at, bootstraps, networks, (groups, users, kernel)) = prepared?;
         let isolation = features::all(&kernel, &groups, &users, &runtimes, &config.path);
-        let (cache, all) = (folder, runtimes.clone());
+        let (cache, all, at) = (folder, runtimes.clone(), root_at.clone());
         let as_root = matches!(users, Users::Daemon { uid: 0, .. });
         let layouts = blocking(move || {
             let lay_out = |runtime: &Arc<Runtime>| {
-                let layout = root::lay_out(&cache, &bootstraps, runtime, as_root).map_err(disk)?;
+                let layout =
+                    root::lay_out(&cache, &at, &bootstraps, runtime, as_root).map_err(disk)?;
                 Ok((runtime.info.name.clone(), layout))
             };
             all.iter().map(lay_out).collect::<Result<_>>()
@@ -135,7 +143,10 @@ impl ProcessSandbox {
             Shared { spawner, groups, users, networks, logs, vault, clock, tasks, root_at };
         let shared = Arc::new(shared);
         until.spawn_until_cancelled("control groups", keep_ready(&shared));
-        Ok(Arc::new(Self { shared, runtimes, layouts, packages, isolation }))
+        let budget_mb = if isolation.has("pre-start") { config.prestart_memory_mb } else { 0 };
+        let stock = Stock::new(Arc::clone(&shared), budget_mb);
+        drop(until.spawn("pre-started instances", stock::keep(&stock)));
+        Ok(Arc::new(Self { shared, stock, runtimes, layouts, packages, isolation }))
     }
 
     /// What keeps instances apart and in bounds on this host, and what is lost.
@@ -149,6 +160,21 @@ impl ProcessSandbox {
             Users::Strangers(slots) => Some(slots.held()),
             Users::Daemon { .. } => None,
         }
+    }
+
+    /// How instances came up, and what lies ready.
+    pub fn stock(&self) -> StockCounts {
+        self.stock.counts()
+    }
+
+    /// How many pre-started instances lie ready for a version.
+    pub fn ready_for(&self, version: &Version) -> usize {
+        self.recipe(version).map_or(0, |recipe| self.stock.ready(&recipe))
+    }
+
+    fn recipe(&self, version: &Version) -> Option<Recipe> {
+        let (runtime, layout) = self.runtime(&version.runtime.name).ok()?;
+        image::recipe(&self.shared, version, runtime, layout).ok()
     }
 
     /// Leaves the host as it was found. For a daemon that stops, when no instance is left.
@@ -178,6 +204,12 @@ impl Sandbox for ProcessSandbox {
         self.shared.networks.check(policy)
     }
 
+    fn expect(&self, version: &Version) {
+        if let Some(recipe) = self.recipe(version) {
+            self.stock.expect(&recipe);
+        }
+    }
+
     async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {
         self.packages.take(package).await
     }
@@ -188,6 +220,7 @@ impl Sandbox for ProcessSandbox {
         self.check_network(&version.config.network)?;
         let unpacked = Arc::new(self.packages.code(&version).await?);
         let shared = Arc::clone(&self.shared);
+        let shared = (shared, Arc::clone(&self.stock));
         Ok(Arc::new(ProcessImage::new(shared, version, Arc::clone(runtime), layout, unpacked)))
     }
 

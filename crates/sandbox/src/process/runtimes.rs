@@ -20,6 +20,9 @@ mod probe;
 const NODE_HEAP_MIN_MB: u32 = 16;
 /// What a Node.js process needs beside its heap, in MiB: code, stacks, buffers (measured: an idle one has 20 MiB of its own).
 const NODE_OVERHEAD_MB: u32 = 40;
+/// What a process that waits for its function takes, in MiB.
+const NODE_AHEAD_MB: u32 = 24;
+const PYTHON_AHEAD_MB: u32 = 10;
 
 /// A language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +31,16 @@ pub(super) enum Language {
     Node,
     /// CPython.
     Python,
+}
+
+impl Language {
+    /// The folder of its bootstrap, below that of all.
+    pub(super) fn folder(self) -> &'static str {
+        match self {
+            Self::Node => "nodejs",
+            Self::Python => "python",
+        }
+    }
 }
 
 /// An installed runtime.
@@ -59,6 +72,21 @@ impl Runtime {
             }
         }
         argv
+    }
+
+    /// The command line of one that waits for its function.
+    pub(super) fn argv_ahead(&self, memory_mb: u32) -> Vec<String> {
+        let mut argv = self.argv(memory_mb);
+        argv.push("ahead".into());
+        argv
+    }
+
+    /// Memory of one that waits for its function, in MiB: its own and what the kernel holds for it.
+    pub(super) fn expected_mb(&self) -> u32 {
+        match self.language {
+            Language::Node => NODE_AHEAD_MB,
+            Language::Python => PYTHON_AHEAD_MB,
+        }
     }
 
     /// Peak memory, in bytes, from which an abort counts as running out of memory.

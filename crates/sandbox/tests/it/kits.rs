@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use model::ports::Sandbox;
 use model::suites::sandbox::{Kit, SCENARIOS};
 
 use crate::Test;
@@ -28,7 +29,7 @@ fn layers(modules: [(&str, &str); 2]) -> [Bytes; 2] {
     [zip(&first), zip(&second)]
 }
 
-fn kit(world: &World, language: &str) -> Kit {
+fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
     let (runtime, handler, package, layers, broken) = match language {
         "node" => (
             "nodejs20",
@@ -64,7 +65,7 @@ fn kit(world: &World, language: &str) -> Kit {
     let daemon_file = world.folder.path().join("secret");
     std::fs::write(&daemon_file, "the daemon's").unwrap();
     Kit {
-        sandbox: world.sandbox.clone(),
+        sandbox,
         logs: world.logs.clone(),
         runtime,
         handler,
@@ -79,13 +80,39 @@ fn kit(world: &World, language: &str) -> Kit {
     }
 }
 
+/// A way in which instances come up.
+#[derive(Clone, Copy)]
+enum Way {
+    Exec,
+    PreStarted,
+}
+
+impl Way {
+    async fn sandbox(self, world: &World) -> Arc<dyn Sandbox> {
+        match self {
+            Self::Exec => world.sandbox.clone(),
+            Self::PreStarted => world.ahead().await,
+        }
+    }
+}
+
 pub(crate) fn tests() -> Vec<Test> {
-    let languages = ["node", "python"].into_iter();
-    languages
-        .flat_map(|language| SCENARIOS.iter().map(move |scenario| (language, scenario)))
-        .map(|(language, scenario)| Test {
-            name: format!("{language}::{}", scenario.name),
-            run: Box::new(move |world| (scenario.run)(Arc::new(kit(&world, language)))),
+    let suites = [
+        ("node", "node", Way::Exec),
+        ("python", "python", Way::Exec),
+        ("node-pre-started", "node", Way::PreStarted),
+        ("python-pre-started", "python", Way::PreStarted),
+    ];
+    let of = |(name, language, way): (&'static str, &'static str, Way)| {
+        SCENARIOS.iter().map(move |scenario| Test {
+            name: format!("{name}::{}", scenario.name),
+            run: Box::new(move |world| {
+                Box::pin(async move {
+                    let sandbox = way.sandbox(&world).await;
+                    (scenario.run)(Arc::new(kit(&world, sandbox, language))).await;
+                })
+            }),
         })
-        .collect()
+    };
+    suites.into_iter().flat_map(of).collect()
 }

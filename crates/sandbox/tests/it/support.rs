@@ -6,21 +6,25 @@ use std::io::{Cursor, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::Result;
 use model::clock::{SystemClock, UnixMillis};
-use model::function::{CodeRef, FunctionConfig, Variable, Version};
+use model::function::{CodeRef, FunctionConfig, RuntimeInfo, Variable, Version};
 use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
 use model::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
 use model::layer::AttachedLayer;
-use model::ports::{Instance, LogLine, LogQuery, LogTail, Logs, PackageInfo, Patience, Sandbox};
+use model::network::NetworkPolicy;
+use model::ports::{
+    Image, Instance, LogLine, LogQuery, LogTail, Logs, PackageInfo, Patience, Sandbox, StartFailed,
+};
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
 use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 /// A sandbox with everything around it; its cache goes with it.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(crate) struct World {
     pub(crate) logs: Arc<MemoryLogs>,
     pub(crate) tasks: Tasks,
     pub(crate) folder: TempDir,
+    /// A second sandbox, that starts instances before they are asked for; with the first test that wants it.
+    ahead: OnceCell<Arc<Ahead>>,
 }
 
 impl World {
@@ -36,7 +42,21 @@ impl World {
         let folder = TempDir::new().unwrap();
         let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
         let sandbox = open(&folder.path().join("cache"), logs.clone(), tasks.clone()).await;
-        Self { sandbox, logs, tasks, folder }
+        Self { sandbox, logs, tasks, folder, ahead: OnceCell::new() }
+    }
+
+    /// The sandbox whose instances are pre-started, all of them.
+    pub(crate) async fn ahead(&self) -> Arc<Ahead> {
+        let open = || async {
+            let cache = self.folder.path().join("ahead");
+            let config = SandboxConfig {
+                uid_base: UID_BASE_DEFAULT - 500_000,
+                prestart_memory_mb: 1_024,
+                ..config(&cache)
+            };
+            Arc::new(Ahead(start(config, self.logs.clone(), self.tasks.clone()).await))
+        };
+        Arc::clone(self.ahead.get_or_init(open).await)
     }
 }
 
@@ -46,7 +66,6 @@ pub(crate) async fn open(cache: &Path, logs: Arc<MemoryLogs>, tasks: Tasks) -> A
 }
 
 /// As [`open`], with its instances under host ids from `uid_base`, and with a network of its own.
-#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
 pub(crate) async fn open_with(
     cache: &Path,
     uid_base: u32,
@@ -54,15 +73,90 @@ pub(crate) async fn open_with(
     tasks: Tasks,
     network: NetworkConfig,
 ) -> Arc<ProcessSandbox> {
-    let config = SandboxConfig {
+    start(SandboxConfig { uid_base, network, ..config(cache) }, logs, tasks).await
+}
+
+/// What a sandbox of these tests is told.
+#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
+pub(crate) fn config(cache: &Path) -> SandboxConfig {
+    SandboxConfig {
         cache_dir: cache.to_owned(),
         path: std::env::var("PATH").unwrap(),
         spawner: "/proc/self/exe".into(),
-        uid_base,
-        network,
-    };
+        uid_base: UID_BASE_DEFAULT,
+        network: NetworkConfig::default(),
+        prestart_memory_mb: 0,
+    }
+}
+
+/// Starts one.
+pub(crate) async fn start(
+    config: SandboxConfig,
+    logs: Arc<MemoryLogs>,
+    tasks: Tasks,
+) -> Arc<ProcessSandbox> {
     let blobs = Arc::<MemoryBlobs>::default();
     ProcessSandbox::new(config, blobs, logs, vault(), Arc::new(SystemClock), tasks).await.unwrap()
+}
+
+/// A sandbox whose instances are pre-started, all of them: a start waits until one lies ready.
+#[derive(Debug)]
+pub(crate) struct Ahead(pub(crate) Arc<ProcessSandbox>);
+
+#[derive(Debug)]
+struct AheadImage {
+    sandbox: Arc<ProcessSandbox>,
+    version: Arc<Version>,
+    image: Arc<dyn Image>,
+}
+
+#[async_trait]
+impl Sandbox for Ahead {
+    fn runtimes(&self) -> Vec<RuntimeInfo> {
+        self.0.runtimes()
+    }
+
+    fn resolve_runtime(&self, name: &str) -> Result<RuntimeInfo> {
+        self.0.resolve_runtime(name)
+    }
+
+    fn check_network(&self, policy: &NetworkPolicy) -> Result<()> {
+        self.0.check_network(policy)
+    }
+
+    async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {
+        self.0.check_package(package).await
+    }
+
+    async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
+        let image = self.0.prepare(Arc::clone(&version)).await?;
+        Ok(Arc::new(AheadImage { sandbox: Arc::clone(&self.0), version, image }))
+    }
+
+    async fn forget_package(&self, digest: &Digest) {
+        self.0.forget_package(digest).await;
+    }
+}
+
+#[async_trait]
+impl Image for AheadImage {
+    async fn start(&self) -> std::result::Result<Box<dyn Instance>, StartFailed> {
+        ready(&self.sandbox, &self.version).await;
+        let before = self.sandbox.stock().executed;
+        let started = self.image.start().await;
+        assert_eq!(self.sandbox.stock().executed, before, "the start took the plain way");
+        started
+    }
+}
+
+/// Waits until an instance lies ready for a version.
+pub(crate) async fn ready(sandbox: &ProcessSandbox, version: &Version) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while sandbox.ready_for(version) == 0 {
+        assert!(Instant::now() < end, "nothing is started ahead: {:?}", sandbox.stock());
+        sandbox.expect(version);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// One vault for all sandboxes of this process.

@@ -119,8 +119,8 @@ impl Group {
         Ok(Some(group))
     }
 
-    /// Gives other limits to a group that nothing was ever in.
-    pub(super) fn change(&mut self, limits: GroupLimits) -> io::Result<()> {
+    /// Gives it other limits. Fails where what is in it takes more already.
+    pub(crate) fn change(&mut self, limits: GroupLimits) -> io::Result<()> {
         let before = std::mem::replace(&mut self.limits, limits);
         if before == limits { Ok(()) } else { self.fill(Some(before)) }
     }
