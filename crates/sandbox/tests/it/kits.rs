@@ -7,7 +7,7 @@ use model::ports::Sandbox;
 use model::suites::sandbox::{Kit, SCENARIOS};
 
 use crate::Test;
-use crate::support::{World, processes_with, zip};
+use crate::support::{Ahead, World, processes_with, zip};
 
 /// The layers of the contract, with these modules.
 fn layers(modules: [(&str, &str); 2]) -> [Bytes; 2] {
@@ -80,39 +80,36 @@ fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
     }
 }
 
-/// A way in which instances come up.
-#[derive(Clone, Copy)]
-enum Way {
-    Exec,
-    PreStarted,
+/// Memory for pre-started instances: some of each language.
+const AHEAD_MB: u32 = 256;
+
+/// The suite on the sandbox that all tests share.
+fn executed(language: &'static str) -> impl Iterator<Item = Test> {
+    SCENARIOS.iter().map(move |scenario| Test {
+        name: format!("{language}::{}", scenario.name),
+        run: Box::new(move |world| {
+            let sandbox = world.sandbox.clone();
+            (scenario.run)(Arc::new(kit(&world, sandbox, language)))
+        }),
+    })
 }
 
-impl Way {
-    async fn sandbox(self, world: &World) -> Arc<dyn Sandbox> {
-        match self {
-            Self::Exec => world.sandbox.clone(),
-            Self::PreStarted => world.ahead().await,
-        }
-    }
+/// The suite with pre-started instances.
+fn pre_started(language: &'static str) -> impl Iterator<Item = Test> {
+    SCENARIOS.iter().map(move |scenario| Test {
+        name: format!("{language}-pre-started::{}", scenario.name),
+        run: Box::new(move |_| {
+            Box::pin(async move {
+                let world = World::ahead(AHEAD_MB).await;
+                let sandbox = Arc::new(Ahead(world.sandbox.clone()));
+                (scenario.run)(Arc::new(kit(&world, sandbox, language))).await;
+                world.end().await;
+            })
+        }),
+    })
 }
 
 pub(crate) fn tests() -> Vec<Test> {
-    let suites = [
-        ("node", "node", Way::Exec),
-        ("python", "python", Way::Exec),
-        ("node-pre-started", "node", Way::PreStarted),
-        ("python-pre-started", "python", Way::PreStarted),
-    ];
-    let of = |(name, language, way): (&'static str, &'static str, Way)| {
-        SCENARIOS.iter().map(move |scenario| Test {
-            name: format!("{name}::{}", scenario.name),
-            run: Box::new(move |world| {
-                Box::pin(async move {
-                    let sandbox = way.sandbox(&world).await;
-                    (scenario.run)(Arc::new(kit(&world, sandbox, language))).await;
-                })
-            }),
-        })
-    };
-    suites.into_iter().flat_map(of).collect()
+    let languages = ["node", "python"];
+    languages.into_iter().flat_map(|of| executed(of).chain(pre_started(of))).collect()
 }

@@ -24,7 +24,9 @@ use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
 use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
+
+/// Apart from the ids of the sandbox that all tests share.
+const UID_BASE_AHEAD: u32 = UID_BASE_DEFAULT - 500_000;
 
 /// A sandbox with everything around it; its cache goes with it.
 #[derive(Debug)]
@@ -33,8 +35,6 @@ pub(crate) struct World {
     pub(crate) logs: Arc<MemoryLogs>,
     pub(crate) tasks: Tasks,
     pub(crate) folder: TempDir,
-    /// A second sandbox, that starts instances before they are asked for; with the first test that wants it.
-    ahead: OnceCell<Arc<Ahead>>,
 }
 
 impl World {
@@ -42,21 +42,27 @@ impl World {
         let folder = TempDir::new().unwrap();
         let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
         let sandbox = open(&folder.path().join("cache"), logs.clone(), tasks.clone()).await;
-        Self { sandbox, logs, tasks, folder, ahead: OnceCell::new() }
+        Self { sandbox, logs, tasks, folder }
     }
 
-    /// The sandbox whose instances are pre-started, all of them.
-    pub(crate) async fn ahead(&self) -> Arc<Ahead> {
-        let open = || async {
-            let cache = self.folder.path().join("ahead");
-            let config = SandboxConfig {
-                uid_base: UID_BASE_DEFAULT - 500_000,
-                prestart_memory_mb: 1_024,
-                ..config(&cache)
-            };
-            Arc::new(Ahead(start(config, self.logs.clone(), self.tasks.clone()).await))
+    /// One of its own for one test, whose instances are pre-started ones if [`Ahead`] is asked for them.
+    pub(crate) async fn ahead(memory_mb: u32) -> Arc<Self> {
+        let folder = TempDir::new().unwrap();
+        let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
+        let config = SandboxConfig {
+            uid_base: UID_BASE_AHEAD,
+            prestart_memory_mb: memory_mb,
+            ..config(&folder.path().join("cache"))
         };
-        Arc::clone(self.ahead.get_or_init(open).await)
+        let sandbox = start(config, logs.clone(), tasks.clone()).await;
+        Arc::new(Self { sandbox, logs, tasks, folder })
+    }
+
+    /// Ends one that was made for one test.
+    pub(crate) async fn end(self: Arc<Self>) {
+        let Self { sandbox, tasks, .. } = Arc::into_inner(self).expect("nobody else has it");
+        drop(sandbox);
+        assert_eq!(tasks.drain(Duration::from_secs(60)).await, 0);
     }
 }
 
