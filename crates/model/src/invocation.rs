@@ -181,6 +181,17 @@ impl StartPath {
     }
 }
 
+/// How instances came up since the daemon started, and what lies ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StartCounts {
+    /// Pre-started instances that wait for a function.
+    pub ready: u64,
+    /// Starts that a pre-started instance served.
+    pub pre_started: u64,
+    /// Starts that made a process.
+    pub executed: u64,
+}
+
 /// How long the start of an instance took, in microseconds, by stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StartTimings {

@@ -18,6 +18,4 @@ mod output;
 mod package;
 mod process;
 
-pub use process::{
-    NetworkConfig, ProcessSandbox, SandboxConfig, StockCounts, UID_BASE_DEFAULT, examine,
-};
+pub use process::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, examine};

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use model::clock::Clock;
 use model::function::{Cores, Version};
 use model::ids::RequestId;
-use model::invocation::StartPath;
+use model::invocation::{FailureKind, StartPath};
 use model::ports::{Image, Instance, Logs, StartFailed, Vault};
 use model::tasks::Tasks;
 use model::{Code, Error, limits};
@@ -285,28 +285,9 @@ impl ProcessImage {
         frame.send(&instance.socket).await.map_err(failed)
     }
 
-    /// A process that can load the code: a pre-started one, else a new one.
-    async fn process(&self) -> Result<Launched, Error> {
-        let begun = self.shared.clock.instant();
-        let kit = self.ahead.as_ref().ok().and_then(|recipe| self.stock.take(recipe));
-        if let Some(kit) = kit {
-            match self.assign(kit, begun).await {
-                Ok(launched) => return Ok(launched),
-                // Nothing of the function has run in it.
-                Err(error) => tracing::debug!(%error, "a pre-started instance is not used"),
-            }
-        }
-        self.launch(begun).await
-    }
-}
-
-#[async_trait]
-impl Image for ProcessImage {
-    async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
-        let _under_way = self.stock.begin();
-        let Launched { mut instance, ready, steps } =
-            self.process().await.map_err(StartFailed::Platform)?;
-        self.stock.count(instance.timings.path);
+    /// Waits until the code is loaded.
+    async fn load(&self, launched: Launched) -> Result<Box<dyn Instance>, StartFailed> {
+        let Launched { mut instance, ready, steps } = launched;
         let allowed = Duration::from_millis(limits::INIT_TIMEOUT_MS.into());
         let deadline = ready + allowed;
         match tokio::time::timeout_at(deadline.into(), instance.load(ready, steps)).await {
@@ -317,6 +298,39 @@ impl Image for ProcessImage {
                 Err(StartFailed::Function(instance.fail(failure).await))
             }
         }
+    }
+
+    /// A start by a pre-started instance; `None` if there is none, or if it came to nothing through no word of the function.
+    async fn start_ahead(&self, begun: Instant) -> Option<Result<Box<dyn Instance>, StartFailed>> {
+        let kit = self.stock.take(self.ahead.as_ref().ok()?)?;
+        let loaded = match self.assign(kit, begun).await {
+            Ok(launched) => self.load(launched).await,
+            Err(error) => Err(StartFailed::Platform(error)),
+        };
+        match loaded {
+            // It may have died while it was assigned. Loading is no call: it may happen again.
+            Err(StartFailed::Function(failure)) if failure.kind == FailureKind::Exited => {}
+            Err(StartFailed::Platform(error)) => {
+                tracing::debug!(%error, "a pre-started instance is not used");
+            }
+            done => return Some(done),
+        }
+        None
+    }
+}
+
+#[async_trait]
+impl Image for ProcessImage {
+    async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
+        let _under_way = self.stock.begin();
+        let begun = self.shared.clock.instant();
+        if let Some(done) = self.start_ahead(begun).await {
+            self.stock.count(StartPath::PreStarted);
+            return done;
+        }
+        let launched = self.launch(begun).await.map_err(StartFailed::Platform)?;
+        self.stock.count(StartPath::Exec);
+        self.load(launched).await
     }
 }
 

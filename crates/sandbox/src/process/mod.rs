@@ -33,6 +33,7 @@ use bytes::Bytes;
 use model::clock::Clock;
 use model::function::{RuntimeInfo, Version};
 use model::ids::Digest;
+use model::invocation::StartCounts;
 use model::isolation::Isolation;
 use model::network::NetworkPolicy;
 use model::ports::{Blobs, Image, Logs, PackageInfo, Sandbox, Vault};
@@ -51,7 +52,6 @@ use packages::Packages;
 use root::{Layout, make_folder};
 use runtimes::{Runtime, Runtimes};
 use slots::{SLOTS, Slots};
-pub use stock::StockCounts;
 use stock::{Recipe, Stock};
 
 /// First host user id of the range that instances run under, unless configured: above the ranges that distributions give to people
@@ -162,13 +162,8 @@ impl ProcessSandbox {
         }
     }
 
-    /// How instances came up, and what lies ready.
-    pub fn stock(&self) -> StockCounts {
-        self.stock.counts()
-    }
-
     /// How many pre-started instances lie ready for a version.
-    pub fn ready_for(&self, version: &Version) -> usize {
+    pub fn ready_for(&self, version: &Version) -> u64 {
         self.recipe(version).map_or(0, |recipe| self.stock.ready(&recipe))
     }
 
@@ -208,6 +203,10 @@ impl Sandbox for ProcessSandbox {
         if let Some(recipe) = self.recipe(version) {
             self.stock.expect(&recipe);
         }
+    }
+
+    fn starts(&self) -> StartCounts {
+        self.stock.counts()
     }
 
     async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {

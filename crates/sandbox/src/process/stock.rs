@@ -22,13 +22,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use model::invocation::StartPath;
+use model::invocation::{StartCounts, StartPath};
 use tokio::sync::Notify;
 
 use super::image::Shared;
 use class::Class;
 pub(super) use class::{Plain, Recipe, plain};
-use demand::Demand;
+use demand::{Demand, FLOOR};
 pub(super) use kit::Kit;
 
 /// What counts as a pause between starts.
@@ -37,21 +37,11 @@ const PAUSE: Duration = Duration::from_millis(5);
 const REVIEW: Duration = Duration::from_secs(30);
 /// How old a kit becomes: then a fresh one takes its place.
 const AGE: Duration = Duration::from_secs(1_800);
-/// How long a class is left alone after a kit of it could not be made.
-const RETRY: Duration = Duration::from_secs(60);
+/// How long a class is left alone after a kit of it could not be made; twice as long each further time, up to eight minutes.
+const RETRY: Duration = Duration::from_millis(500);
+const RETRY_DOUBLINGS: u32 = 10;
 /// Most classes; functions of further ones are started the plain way.
 const CLASSES: usize = 64;
-
-/// How instances came up since the daemon started, and what lies ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StockCounts {
-    /// Pre-started instances that wait for a function.
-    pub ready: usize,
-    /// Starts that a pre-started instance served.
-    pub pre_started: u64,
-    /// Starts that made a process.
-    pub executed: u64,
-}
 
 /// All pre-started instances.
 #[derive(Debug)]
@@ -83,8 +73,9 @@ struct Shelf {
     kits: VecDeque<Kit>,
     /// Whether one has passed the test.
     proven: bool,
-    /// When none could be made.
-    failed_at: Option<Instant>,
+    /// How often in a row none could be made, and until when none is tried.
+    failures: u32,
+    rests_until: Option<Instant>,
 }
 
 /// A start that is under way.
@@ -152,20 +143,26 @@ impl Stock {
     }
 
     /// What there is and was.
-    pub(super) fn counts(&self) -> StockCounts {
-        let waits = |shelf: &Shelf| shelf.kits.iter().filter(|kit| kit.waits()).count();
-        StockCounts {
-            ready: self.lock().shelves.values().map(waits).sum(),
+    pub(super) fn counts(&self) -> StartCounts {
+        StartCounts {
+            ready: self.lock().shelves.values().map(Shelf::ready).sum(),
             pre_started: self.pre_started.load(Ordering::Relaxed),
             executed: self.executed.load(Ordering::Relaxed),
         }
     }
 
     /// How many lie ready for one kind of function.
-    pub(super) fn ready(&self, recipe: &Recipe) -> usize {
+    pub(super) fn ready(&self, recipe: &Recipe) -> u64 {
+        self.lock().shelves.get(&recipe.class).map_or(0, Shelf::ready)
+    }
+
+    /// How long nothing need be done unless something happens.
+    fn rest(&self) -> Duration {
+        let now = self.shared.clock.instant();
         let state = self.lock();
-        let shelf = state.shelves.get(&recipe.class);
-        shelf.map_or(0, |shelf| shelf.kits.iter().filter(|kit| kit.waits()).count())
+        let rests = state.shelves.values().filter_map(|shelf| shelf.rests_until);
+        let soonest = rests.filter(|until| *until > now).min();
+        soonest.map_or(REVIEW, |until| (until - now).min(REVIEW))
     }
 
     /// Ends all, for good.
@@ -187,23 +184,27 @@ impl Stock {
         });
     }
 
-    /// What should be made next, if there is room for it: of what is wanted most often. What lies ready beyond the demand makes room.
+    /// What should be made next, if there is room for it. First what has less than its floor, then what is wanted most often; room is made by what lies ready
+    /// beyond the demand, and for a floor also by what lies beyond other floors.
     fn lacking(&self) -> Option<Recipe> {
         let now = self.shared.clock.instant();
         let mut state = self.lock();
-        let rested = |shelf: &&Shelf| {
-            shelf.failed_at.is_none_or(|at| now.saturating_duration_since(at) >= RETRY)
-        };
+        let rested = |shelf: &&Shelf| shelf.rests_until.is_none_or(|until| until <= now);
         let lacks = |shelf: &&Shelf| shelf.kits.len() < shelf.demand.target(now);
         let lacking = state.shelves.values().filter(lacks).filter(rested);
-        let most = lacking.max_by(|a, b| a.demand.rate(now).total_cmp(&b.demand.rate(now)))?;
-        let recipe = most.recipe.clone();
-        let mut spare = state.memory_mb() + recipe.runtime.expected_mb();
-        while spare > self.budget_mb {
-            let surplus = |shelf: &&mut Shelf| shelf.kits.len() > shelf.demand.target(now);
+        let urgency = |shelf: &Shelf| (shelf.kits.len() < FLOOR, shelf.demand.rate(now));
+        let most = lacking.max_by(|a, b| {
+            let ((a_bare, a_rate), (b_bare, b_rate)) = (urgency(a), urgency(b));
+            a_bare.cmp(&b_bare).then(a_rate.total_cmp(&b_rate))
+        })?;
+        let (recipe, (bare, _)) = (most.recipe.clone(), urgency(most));
+        while state.memory_mb() + recipe.runtime.expected_mb() > self.budget_mb {
+            let surplus = |shelf: &&mut Shelf| {
+                let target = shelf.demand.target(now);
+                shelf.kits.len() > if bare { target.min(FLOOR) } else { target }
+            };
             let shelf = state.shelves.values_mut().find(surplus)?;
             drop(shelf.kits.pop_front());
-            spare = spare.saturating_sub(shelf.recipe.runtime.expected_mb());
         }
         Some(recipe)
     }
@@ -218,11 +219,15 @@ impl Stock {
         let now = self.shared.clock.instant();
         let mut state = self.lock();
         let Some(shelf) = state.shelves.get_mut(&recipe.class) else { return };
-        shelf.failed_at = made.is_err().then_some(now);
         match made {
-            Ok(Some(kit)) => shelf.kits.push_back(kit),
-            Ok(None) => shelf.proven = true,
+            Ok(made) => {
+                (shelf.failures, shelf.rests_until) = (0, None);
+                shelf.proven = true;
+                shelf.kits.extend(made);
+            }
             Err(error) => {
+                shelf.rests_until = Some(now + RETRY * (1 << shelf.failures));
+                shelf.failures = (shelf.failures + 1).min(RETRY_DOUBLINGS);
                 drop(state);
                 let runtime = &recipe.runtime.info.name;
                 tracing::warn!(runtime, %error, "instances cannot be pre-started: they start the plain way");
@@ -242,6 +247,12 @@ impl Drop for Stock {
     }
 }
 
+impl Shelf {
+    fn ready(&self) -> u64 {
+        self.kits.iter().map(|kit| u64::from(kit.waits())).sum()
+    }
+}
+
 impl State {
     /// The shelf of a class, a new one if there is room for it; `None` where nothing is stocked.
     fn shelf(&mut self, recipe: &Recipe, budget_mb: u32, now: Instant) -> Option<&mut Shelf> {
@@ -254,7 +265,8 @@ impl State {
             demand: Demand::new(now),
             kits: VecDeque::new(),
             proven: false,
-            failed_at: None,
+            failures: 0,
+            rests_until: None,
         }))
     }
 
@@ -287,7 +299,8 @@ pub(super) fn keep(stock: &Arc<Stock>) -> impl Future<Output = ()> + use<> {
 async fn fill(stock: &Weak<Stock>, changed: &Notify) {
     loop {
         // Whether it was told or the time is over, the same is to be done.
-        tokio::time::timeout(REVIEW, changed.notified()).await.unwrap_or_default();
+        let Some(wait) = stock.upgrade().map(|stock| stock.rest()) else { return };
+        tokio::time::timeout(wait, changed.notified()).await.unwrap_or_default();
         loop {
             pause(stock, changed).await;
             let Some(stock) = stock.upgrade() else { return };

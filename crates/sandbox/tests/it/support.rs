@@ -58,6 +58,11 @@ impl World {
         Arc::new(Self { sandbox, logs, tasks, folder })
     }
 
+    /// Pre-started instances that lie ready.
+    pub(crate) fn ready(&self) -> usize {
+        usize::try_from(self.sandbox.starts().ready).unwrap()
+    }
+
     /// Ends one that was made for one test.
     pub(crate) async fn end(self: Arc<Self>) {
         let Self { sandbox, tasks, .. } = Arc::into_inner(self).expect("nobody else has it");
@@ -148,9 +153,9 @@ impl Sandbox for Ahead {
 impl Image for AheadImage {
     async fn start(&self) -> std::result::Result<Box<dyn Instance>, StartFailed> {
         ready(&self.sandbox, &self.version).await;
-        let before = self.sandbox.stock().executed;
+        let before = self.sandbox.starts().executed;
         let started = self.image.start().await;
-        assert_eq!(self.sandbox.stock().executed, before, "the start took the plain way");
+        assert_eq!(self.sandbox.starts().executed, before, "the start took the plain way");
         started
     }
 }
@@ -159,7 +164,7 @@ impl Image for AheadImage {
 pub(crate) async fn ready(sandbox: &ProcessSandbox, version: &Version) {
     let end = Instant::now() + Duration::from_secs(60);
     while sandbox.ready_for(version) == 0 {
-        assert!(Instant::now() < end, "nothing is started ahead: {:?}", sandbox.stock());
+        assert!(Instant::now() < end, "nothing is started ahead: {:?}", sandbox.starts());
         sandbox.expect(version);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

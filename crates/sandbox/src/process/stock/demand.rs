@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// Over which time the rate of cold starts is taken: each weighs less by the factor e when it is so old.
 const MEMORY: Duration = Duration::from_secs(60);
 /// So many lie ready for a class that is in use, however seldom: the first call after a deployment, and one beside it.
-const FLOOR: usize = 2;
+pub(super) const FLOOR: usize = 2;
 /// Beyond that, what arrives in this time at the present rate: a refill of some.
 const COVER: Duration = Duration::from_secs(2);
 /// Most, whatever the rate.

@@ -163,7 +163,7 @@ impl Scene {
 /// Until the remains of the test before are gone.
 async fn quiet(world: &World) {
     let until = Instant::now() + PATIENCE;
-    while instances() > world.sandbox.stock().ready {
+    while instances() > world.ready() {
         assert!(Instant::now() < until, "an instance outlived its test");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -216,7 +216,7 @@ impl Counts {
         loop {
             tokio::time::sleep(REST).await;
             let now = Self::take(world);
-            if now == last && world.sandbox.stock().ready == kits {
+            if now == last && world.ready() == kits {
                 return now;
             }
             assert!(Instant::now() < until, "the host is not at rest: {}", now.unlike(&last));
