@@ -428,18 +428,16 @@ function isFile(name) {
 // Whether `.js` means ESM there: the nearest package.json decides.
 function isEsm(path, root, file) {
   for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
-    let manifest;
-    try {
-      manifest = readFileSync(path.join(folder, 'package.json'), 'utf8');
-    } catch {
-      if (folder === root || folder === path.dirname(folder)) return false;
-      continue;
+    const manifest = path.join(folder, 'package.json');
+    // Asked first: an error that is thrown costs more than all the rest here.
+    if (existsSync(manifest)) {
+      try {
+        return parse(readFileSync(manifest, 'utf8')).type === 'module';
+      } catch {
+        return false;
+      }
     }
-    try {
-      return parse(manifest).type === 'module';
-    } catch {
-      return false;
-    }
+    if (folder === root || folder === path.dirname(folder)) return false;
   }
 }
 
@@ -472,30 +470,36 @@ function addLayers(root) {
 
 // ---- started ahead of the function
 
-// Takes the way of a call, from the code on disk to the answer, so that a function's first call finds everything loaded and compiled. Reading and writing end at
-// a device, and what it leaves behind is undone; nothing here takes random numbers.
+// Takes the way of a call, from INIT by way of the code on disk to the answer, so that a function's first call finds everything loaded and compiled. Reading and
+// writing end at a device, and what it leaves behind is undone; nothing here takes random numbers.
 async function warm() {
   const frame = allocUnsafeSlow(EXTRA_AT + WARM_EVENT.length).fill(0);
   putUint32(frame, 0, frame.length - HEADER_BYTES);
   frame[4] = INVOKE;
   frame.latin1Write(WARM_EVENT, EXTRA_AT);
-  next = () => {};
   socket = openSync('/dev/zero', 'r+');
-  const handlers = [await load(__dirname, 'ahead.handler'), async (event) => event];
-  for (handler of handlers) {
-    for (let n = 0; n < WARM_CALLS; n++) {
-      receive();
-      take(frame);
-      if (!current.promised) current.settle();
-      while (current !== null) await null;
+  for (let n = 0; n < WARM_CALLS; n++) {
+    adopt({ environment: ['_X_AMZN_TRACE_ID=1'], task_root: __dirname });
+    setTrace('2');
+    setTrace();
+    addLayers(__dirname);
+    for (handler of [await load(__dirname, 'ahead.handler'), async (event) => event]) {
+      // By way of the event loop, as calls go.
+      await new Promise((answered) => {
+        next = answered;
+        later(() => {
+          receive();
+          take(frame);
+        });
+      });
     }
+    delete require.cache[require.resolve('./ahead.js')];
+    module.children.pop();
   }
   closeSync(socket);
   [socket, next, handler] = [FD, serve, undefined];
   // The streams and what formats their text, without a word.
   require('util').format('%s %o', proc.stdout && proc.stderr && '', { a: ['b'] });
-  delete require.cache[require.resolve('./ahead.js')];
-  module.children.pop();
 }
 
 // Becomes the function's process: what `exec` would have given it.
@@ -523,9 +527,26 @@ function writeThrough(name) {
   Object.defineProperty(proc, name, { ...property, get: () => stream || first() });
 }
 
+// What Node says of the end of promises, of the process, and of the event loop.
+function listen() {
+  proc.on('uncaughtException', (e) => die(e, EXIT_EXCEPTION));
+  proc.on('unhandledRejection', (reason) => {
+    const why = describe(reason);
+    const message = why.trace.length > 0 ? `${why.errorType}: ${why.errorMessage}` : why.errorMessage;
+    die(new RuntimeError('UnhandledPromiseRejection', message, reason), EXIT_REJECTION);
+  });
+  proc.on('beforeExit', () => {
+    if (current !== null) current.settle();
+    else if (handler === undefined) {
+      die(new RuntimeError('NodeJsExit', 'the event loop is empty but the module is not loaded: it awaits what never comes'));
+    }
+  });
+}
+
 async function main() {
   writeThrough('stdout');
   writeThrough('stderr');
+  listen();
   if (proc.argv[2] === 'ahead') {
     proc.argv.pop();
     await warm();
@@ -539,19 +560,6 @@ async function main() {
   fixed.memoryLimitInMB = text(init.function.memory_mb);
   fixed.logGroupName = init.function.log_group;
   fixed.logStreamName = init.function.log_stream;
-
-  proc.on('uncaughtException', (e) => die(e, EXIT_EXCEPTION));
-  proc.on('unhandledRejection', (reason) => {
-    const why = describe(reason);
-    const message = why.trace.length > 0 ? `${why.errorType}: ${why.errorMessage}` : why.errorMessage;
-    die(new RuntimeError('UnhandledPromiseRejection', message, reason), EXIT_REJECTION);
-  });
-  proc.on('beforeExit', () => {
-    if (current !== null) current.settle();
-    else if (handler === undefined) {
-      die(new RuntimeError('NodeJsExit', 'the event loop is empty but the module is not loaded: it awaits what never comes'));
-    }
-  });
 
   if (init.environment !== undefined) adopt(init);
   addLayers(init.task_root);
