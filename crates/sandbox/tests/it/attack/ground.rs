@@ -174,6 +174,8 @@ impl Ground {
         version.config.handler = handler.into();
         version.runtime = sandbox.resolve_runtime(runtime).unwrap();
         attach(&*sandbox, &mut version, &[zip(&[SHARED]), zip(&[layer])]).await;
+        // As a deployment does; the scene then waits until they lie ready.
+        world.sandbox.expect(&version);
         sandbox.prepare(Arc::new(version)).await.unwrap()
     }
 }
