@@ -12,9 +12,9 @@ use tokio::net::UnixStream;
 
 use super::environment::TASK_ROOT;
 use super::image::{Shared, Users};
-use super::instance::Remains;
 use super::network::Connection;
 use super::packages::Unpacked;
+use super::remains::Remains;
 use super::slots::Slot;
 use crate::jail::cgroup::Group;
 use crate::jail::{Environment, Limits, Owner, Program, Root, Spec, StartError, StartFds, Steps};
