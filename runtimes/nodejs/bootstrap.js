@@ -1,7 +1,7 @@
 // Loads a Node.js handler and serves one call at a time over file descriptor 3: ../PROTOCOL.md.
 //
 // Start at `main`. Then, in the order of a call: `receive` blocks until a frame comes, `serve` reads the call, `run` calls the handler, `Call`
-// decides when the answer is due, `send` writes it. Between two calls the process blocks in `read`, so the event loop stands still: work left
+// decides when the answer is due, `send` writes it. A process that is started ahead of its function goes through `warm` first and through `adopt` later. Between two calls the process blocks in `read`, so the event loop stands still: work left
 // over goes on with the next call, as on AWS Lambda.
 //
 // The handler's forms and the errors' shapes are those of AWS Lambda's runtime for Node.js 20. Nothing is required at start that Node
@@ -9,7 +9,7 @@
 
 'use strict';
 
-const { closeSync, existsSync, readFileSync, readSync, statSync, writeSync } = require('fs');
+const { closeSync, existsSync, openSync, readFileSync, readSync, statSync, writeSync } = require('fs');
 const { parse, stringify } = JSON;
 const { allocUnsafeSlow, byteLength } = Buffer;
 const { utf8Slice, utf8Write, latin1Slice } = Buffer.prototype;
@@ -44,6 +44,10 @@ const RESPONSE = 19;
 const ERROR = 20;
 const LAST_ERROR = 21;
 
+// What a process that is started ahead tries itself with, and how often: the engine learns shapes in a few rounds.
+const WARM_EVENT = '{"version":"2.0","headers":{"host":"localhost"},"list":[1,2.5,true,null]}';
+const WARM_CALLS = 3;
+
 // Bounds of an error's JSON, so that it fits a frame whatever was thrown.
 const MESSAGE_CHARS = 256 * 1024;
 const TRACE_LINES = 200;
@@ -56,7 +60,11 @@ const EXIT_EXCEPTION = 129;
 const incoming = allocUnsafeSlow(CHUNK_BYTES);
 const outgoing = allocUnsafeSlow(CHUNK_BYTES);
 const fixed = {};
+// Where frames come from and go to.
+let socket = FD;
 let handler;
+// What follows an answer.
+let next = serve;
 let current = null;
 let tracing = false;
 // When the call was taken up.
@@ -80,7 +88,7 @@ function readSome(buffer, at, end) {
   for (;;) {
     let n;
     try {
-      n = readSync(FD, buffer, at, end - at, null);
+      n = readSync(socket, buffer, at, end - at, null);
     } catch (e) {
       if (e.code === 'EINTR') continue;
       exit(1);
@@ -152,7 +160,7 @@ function send(kind, id, body) {
   frame[5] = frame[6] = frame[7] = 0;
   for (let at = 0; at < end; ) {
     try {
-      at += writeSync(FD, frame, at, min(end - at, CHUNK_BYTES));
+      at += writeSync(socket, frame, at, min(end - at, CHUNK_BYTES));
     } catch (e) {
       if (e.code !== 'EINTR') exit(1);
     }
@@ -226,7 +234,7 @@ class Call {
     current = null;
     send(kind, this.id, body);
     // By way of the event loop: what the call left over gets one turn, and the stack unwinds.
-    later(serve);
+    later(next);
   }
 
   // The event loop is empty: nothing more can come.
@@ -244,6 +252,10 @@ function serve() {
   const frame = receive();
   begun = clock();
   if (frame[4] !== INVOKE) exit(1);
+  take(frame);
+}
+
+function take(frame) {
   const id = apply(latin1Slice, frame, [ID_AT, DEADLINE_AT]);
   const deadline = uint32(frame, DEADLINE_AT) + uint32(frame, DEADLINE_AT + 4) * 0x100000000;
   const eventAt = EXTRA_AT + uint32(frame, EXTRA_LENGTH_AT);
@@ -416,18 +428,16 @@ function isFile(name) {
 // Whether `.js` means ESM there: the nearest package.json decides.
 function isEsm(path, root, file) {
   for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
-    let manifest;
-    try {
-      manifest = readFileSync(path.join(folder, 'package.json'), 'utf8');
-    } catch {
-      if (folder === root || folder === path.dirname(folder)) return false;
-      continue;
+    const manifest = path.join(folder, 'package.json');
+    // Asked first: an error that is thrown costs more than all the rest here.
+    if (existsSync(manifest)) {
+      try {
+        return parse(readFileSync(manifest, 'utf8')).type === 'module';
+      } catch {
+        return false;
+      }
     }
-    try {
-      return parse(manifest).type === 'module';
-    } catch {
-      return false;
-    }
+    if (folder === root || folder === path.dirname(folder)) return false;
   }
 }
 
@@ -458,6 +468,49 @@ function addLayers(root) {
   require('module')._initPaths();
 }
 
+// ---- started ahead of the function
+
+// Takes the way of a call, from INIT by way of the code on disk to the answer, so that a function's first call finds everything loaded and compiled. Reading and
+// writing end at a device, and what it leaves behind is undone; nothing here takes random numbers.
+async function warm() {
+  const frame = allocUnsafeSlow(EXTRA_AT + WARM_EVENT.length).fill(0);
+  putUint32(frame, 0, frame.length - HEADER_BYTES);
+  frame[4] = INVOKE;
+  frame.latin1Write(WARM_EVENT, EXTRA_AT);
+  socket = openSync('/dev/zero', 'r+');
+  for (let n = 0; n < WARM_CALLS; n++) {
+    adopt({ environment: ['_X_AMZN_TRACE_ID=1'], task_root: __dirname });
+    setTrace('2');
+    setTrace();
+    addLayers(__dirname);
+    for (handler of [await load(__dirname, 'ahead.handler'), async (event) => event]) {
+      // By way of the event loop, as calls go.
+      await new Promise((answered) => {
+        next = answered;
+        later(() => {
+          receive();
+          take(frame);
+        });
+      });
+    }
+    delete require.cache[require.resolve('./ahead.js')];
+    module.children.pop();
+  }
+  closeSync(socket);
+  [socket, next, handler] = [FD, serve, undefined];
+  // The streams and what formats their text, without a word.
+  require('util').format('%s %o', proc.stdout && proc.stderr && '', { a: ['b'] });
+}
+
+// Becomes the function's process: what `exec` would have given it.
+function adopt(init) {
+  for (const variable of init.environment) {
+    const at = variable.indexOf('=');
+    proc.env[variable.slice(0, at)] = variable.slice(at + 1);
+  }
+  proc.chdir(init.task_root);
+}
+
 // ---- the process
 
 // Makes what is printed leave the process at once, as a file's would: Node keeps what a pipe does not take at the moment, and here it would
@@ -474,19 +527,8 @@ function writeThrough(name) {
   Object.defineProperty(proc, name, { ...property, get: () => stream || first() });
 }
 
-async function main() {
-  writeThrough('stdout');
-  writeThrough('stderr');
-  send(HELLO, '', '');
-  const frame = receive();
-  const init = parse(apply(utf8Slice, frame, [HEADER_BYTES, frameBytes(frame)]));
-  fixed.functionName = init.function.name;
-  fixed.functionVersion = init.function.version;
-  fixed.invokedFunctionArn = init.function.arn;
-  fixed.memoryLimitInMB = text(init.function.memory_mb);
-  fixed.logGroupName = init.function.log_group;
-  fixed.logStreamName = init.function.log_stream;
-
+// What Node says of the end of promises, of the process, and of the event loop.
+function listen() {
   proc.on('uncaughtException', (e) => die(e, EXIT_EXCEPTION));
   proc.on('unhandledRejection', (reason) => {
     const why = describe(reason);
@@ -499,7 +541,27 @@ async function main() {
       die(new RuntimeError('NodeJsExit', 'the event loop is empty but the module is not loaded: it awaits what never comes'));
     }
   });
+}
 
+async function main() {
+  writeThrough('stdout');
+  writeThrough('stderr');
+  listen();
+  if (proc.argv[2] === 'ahead') {
+    proc.argv.pop();
+    await warm();
+  }
+  send(HELLO, '', '');
+  const frame = receive();
+  const init = parse(apply(utf8Slice, frame, [HEADER_BYTES, frameBytes(frame)]));
+  fixed.functionName = init.function.name;
+  fixed.functionVersion = init.function.version;
+  fixed.invokedFunctionArn = init.function.arn;
+  fixed.memoryLimitInMB = text(init.function.memory_mb);
+  fixed.logGroupName = init.function.log_group;
+  fixed.logStreamName = init.function.log_stream;
+
+  if (init.environment !== undefined) adopt(init);
   addLayers(init.task_root);
   try {
     handler = await load(init.task_root, init.handler);

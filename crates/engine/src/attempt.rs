@@ -100,6 +100,7 @@ fn started(lent: &Lent) -> Timings {
     let start = lent.instance.start_timings();
     Timings {
         cold: true,
+        start: Some(start.path),
         sandbox_us: start.sandbox_us,
         runtime_us: start.runtime_us,
         code_us: start.code_us,

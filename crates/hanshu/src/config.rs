@@ -97,6 +97,8 @@ pub(crate) struct SandboxSection {
     pub uid_base: u32,
     /// Refuse to start where a feature is missing that full isolation needs.
     pub require_full: bool,
+    /// Expected memory of pre-started instances, in MiB.
+    pub prestart_memory_mb: u32,
     /// Folders searched for runtimes, separated by colons.
     pub path: String,
     /// See the settings `network.*`.
@@ -191,6 +193,7 @@ impl SandboxSection {
         let path = values.text(&s::RUNTIME_PATH)?;
         Ok(Self {
             uid_base: values.small(&s::UID_BASE)?,
+            prestart_memory_mb: values.small(&s::PRESTART_MEMORY_MB)?,
             require_full: values.text(&s::REQUIRE_ISOLATION)?.as_deref() == Some("full"),
             path: path.unwrap_or_else(|| sources.env.get("PATH").unwrap_or_default().to_owned()),
             network: network(values)?,

@@ -26,6 +26,8 @@ use crate::{host, privacy};
 
 /// Hold of the daemon on a queued call; a killed daemon's calls run again after it.
 const ASYNC_LEASE: Duration = Duration::from_secs(30);
+/// Which part of the memory for functions pre-started instances may take beside it.
+const PRESTART_PART: u64 = 4;
 /// Background work that ignores its cancellation is cut off after this.
 const TASKS_GRACE: Duration = Duration::from_secs(5);
 
@@ -159,12 +161,19 @@ async fn start_sandbox(
         spawner: std::env::current_exe().context("finding this program's own file")?,
         uid_base: config.sandbox.uid_base,
         network: config.sandbox.network.clone(),
+        prestart_memory_mb: prestart_memory_mb(config),
     };
     let (blobs, logs, vault) =
         (Arc::clone(&store.blobs), Arc::clone(&store.logs), Arc::clone(vault));
     let (clock, tasks) = (Arc::clone(clock), tasks.clone());
     let processes = ProcessSandbox::new(sandbox_config, blobs, logs, vault, clock, tasks).await?;
     Ok(processes)
+}
+
+/// As it is set, within reason.
+fn prestart_memory_mb(config: &DaemonConfig) -> u32 {
+    let part = config.engine.host_memory_mb / PRESTART_PART;
+    config.sandbox.prestart_memory_mb.min(u32::try_from(part).unwrap_or(u32::MAX))
 }
 
 /// What this host gives, the daemon's part included.

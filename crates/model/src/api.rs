@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::function::{
     Cores, FunctionConfig, FunctionSettings, MemoryShare, Publish, RuntimeInfo, UrlAuth,
 };
+use crate::invocation::StartCounts;
 use crate::isolation::Isolation;
 use crate::layer::LayerRef;
 use crate::network::NetworkPolicy;
@@ -86,6 +87,9 @@ pub struct Health {
     pub dev: bool,
     /// How instances are isolated and limited, feature by feature.
     pub isolation: Isolation,
+    /// How instances came up, and how many lie ready.
+    #[serde(default)]
+    pub starts: StartCounts,
 }
 
 /// One page of a listing.

@@ -145,9 +145,12 @@ pub struct Timings {
     pub cold: bool,
     /// Accepted until an instance was at hand, less the start below.
     pub queue_us: u64,
-    /// Sandbox set-up, of the instance that served the call; 0 when warm.
+    /// How that instance came up; absent when warm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartPath>,
+    /// Sandbox set-up, of the instance that served the call; 0 when warm. Of a pre-started one: what was still to be done to it.
     pub sandbox_us: u64,
-    /// Runtime start, until its bootstrap ran; 0 when warm.
+    /// Runtime start, until its bootstrap ran; 0 when warm or pre-started.
     pub runtime_us: u64,
     /// Loading the code; 0 when warm.
     pub code_us: u64,
@@ -157,9 +160,43 @@ pub struct Timings {
     pub total_us: u64,
 }
 
+/// How an instance came up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartPath {
+    /// Its process was made and its runtime executed for this start.
+    #[default]
+    Exec,
+    /// A process that had its runtime loaded and no function yet was given one.
+    PreStarted,
+}
+
+impl StartPath {
+    /// The path as it stands in answers and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::PreStarted => "pre-started",
+        }
+    }
+}
+
+/// How instances came up since the daemon started, and what lies ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StartCounts {
+    /// Pre-started instances that wait for a function.
+    pub ready: u64,
+    /// Starts that a pre-started instance served.
+    pub pre_started: u64,
+    /// Starts that made a process.
+    pub executed: u64,
+}
+
 /// How long the start of an instance took, in microseconds, by stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StartTimings {
+    /// Which way it was.
+    pub path: StartPath,
     /// Namespaces, root, limits.
     pub sandbox_us: u64,
     /// Until the bootstrap ran.
@@ -217,5 +254,15 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
+        for path in [StartPath::Exec, StartPath::PreStarted] {
+            assert_eq!(serde_json::to_value(path).unwrap(), path.as_str());
+        }
+    }
+
+    #[test]
+    fn timings_of_before_there_were_paths_are_read() {
+        let json = serde_json::to_value(Timings::default()).unwrap();
+        assert!(json.get("start").is_none());
+        assert_eq!(serde_json::from_value::<Timings>(json).unwrap(), Timings::default());
     }
 }

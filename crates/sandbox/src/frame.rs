@@ -21,6 +21,9 @@ use rustix::buffer::spare_capacity;
 use serde::Serialize;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
+use zeroize::Zeroizing;
+
+use crate::jail::Environment;
 
 /// Bytes of a frame's header.
 pub(crate) const HEADER_BYTES: usize = 8;
@@ -156,6 +159,9 @@ pub(crate) struct Init<'a> {
     pub(crate) task_root: &'a str,
     /// What the handler's `context` says of the function.
     pub(crate) function: InitFunction<'a>,
+    /// For a process that was started without the function's variables: those that it lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) environment: Option<&'a Environment>,
 }
 
 /// What an instance is told of its function.
@@ -402,11 +408,15 @@ fn passes(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// The INIT frame.
+/// The INIT frame; wiped on drop, for it may hold secrets.
 pub(crate) fn init(init: &Init<'_>) -> Result<Outgoing, FrameError> {
-    let payload = serde_json::to_vec(init).map_err(io::Error::from)?;
+    const FIXED_BYTES: usize = 2_048;
+    // One that grows leaves copies behind.
+    let room = FIXED_BYTES + init.environment.map_or(0, Environment::json_bytes);
+    let mut payload = Zeroizing::new(Vec::with_capacity(room));
+    serde_json::to_writer(&mut *payload, init).map_err(io::Error::from)?;
     let head = header(KIND_INIT, payload.len())?.to_vec();
-    Ok(Outgoing { head, body: payload.into(), sent_bytes: 0 })
+    Ok(Outgoing { head, body: Bytes::from_owner(payload), sent_bytes: 0 })
 }
 
 /// A call. The event is not copied; an empty one is left for the bootstrap to read as `{}`.
@@ -792,7 +802,8 @@ mod tests {
             log_group: "/g",
             log_stream: "s",
         };
-        let init = Init { handler: "index.handler", task_root: "/var/task", function };
+        let init =
+            Init { handler: "index.handler", task_root: "/var/task", function, environment: None };
         super::init(&init).unwrap().send(&ours).await.unwrap();
         drop(ours);
         let mut bytes = Vec::new();

@@ -22,17 +22,17 @@ function frame(kind, ...parts) {
 }
 
 class Instance {
-  // `files`: name → content, written into a fresh task root.
-  constructor(files, handler, { env = {} } = {}) {
+  // `files`: name → content, written into a fresh task root. `ahead`: started without the function and its variables, which come with INIT.
+  constructor(files, handler, { env = {}, ahead = false } = {}) {
     this.root = fs.mkdtempSync(path.join(os.tmpdir(), 'bootstrap-test-'));
     for (const [name, content] of Object.entries(files)) {
       const file = path.join(this.root, name);
       fs.mkdirSync(path.dirname(file), { recursive: true });
       fs.writeFileSync(file, content);
     }
-    this.child = spawn(process.execPath, [BOOTSTRAP], {
-      cwd: this.root,
-      env: { PATH: process.env.PATH, ...env },
+    this.child = spawn(process.execPath, ahead ? [BOOTSTRAP, 'ahead'] : [BOOTSTRAP], {
+      cwd: ahead ? os.tmpdir() : this.root,
+      env: { PATH: process.env.PATH, ...(ahead ? {} : env) },
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     });
     this.stdout = '';
@@ -51,11 +51,12 @@ class Instance {
     });
     this.socket.on('end', () => ((this.ended = true), this.wake()));
     this.socket.on('error', () => ((this.ended = true), this.wake()));
-    this.init(handler);
+    this.init(handler, ahead ? env : undefined);
   }
 
-  init(handler) {
+  init(handler, env) {
     const init = {
+      environment: env && Object.entries(env).map(([name, value]) => `${name}=${value}`),
       handler,
       task_root: this.root,
       function: {

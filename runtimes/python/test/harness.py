@@ -34,9 +34,9 @@ def invoke(request_id, deadline_ms, extra, event):
 
 
 class Instance:
-    """One process with code in a fresh task root; `files` are name → content."""
+    """One process with code in a fresh task root; `files` are name → content. `ahead`: started without the function and its variables."""
 
-    def __init__(self, files, handler="app.handler", env=None):
+    def __init__(self, files, handler="app.handler", env=None, ahead=False):
         self.folder = tempfile.TemporaryDirectory(prefix="bootstrap-test-")
         self.root = self.folder.name
         for name, content in files.items():
@@ -55,9 +55,9 @@ class Instance:
 
         # The interpreter itself: a shim on the PATH would cost more than the test.
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", str(BOOTSTRAP)],
-            cwd=self.root,
-            env=env or {},
+            [sys.executable, "-I", "-S", "-B", str(BOOTSTRAP), *(["ahead"] if ahead else [])],
+            cwd="/" if ahead else self.root,
+            env={} if ahead else env or {},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -74,6 +74,8 @@ class Instance:
             "log_stream": "stream-1",
         }
         init = {"handler": handler, "task_root": self.root, "function": function}
+        if ahead:
+            init["environment"] = ["%s=%s" % pair for pair in (env or {}).items()]
         self.send_frame(INIT, json.dumps(init).encode())
 
     def __enter__(self):

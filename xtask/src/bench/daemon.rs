@@ -25,9 +25,19 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts `hanshu` on a free port of 127.0.0.1, with its data in `data`, and returns once it listens.
     pub(crate) fn start(hanshu: &Path, data: &Path) -> Result<Self> {
+        Self::start_with(hanshu, data, &[])
+    }
+
+    /// As [`Daemon::start`], with these variables.
+    pub(crate) fn start_with(
+        hanshu: &Path,
+        data: &Path,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let log = File::options().create(true).append(true).open(data.with_extension("log"))?;
         let mut command = shell::command(hanshu);
         command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data"]).arg(data).stderr(log);
+        command.envs(variables.iter().copied());
         let started = Instant::now();
         let (running, line) = Running::start_server(&mut command)
             .with_context(|| format!("see {}", data.with_extension("log").display()))?;

@@ -166,7 +166,12 @@ impl Instance for ScriptedInstance {
 
     fn start_timings(&self) -> StartTimings {
         let late_ms = self.handler.strip_prefix("late:").map_or(0, |ms| ms.parse().unwrap());
-        StartTimings { sandbox_us: 1, runtime_us: 2, code_us: 3 + 1_000 * late_ms }
+        StartTimings {
+            sandbox_us: 1,
+            runtime_us: 2,
+            code_us: 3 + 1_000 * late_ms,
+            ..StartTimings::default()
+        }
     }
 
     async fn stop(self: Box<Self>) {}

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use model::api::LogLineView;
 use model::ids::{FunctionRef, Qualifier};
-use model::invocation::{InvocationKind, Timings};
+use model::invocation::{InvocationKind, StartPath, Timings};
 use serde_json::{Value, json};
 
 use super::context::Context;
@@ -189,7 +189,8 @@ fn timings_text(t: &Timings) -> String {
     }
     let start =
         [part("sandbox", t.sandbox_us), part("runtime", t.runtime_us), part("code", t.code_us)];
-    format!("cold {total}: {queue} · {} · {handler}", start.join(" · "))
+    let path = t.start.map_or("", StartPath::as_str);
+    format!("cold {total}, {path}: {queue} · {} · {handler}", start.join(" · "))
 }
 
 #[cfg(test)]
@@ -231,6 +232,8 @@ mod tests {
         let mut t = Timings { total_us: 900, handler_us: 500, ..Timings::default() };
         assert_eq!(timings_text(&t), "warm 0.90 ms: queue 0.00 ms · handler 0.50 ms");
         t.cold = true;
+        t.start = Some(StartPath::PreStarted);
+        assert!(timings_text(&t).starts_with("cold 0.90 ms, pre-started: "));
         assert!(timings_text(&t).contains("sandbox"));
     }
 }

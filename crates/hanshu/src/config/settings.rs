@@ -247,6 +247,16 @@ pub(crate) static UID_BASE: Setting = number(
     "First of 65 536 user and group ids of the host that nobody else uses: instances run as them. Of no account when the \
      daemon is not root.",
 );
+/// `sandbox.prestart_memory_mb`
+pub(crate) static PRESTART_MEMORY_MB: Setting = number(
+    "sandbox.prestart_memory_mb",
+    "MiB",
+    (0, 1 << 20),
+    256,
+    "Expected memory of instances that are started before anybody calls, all together; at most a quarter of \
+     `engine.host_memory_mb`, beside which it counts. They wait with their runtime loaded, so that the first call of a function waits for \
+     its code alone. There are none before a function is deployed or starts cold, and they follow how often that happens. 0 switches them off.",
+);
 /// `sandbox.require_isolation`
 pub(crate) static REQUIRE_ISOLATION: Setting = Setting {
     key: "sandbox.require_isolation",
@@ -336,6 +346,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &GRACE_SECONDS,
     &PUBLIC_URL,
     &UID_BASE,
+    &PRESTART_MEMORY_MB,
     &REQUIRE_ISOLATION,
     &RUNTIME_PATH,
     &NETWORK_RANGE,

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::error::Error;
 use crate::function::{RuntimeInfo, Version};
 use crate::ids::{Digest, RequestId};
-use crate::invocation::{Failure, Invocation, Outcome, StartTimings};
+use crate::invocation::{Failure, Invocation, Outcome, StartCounts, StartTimings};
 use crate::network::NetworkPolicy;
 
 /// What a package turned out to hold.
@@ -39,6 +39,14 @@ pub trait Sandbox: Send + Sync + std::fmt::Debug {
     /// Reads a package whole, within its limits, and keeps it unpacked for the instances to come; `invalid-package`,
     /// `package-too-large` or `storage-full` if it cannot be used, and then nothing of it stays behind.
     async fn check_package(&self, package: Bytes) -> Result<PackageInfo>;
+
+    /// Told that calls of this version may come soon, as it was deployed just now. What a sandbox makes of it is up to the sandbox; never waits.
+    fn expect(&self, _version: &Version) {}
+
+    /// How instances came up. None are counted by a sandbox that knows one way only.
+    fn starts(&self) -> StartCounts {
+        StartCounts::default()
+    }
 
     /// Makes a version ready to start instances of. Idempotent; cheap when the package is unpacked already.
     async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>>;

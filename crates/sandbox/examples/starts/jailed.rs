@@ -54,6 +54,7 @@ impl Jailed {
             spawner: "/proc/self/exe".into(),
             uid_base: UID_BASE_DEFAULT,
             network: NetworkConfig::default(),
+            prestart_memory_mb: 0,
         };
         let (blobs, tasks) = (Arc::<MemoryBlobs>::default(), Tasks::new());
         let sandbox = ProcessSandbox::new(

@@ -30,7 +30,7 @@ use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Spec};
 use super::steps::{Step, Steps};
-use super::{landlock, networks, root, sys};
+use super::{attach, landlock, networks, root, sys};
 
 /// Where the runtime finds the frame socket: `runtimes/PROTOCOL.md`.
 const FRAME_FD: RawFd = 3;
@@ -304,7 +304,8 @@ fn start(
         }
     };
     steps.mark(Step::Execute);
-    report::tell(status, &Report::Started(steps)).at(|| "report".into())?;
+    let namespaces = if spec.takes_mounts { attach::own(spec.owner)? } else { Vec::new() };
+    report::tell_with(status, &Report::Started(steps), &namespaces).at(|| "report".into())?;
     Ok(runtime)
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use model::tasks::Tasks;
 use rustix::net::sockopt::set_socket_send_buffer_size;
@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, watch};
 
 use super::report::StepError;
 use super::spawner::SPAWNER_ARGUMENT;
-use super::spec::Spec;
+use super::spec::{Mount, Spec};
 use super::steps::{Step, Steps};
 use super::sys;
 use super::wire::{self, InstanceId, Reply, Request};
@@ -33,6 +33,13 @@ pub(crate) struct StartFds {
     pub(crate) stdout: OwnedFd,
     /// Its end of the pipe for standard error.
     pub(crate) stderr: OwnedFd,
+}
+
+impl StartFds {
+    /// As the spawner takes them.
+    fn all(&self) -> [BorrowedFd<'_>; 3] {
+        [self.frames.as_fd(), self.stdout.as_fd(), self.stderr.as_fd()]
+    }
 }
 
 /// Why there is no process.
@@ -85,6 +92,8 @@ struct Life {
     /// How long what took, once it has started.
     steps: Steps,
     failed: Option<StepError>,
+    /// How mounting later went, once it has been asked for.
+    attached: Option<Result<(), StepError>>,
     exit: Option<Exit>,
     max_rss_bytes: Option<u64>,
     /// The spawner ended: nothing more will be heard, and the kernel has killed the instance.
@@ -94,7 +103,10 @@ struct Life {
 /// One instance's processes. Does not kill by itself when dropped: whoever holds it decides who waits for the end.
 #[derive(Debug)]
 pub(crate) struct Process {
+    id: InstanceId,
     life: watch::Receiver<Life>,
+    /// To the spawner that started it.
+    connection: Weak<Connection>,
 }
 
 impl Process {
@@ -107,6 +119,19 @@ impl Process {
             Some(error) => Err(StartError::Step(error.clone())),
             None => Err(lost()),
         }
+    }
+
+    /// Mounts something while it runs: once, in one whose spec says that it takes mounts. After an error it may be mounted in part.
+    pub(crate) async fn attach(&mut self, mounts: Vec<Mount>) -> Result<(), StartError> {
+        let connection = self.connection.upgrade().ok_or_else(lost)?;
+        let request = wire::encode(&Request::Attach { id: self.id, mounts });
+        let sent = connection.send(&request.map_err(StartError::Spawner)?, &[]).await;
+        sent.map_err(StartError::Spawner)?;
+        drop(connection);
+        let over = |life: &Life| life.attached.is_some() || life.exit.is_some() || life.lost;
+        let life = self.life.wait_for(over).await.map_err(|_| lost())?;
+        let attached = life.attached.clone().ok_or_else(lost)?;
+        attached.map_err(StartError::Step)
     }
 
     /// Something that can kill it while the instance itself is at work.
@@ -258,13 +283,14 @@ impl Spawner {
             return Err(lost());
         }
         let mut unsent = Unsent { connection: &connection, id, sent: false };
-        let sent = connection.send(request, fds).await;
+        let sent = connection.send(request, &fds.all()).await;
         unsent.sent = sent.is_ok();
         drop(unsent);
         if sent.as_ref().is_err_and(is_gone) {
             connection.close();
         }
-        sent.map(|()| Process { life }).map_err(StartError::Spawner)
+        let connection = Arc::downgrade(&connection);
+        sent.map(|()| Process { id, life, connection }).map_err(StartError::Spawner)
     }
 
     async fn connection(&self) -> Result<Arc<Connection>, StartError> {
@@ -358,9 +384,8 @@ impl Connection {
         self.lives.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.remove(&id)
     }
 
-    async fn send(&self, request: &[u8], fds: &StartFds) -> io::Result<()> {
-        let fds = [fds.frames.as_fd(), fds.stdout.as_fd(), fds.stderr.as_fd()];
-        let send = |socket: &OwnedFd| wire::send_bytes(socket.as_fd(), request, &fds);
+    async fn send(&self, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let send = |socket: &OwnedFd| wire::send_bytes(socket.as_fd(), request, fds);
         self.socket.async_io(Interest::WRITABLE, send).await
     }
 
@@ -397,8 +422,7 @@ impl Connection {
     /// Has the spawner kill an instance.
     async fn kill(self: Arc<Self>, id: InstanceId) {
         let request = serde_json::to_vec(&Request::Kill { id }).unwrap_or_default();
-        let send = |socket: &OwnedFd| wire::send_bytes(socket.as_fd(), &request, &[]);
-        if let Err(error) = self.socket.async_io(Interest::WRITABLE, send).await {
+        if let Err(error) = self.send(&request, &[]).await {
             // A spawner that cannot be sent to is ending, and takes the instance along.
             tracing::debug!(%error, id, "an instance could not be killed through the spawner");
         }
@@ -436,6 +460,9 @@ impl Connection {
                 if !cloned {
                     self.forget(id);
                 }
+            }
+            Reply::Attached { id, result } => {
+                tell(id, &|life| life.attached = Some(result.clone()));
             }
             Reply::Exited { id, wait_status, max_rss_kib } => {
                 if let Some(told) = self.forget(id) {

@@ -15,9 +15,11 @@
 //!
 //! Start at [`spec::Spec`]: what is asked for. [`client`] is the daemon's side, [`spawner`] the loop in between, [`child`] and [`root`] the
 //! set-up, step by step, which end behind [`landlock`] and [`seccomp`]; [`cgroup`] is used by the daemon directly; [`network`] has a part for each
-//! of the three; [`probe`] finds out what the kernel gives. What an instance needs and need not be made with it is made ahead ([`networks`],
+//! of the three; [`attach`] mounts code into an instance that runs already; [`probe`] finds out what the kernel gives. What an instance needs and need not be made with it is made ahead ([`networks`],
 //! [`templates`], [`cgroup`]), for one instance each, or to be copied; [`steps`] tells where the time goes.
 
+mod apart;
+mod attach;
 pub(crate) mod cgroup;
 mod child;
 mod client;

@@ -16,6 +16,7 @@ use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, wai
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
+use super::attach;
 use super::sys::{self, Cloned};
 
 /// The first argument that makes this program a prober.
@@ -46,6 +47,8 @@ pub(crate) struct Kernel {
     pub(crate) clone_into_cgroup: Result<(), String>,
     /// Filters of system calls.
     pub(crate) seccomp: Result<(), String>,
+    /// Whether something can be mounted in an instance that runs.
+    pub(crate) attach: Result<(), String>,
     /// Version of the Landlock interface.
     pub(crate) landlock: Result<u32, String>,
 }
@@ -60,6 +63,7 @@ impl Kernel {
             pidfd: no(),
             clone_into_cgroup: no(),
             seccomp: no(),
+            attach: no(),
             landlock: Err(why.to_owned()),
         }
     }
@@ -99,6 +103,7 @@ fn find_out(as_root: bool) -> Kernel {
         pidfd: words(pidfd_open(getpid(), PidfdFlags::empty()).map(drop).map_err(Into::into)),
         clone_into_cgroup: words(clone_into_cgroup()),
         seccomp: if sys::has_seccomp() { Ok(()) } else { Err("not in this kernel".into()) },
+        attach: attach::attempt(base).map_err(|e| e.to_string()),
         landlock: sys::landlock_version().map_err(|e| e.to_string()),
     }
 }

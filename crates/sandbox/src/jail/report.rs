@@ -1,13 +1,14 @@
 //! What the child tells the spawner while it sets itself up, and when the runtime has ended.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde::{Deserialize, Serialize};
 
 use super::steps::Steps;
+use super::wire;
 
 /// Longest report, in bytes; the one with text is cut to it.
 const REPORT_BYTES: usize = 2048;
@@ -23,7 +24,7 @@ pub(super) enum Report {
     NeedLink,
     /// It gives up.
     Failed(StepError),
-    /// The runtime has been executed, or has reported why not.
+    /// The runtime has been executed, or has reported why not. With the descriptors of [`super::attach::own`], if the spec asks for them.
     Started(Steps),
     /// The runtime ended.
     Ended {
@@ -72,6 +73,11 @@ impl<T, E: Into<io::Error>> AtStep<T> for Result<T, E> {
 
 /// Sends a report to the spawner.
 pub(super) fn tell(status: impl AsFd, report: &Report) -> io::Result<()> {
+    tell_with(status, report, &[])
+}
+
+/// Sends a report with descriptors.
+pub(super) fn tell_with(status: impl AsFd, report: &Report, fds: &[OwnedFd]) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(report)?;
     if bytes.len() > REPORT_BYTES
         && let Report::Failed(e) = report
@@ -79,21 +85,20 @@ pub(super) fn tell(status: impl AsFd, report: &Report) -> io::Result<()> {
         let short = StepError { step: e.step.chars().take(100).collect(), errno: e.errno };
         bytes = serde_json::to_vec(&Report::Failed(short))?;
     }
-    send(status, &bytes, SendFlags::NOSIGNAL)?;
-    Ok(())
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    wire::send_bytes(status.as_fd(), &bytes, &fds)
 }
 
-/// The next report that is there already; `None` if there is none, or none will come.
-pub(super) fn next(status: impl AsFd) -> io::Result<Option<Report>> {
+/// The next report that is there already, and its descriptors; `None` if there is none, or none will come.
+pub(super) fn next(status: impl AsFd) -> io::Result<Option<(Report, Vec<OwnedFd>)>> {
     let mut buffer = [0_u8; REPORT_BYTES];
-    let (bytes, _) = match recv(status, &mut buffer[..], RecvFlags::DONTWAIT) {
-        Ok(got) => got,
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNRESET) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
-    match buffer.get(..bytes) {
-        Some(report) if !report.is_empty() => Ok(Some(serde_json::from_slice(report)?)),
-        _ => Ok(None),
+    match wire::receive_with(status.as_fd(), &mut buffer, RecvFlags::DONTWAIT) {
+        Err(e)
+            if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionReset) =>
+        {
+            Ok(None)
+        }
+        other => other,
     }
 }
 

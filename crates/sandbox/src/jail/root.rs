@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
-    mount_bind, mount_change, move_mount, open_tree, unmount,
+    mount_bind, mount_change, mount_remount, move_mount, open_tree, unmount,
 };
 use rustix::process::{chdir, pivot_root};
 
@@ -21,6 +21,8 @@ use super::{sys, templates};
 const PROC_OPTIONS: Option<&std::ffi::CStr> = Some(c"hidepid=2");
 /// One file or folder in memory for so many bytes of its size limit: they cost the kernel memory (about 1 KiB) that the limit does not count.
 const BYTES_PER_INODE: u64 = 8 * 1024;
+/// Of a file system in memory.
+const MEMORY_FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
 /// Builds the root and enters it. The working directory is `/` of it afterwards.
 ///
@@ -105,21 +107,31 @@ fn place(mount: &Mount, owner: Owner) -> Result<(), StepError> {
     }
 }
 
+/// Gives a file system in memory, in sight as `to`, another size limit.
+pub(super) fn resize(to: &str, megabytes: u32) -> Result<(), StepError> {
+    let options = format!("{}\0", size(megabytes));
+    let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).unwrap_or_default();
+    mount_remount(to, MEMORY_FLAGS, options).at(|| format!("resize /{to}"))
+}
+
+fn size(megabytes: u32) -> String {
+    let inodes = (u64::from(megabytes) << 20) / BYTES_PER_INODE;
+    format!("size={megabytes}m,nr_inodes={inodes}")
+}
+
 fn memory(to: &str, megabytes: u32, owner: Owner) -> Result<(), StepError> {
     // The ids are those of the user namespace that mounts.
     let (uid, gid) = match owner {
         Owner::Stranger { uid, gid } => (uid, gid),
         Owner::Daemon { .. } => (INNER_UID, INNER_GID),
     };
-    let inodes = (u64::from(megabytes) << 20) / BYTES_PER_INODE;
-    let options = format!("size={megabytes}m,nr_inodes={inodes},mode=1777,uid={uid},gid={gid}\0");
+    let options = format!("{},mode=1777,uid={uid},gid={gid}\0", size(megabytes));
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).unwrap_or_default();
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("tmpfs", to, "tmpfs", flags, Some(options)).at(|| format!("mount /{to}"))
+    mount("tmpfs", to, "tmpfs", MEMORY_FLAGS, Some(options)).at(|| format!("mount /{to}"))
 }
 
 /// What a bind shows, attached nowhere yet.
-fn bound(bind: &Bind) -> Result<OwnedFd, StepError> {
+pub(super) fn bound(bind: &Bind) -> Result<OwnedFd, StepError> {
     let flags = if bind.device { sys::MountFlags::Device } else { sys::MountFlags::ReadOnly };
     detached(&bind.from, flags)
 }
@@ -134,7 +146,7 @@ fn detached(path: &Path, flags: sys::MountFlags) -> Result<OwnedFd, StepError> {
     Ok(tree)
 }
 
-fn attach(tree: &OwnedFd, to: &Path) -> Result<(), StepError> {
+pub(super) fn attach(tree: &OwnedFd, to: &Path) -> Result<(), StepError> {
     move_mount(tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .at(|| format!("mount at {}", to.display()))
 }

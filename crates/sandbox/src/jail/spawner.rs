@@ -19,13 +19,14 @@ use rustix::process::{
 };
 use rustix::thread::set_name;
 
+use super::attach::{Home, Namespaces};
 use super::child::{self, Ahead, RuntimeFds};
 use super::network::{Network, Pasta, Way, start_pasta};
 use super::networks::Networks;
 use super::probe::{self, PROBER_ARGUMENT};
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
-use super::spec::{Owner, Spec};
+use super::spec::{Mount, Owner, Spec};
 use super::steps::{Step, Steps};
 use super::sys::{self, Cloned};
 use super::templates::Templates;
@@ -65,6 +66,8 @@ struct Live {
     wanted: Option<Network>,
     /// What carries its network, if that is a process.
     pasta: Option<Pasta>,
+    /// Where it takes mounts, if it does and has not yet.
+    namespaces: Option<Namespaces>,
     /// Whether the daemon has been told that it started, or that it failed to.
     settled: bool,
     /// How the runtime ended (as `wait` gives it) and its most resident memory in KiB, once pid 1 has said so.
@@ -80,6 +83,7 @@ struct Loop {
     filter: Filter,
     networks: Networks,
     templates: Templates,
+    home: Home,
     buffer: Vec<u8>,
 }
 
@@ -139,7 +143,8 @@ impl Loop {
         epoll::add(&epoll, &daemon, Source::Daemon.pack(), epoll::EventFlags::IN)?;
         let buffer = vec![0; wire::MESSAGE_BYTES];
         let live = HashMap::new();
-        Ok(Self { daemon, epoll, live, filter, networks, templates: Templates::default(), buffer })
+        let (templates, home) = (Templates::default(), Home::open()?);
+        Ok(Self { daemon, epoll, live, filter, networks, templates, home, buffer })
     }
 
     /// Until the daemon's end of the socket closes. Whatever still runs then is killed by the kernel as this process ends.
@@ -182,6 +187,10 @@ impl Loop {
                 }
                 return Ok(true);
             }
+            Request::Attach { id, mounts } => {
+                self.attach(id, &mounts)?;
+                return Ok(true);
+            }
         };
         steps.mark_at(Step::Reach, woken);
         steps.mark(Step::Read);
@@ -193,6 +202,17 @@ impl Loop {
             Err(error) => self.reply(&Reply::Failed { id, error, cloned: false })?,
         }
         Ok(true)
+    }
+
+    /// Mounts something in an instance that runs, once.
+    fn attach(&mut self, id: InstanceId, mounts: &[Mount]) -> io::Result<()> {
+        // One that has ended was reported as that.
+        let Some(live) = self.live.get_mut(&id) else { return Ok(()) };
+        let result = match live.namespaces.take() {
+            Some(namespaces) => namespaces.attach(&self.home, mounts)?,
+            None => Err(StepError::new("mount later", io::ErrorKind::Unsupported)),
+        };
+        self.reply(&Reply::Attached { id, result })
     }
 
     fn start(
@@ -246,6 +266,7 @@ impl Loop {
                     owner: spec.owner,
                     wanted: spec.network.clone(),
                     pasta: None,
+                    namespaces: None,
                     settled: false,
                     end: None,
                 };
@@ -274,27 +295,28 @@ impl Loop {
     fn on_reports(&mut self, id: InstanceId) -> io::Result<()> {
         while let Some(live) = self.live.get_mut(&id) {
             match report::next(&live.status) {
-                Ok(Some(Report::MapIds)) => {
+                Ok(Some((Report::MapIds, _))) => {
                     if let Err(e) = write_maps(live).and_then(|()| report::go(&live.status)) {
                         let error = StepError::new("write id maps", e);
                         kill(live);
                         self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                     }
                 }
-                Ok(Some(Report::NeedLink)) => {
+                Ok(Some((Report::NeedLink, _))) => {
                     if let Err(e) = give_pasta(live, id, &self.epoll) {
                         let error = StepError::new("start pasta", e);
                         kill(live);
                         self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                     }
                 }
-                Ok(Some(Report::Failed(error))) => {
+                Ok(Some((Report::Failed(error), _))) => {
                     self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                 }
-                Ok(Some(Report::Started(steps))) => {
+                Ok(Some((Report::Started(steps), namespaces))) => {
+                    live.namespaces = Namespaces::of(namespaces);
                     self.settle(id, &Reply::Started { id, steps })?;
                 }
-                Ok(Some(Report::Ended { wait_status, max_rss_kib })) => {
+                Ok(Some((Report::Ended { wait_status, max_rss_kib }, _))) => {
                     live.end = Some((wait_status, max_rss_kib));
                 }
                 Ok(None) => break,

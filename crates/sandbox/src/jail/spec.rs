@@ -28,6 +28,9 @@ pub(crate) struct Spec {
     pub(crate) attach: Attach,
     /// Its network, if it has more than loopback.
     pub(crate) network: Option<Network>,
+    /// Whether something will be mounted while it runs ([`super::client::Process::attach`]): the spawner then keeps hold of its mount namespace until that
+    /// has happened.
+    pub(crate) takes_mounts: bool,
 }
 
 impl Spec {
@@ -42,9 +45,7 @@ impl Spec {
     pub(super) fn json_bytes(&self) -> usize {
         const FIXED: usize = 2_048;
         const MOUNT: usize = 256;
-        let environment = self.program.environment.as_slice();
-        let environment: usize = environment.iter().map(|v| v.len() + v.len() / 8 + 4).sum();
-        FIXED + MOUNT * self.root.mounts.len() + environment
+        FIXED + MOUNT * self.root.mounts.len() + self.program.environment.json_bytes()
     }
 }
 
@@ -82,6 +83,11 @@ impl Environment {
         variable.push('=');
         variable.push_str(value);
         self.0.push(variable);
+    }
+
+    /// About the length of their JSON: enough, unless very much has to be escaped.
+    pub(crate) fn json_bytes(&self) -> usize {
+        self.0.iter().map(|v| v.len() + v.len() / 8 + 4).sum()
     }
 
     /// All of them.
@@ -215,7 +221,7 @@ impl Owner {
 }
 
 /// `setrlimit`, for every process of the instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Limits {
     /// Open files of one process.
     pub(crate) open_files: u64,

@@ -42,6 +42,8 @@ pub(crate) enum Step {
     Execute,
     /// The news reaches the daemon.
     Tell,
+    /// Of one that was pre-started: the code is mounted.
+    Attach,
     /// The runtime says HELLO.
     Hello,
     /// The runtime says READY.

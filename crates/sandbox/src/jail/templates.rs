@@ -12,23 +12,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Signal, WaitId, WaitIdOptions, chdir, pidfd_send_signal, waitid};
+use rustix::process::chdir;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use super::child::NeverReturns;
+use super::apart::apart;
 use super::report::{AtStep, StepError};
 use super::spec::{Mount, Root};
-use super::sys::{self, Cloned};
-use super::{root, wire};
+use super::{root, sys};
 
 /// Most templates: one for each installed runtime, and some for those of before a host's upgrade.
 const TEMPLATES: usize = 32;
-/// How long putting one together may take, in seconds; it takes a millisecond.
-const PATIENCE_SECONDS: i64 = 5;
-/// Longest answer of a maker, in bytes.
-const ANSWER_BYTES: usize = 1024;
 
 /// The templates of a spawner, the oldest first.
 #[derive(Debug, Default)]
@@ -85,39 +78,8 @@ fn identities(root: &Root) -> Result<Vec<(u64, u64)>, StepError> {
 
 /// Has a process of its own put a template together; the namespace outlives it by its descriptor.
 fn make(root: &Root) -> Result<OwnedFd, StepError> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .at(|| "make a socket".into())?;
-    let pidfd = match sys::clone3(sys::MOUNT_NAMESPACE, None).at(|| "clone a maker".into())? {
-        Cloned::Child => {
-            let _guard = NeverReturns;
-            let answer = put_together(root);
-            let namespace = answer.as_ref().map(AsFd::as_fd).ok();
-            let answer = answer.as_ref().map(drop).map_err(Clone::clone);
-            sys::exit(i32::from(wire::send(theirs.as_fd(), &answer, namespace.as_slice()).is_err()))
-        }
-        Cloned::Parent { pidfd, .. } => pidfd,
-    };
-    drop(theirs);
-    let answer = answer_of(&ours);
-    // It has ended or is about to; one that hangs at a mount is not waited for any longer.
-    pidfd_send_signal(&pidfd, Signal::KILL).unwrap_or_default();
-    waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).at(|| "reap a maker".into())?;
-    answer?
-}
-
-fn answer_of(socket: &OwnedFd) -> Result<Result<OwnedFd, StepError>, StepError> {
-    let patience = Timespec { tv_sec: PATIENCE_SECONDS, tv_nsec: 0 };
-    let mut fds = [PollFd::new(socket, PollFlags::IN)];
-    if poll(&mut fds, Some(&patience)).at(|| "await a template".into())? == 0 {
-        return Err(StepError::new("await a template", io::ErrorKind::TimedOut));
-    }
-    let mut buffer = vec![0; ANSWER_BYTES];
-    let received = wire::receive::<Result<(), StepError>>(socket.as_fd(), &mut buffer);
-    let received = received.at(|| "receive a template".into())?;
-    let gone = || StepError::new("receive a template", io::ErrorKind::UnexpectedEof);
-    let (answer, fds) = received.ok_or_else(gone)?;
-    Ok(answer.and_then(|()| fds.into_iter().next().ok_or_else(gone)))
+    let made = apart(sys::MOUNT_NAMESPACE, || put_together(root).map(Some))?;
+    made.ok_or_else(|| StepError::new("receive a template", io::ErrorKind::UnexpectedEof))
 }
 
 /// In a mount namespace of its own: mounts what is shared and leaves the host's root.

@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::report::StepError;
-use super::spec::Spec;
+use super::spec::{Mount, Spec};
 use super::steps::Steps;
 
 /// Longest message, in bytes: 32 KiB of environment may grow sixfold as JSON, and a root has some dozens of mounts.
 pub(super) const MESSAGE_BYTES: usize = 384 * 1024;
-/// Room for a [`Request::Kill`], in bytes.
-const KILL_BYTES: usize = 64;
+/// Room for a request without secrets, in bytes.
+const SMALL_BYTES: usize = 64;
 /// Most descriptors of one message.
 const MESSAGE_FDS: usize = 3;
 
@@ -38,6 +38,13 @@ pub(super) enum Request {
         /// What was done for it so far.
         steps: Steps,
     },
+    /// Mount this in an instance that runs, and say how that went. It may have ended, and then nothing is said.
+    Attach {
+        /// Which.
+        id: InstanceId,
+        /// What, and upon what.
+        mounts: Vec<Mount>,
+    },
     /// Kill an instance whose pidfd did not arrive: the daemon was out of descriptors. It may have ended.
     Kill {
         /// Which.
@@ -45,7 +52,7 @@ pub(super) enum Request {
     },
 }
 
-/// Spawner to daemon, in this order: `Cloned`, then `Started` or `Failed`, then `Exited`; or `Failed` alone.
+/// Spawner to daemon, in this order: `Cloned`, then `Started` or `Failed`, then `Attached` if that was asked for, then `Exited`; or `Failed` alone.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     /// Its first process exists; comes with a pidfd of it.
@@ -69,6 +76,13 @@ pub(super) enum Reply {
         /// Whether `Exited` will follow.
         cloned: bool,
     },
+    /// Answers [`Request::Attach`].
+    Attached {
+        /// Which.
+        id: InstanceId,
+        /// Why it is not mounted, or not all of it.
+        result: Result<(), StepError>,
+    },
     /// Every process of it is gone.
     Exited {
         /// Which.
@@ -85,7 +99,7 @@ pub(super) fn encode(message: &Request) -> io::Result<Zeroizing<Vec<u8>>> {
     // One that grows leaves copies behind; one with room to spare takes time to wipe.
     let room = match message {
         Request::Start { spec, .. } => spec.json_bytes(),
-        Request::Kill { .. } => KILL_BYTES,
+        Request::Attach { .. } | Request::Kill { .. } => SMALL_BYTES,
     };
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     serde_json::to_writer(&mut *bytes, message)?;
@@ -122,10 +136,19 @@ pub(super) fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    receive_with(socket, buffer, RecvFlags::empty())
+}
+
+/// As [`receive`], with these flags.
+pub(super) fn receive_with<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MESSAGE_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got =
-        recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
+    let got = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

@@ -19,7 +19,8 @@ pub(super) fn variables(version: &Version, runtime: &Runtime) -> Vec<String> {
     let own = &version.config.environment;
     let defaults = defaults(runtime).into_iter().filter(|(key, _)| !own.contains_key(*key));
     let mut out: Vec<String> = defaults.map(|(key, value)| format!("{key}={value}")).collect();
-    let reserved = reserved(version, runtime);
+    let mut reserved = reserved(version);
+    reserved.extend(fixed(runtime));
     // A version stored before a name was reserved may still hold it.
     let own = own.iter().filter(|(key, _)| reserved.iter().all(|(name, _)| name != key));
     out.extend(own.filter_map(|(key, value)| match value {
@@ -28,6 +29,12 @@ pub(super) fn variables(version: &Version, runtime: &Runtime) -> Vec<String> {
     }));
     out.extend(reserved.iter().map(|(key, value)| format!("{key}={value}")));
     out
+}
+
+/// What is the same for every function of a runtime, as `KEY=VALUE`: of [`variables`], unless the function has its own.
+pub(super) fn constant(runtime: &Runtime) -> Vec<String> {
+    let all = defaults(runtime).into_iter().chain(fixed(runtime));
+    all.map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 /// The function's secrets, opened: for the one start that is about to happen, and dropped with it.
@@ -73,19 +80,26 @@ fn defaults(runtime: &Runtime) -> Vec<(&'static str, String)> {
     out
 }
 
-fn reserved(version: &Version, runtime: &Runtime) -> Vec<(&'static str, String)> {
+/// Reserved, and the same for every function of a runtime.
+fn fixed(runtime: &Runtime) -> Vec<(&'static str, String)> {
     vec![
-        ("_HANDLER", version.config.handler.clone()),
         ("AWS_REGION", "local".to_owned()),
         ("AWS_DEFAULT_REGION", "local".to_owned()),
         ("AWS_EXECUTION_ENV", runtime.execution_env()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
+        ("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()),
+    ]
+}
+
+/// Reserved, and the version's own.
+fn reserved(version: &Version) -> Vec<(&'static str, String)> {
+    vec![
+        ("_HANDLER", version.config.handler.clone()),
         ("AWS_LAMBDA_FUNCTION_NAME", version.key.name.to_string()),
         ("AWS_LAMBDA_FUNCTION_VERSION", version.label().to_string()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", version.config.memory_mb.to_string()),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", log_group(version)),
-        ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
-        ("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()),
     ]
 }
 

@@ -44,7 +44,8 @@ pub(super) fn all(
     let mut features = namespaces(kernel, users);
     features.extend(filters(kernel));
     features.extend(groups.features());
-    features.extend([into_cgroup(kernel), installed(runtimes, path), network(users, path)]);
+    features.extend([into_cgroup(kernel), pre_start(kernel)]);
+    features.extend([installed(runtimes, path), network(users, path)]);
     Isolation::of(features)
 }
 
@@ -111,6 +112,13 @@ fn filters(kernel: &Kernel) -> [Feature; 2] {
             "the mount namespace alone keeps files apart, with no second fence behind it",
         ),
     ]
+}
+
+fn pre_start(kernel: &Kernel) -> Feature {
+    let found = kernel.attach.as_ref().map(|()| "code is mounted in instances that run".into());
+    let lost =
+        "no instance is started before it is asked for, so first calls wait for their runtime";
+    Feature::of("pre-start", Need::Option, found.map_err(Clone::clone), lost)
 }
 
 fn into_cgroup(kernel: &Kernel) -> Feature {

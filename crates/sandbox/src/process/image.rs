@@ -1,7 +1,5 @@
 //! A version, ready to be started: everything that its instances share, worked out once.
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,32 +7,27 @@ use async_trait::async_trait;
 use model::clock::Clock;
 use model::function::{Cores, Version};
 use model::ids::RequestId;
+use model::invocation::{FailureKind, StartPath};
 use model::ports::{Image, Instance, Logs, StartFailed, Vault};
 use model::tasks::Tasks;
 use model::{Code, Error, limits};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::net::UnixStream;
 
+use super::birth::{Dowry, Newborn, SETUP_TIMEOUT, Wanted, failed, not_started, too_slow};
 use super::environment::{self, LAYERS, TASK_ROOT};
 use super::failure;
 use super::folders::blocking;
-use super::instance::{ProcessInstance, Remains, micros};
-use super::network::{Connection, Networks};
+use super::instance::{ProcessInstance, micros};
+use super::network::Networks;
 use super::packages::Unpacked;
 use super::root::{self, Layout};
 use super::runtimes::Runtime;
-use super::slots::{Slot, Slots};
-use crate::frame::{self, Init, InitFunction};
+use super::slots::Slots;
+use super::stock::{Kit, Plain, Recipe, Stock, plain};
+use crate::frame::{self, FrameReader, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
-use crate::jail::{
-    Environment, Limits, Mount, Owner, Program, Root, Spawner, Spec, StartError, StartFds, Step,
-    Steps,
-};
+use crate::jail::{Environment, Limits, Mount, Root, Spawner, Step, Steps};
 use crate::output::Output;
 
-/// How long the set-up of a sandbox may take. It takes milliseconds; a host that needs more is in trouble.
-const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a process may use beyond its memory limit where only `setrlimit` limits it, in MiB: thread stacks and arenas are counted as they are
 /// reserved, not as they are used.
 const DATA_ALLOWANCE_MB: u64 = 192;
@@ -79,17 +72,21 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct ProcessImage {
     shared: Arc<Shared>,
+    stock: Arc<Stock>,
     version: Arc<Version>,
     runtime: Arc<Runtime>,
     unpacked: Arc<Unpacked>,
     argv: Vec<String>,
     environment: Vec<String>,
     root: Root,
+    limits: Limits,
+    /// For those that are pre-started, or why none can be used.
+    ahead: Result<Recipe, Plain>,
 }
 
 impl ProcessImage {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        (shared, stock): (Arc<Shared>, Arc<Stock>),
         version: Arc<Version>,
         runtime: Arc<Runtime>,
         layout: &Layout,
@@ -100,57 +97,29 @@ impl ProcessImage {
         mounts.push(Mount::bind(unpacked.package(), TASK_ROOT.trim_start_matches('/')));
         mounts.extend(unpacked.layers().map(|at| Mount::bind(at, LAYERS.trim_start_matches('/'))));
         let root = Root { skeleton: layout.skeleton.clone(), at: shared.root_at.clone(), mounts };
+        let ahead = recipe(&shared, &version, &runtime, layout);
+        if let Err(why) = &ahead {
+            tracing::debug!(function = %version.key, %why, "its instances are started the plain way");
+        }
         Self {
             argv: runtime.argv(version.config.memory_mb),
             environment: environment::variables(&version, &runtime),
             root,
+            limits: limits_of(&shared, &version),
+            ahead,
             shared,
+            stock,
             version,
             runtime,
             unpacked,
         }
     }
 
-    fn spec(
-        &self,
-        environment: Environment,
-        slot: Option<&Slot>,
-        group: Option<&Group>,
-        connection: Option<&Connection>,
-    ) -> Spec {
-        let memory_mb = self.version.config.memory_mb;
-        let owner = match (&self.shared.users, slot) {
-            (Users::Strangers(_), Some(slot)) => Owner::Stranger { uid: slot.id(), gid: slot.id() },
-            (Users::Daemon { uid, gid }, _) => Owner::Daemon { uid: *uid, gid: *gid },
-            // Not reached: a slot is taken for every stranger. Nobody's id is the safe answer.
-            (Users::Strangers(_), None) => Owner::Stranger { uid: u32::MAX - 1, gid: u32::MAX - 1 },
-        };
-        let mut root = self.root.clone();
-        root.mounts.extend(connection.and_then(|c| c.mount.clone()));
-        let data_mb = u64::from(memory_mb) + DATA_ALLOWANCE_MB;
-        Spec {
-            program: Program {
-                argv: self.argv.clone(),
-                environment,
-                directory: TASK_ROOT.to_owned(),
-                hostname: "function".to_owned(),
-            },
-            root,
-            owner,
-            limits: Limits {
-                open_files: self.version.config.open_files.into(),
-                processes: self.version.config.processes.into(),
-                data_bytes: (!self.shared.groups.limits_memory()).then_some(data_mb << 20),
-            },
-            attach: group.map(Group::attach).unwrap_or_default(),
-            network: connection.map(|c| c.network.clone()),
-        }
-    }
-
-    /// The variables of one instance. Here secrets are opened; they are gone when the spawner has been asked.
-    fn environment(&self, log_stream: &str) -> Result<Environment, Error> {
+    /// The variables of one instance, as far as it lacks them. Here secrets are opened; they are gone when they have been sent.
+    fn environment(&self, has: &[String], log_stream: &str) -> Result<Environment, Error> {
         let secrets = environment::secrets(&self.version, &*self.shared.vault)?;
-        let mut all = Environment::of(&self.environment, secrets.len() + 1);
+        let lacks: Vec<_> = self.environment.iter().filter(|v| !has.contains(v)).cloned().collect();
+        let mut all = Environment::of(&lacks, secrets.len() + 1);
         for (key, text) in &secrets {
             all.push(key, text.expose());
         }
@@ -166,11 +135,10 @@ impl ProcessImage {
     }
 
     /// Sets the sandbox up and executes the runtime in it.
-    async fn launch(&self) -> Result<Launched, Error> {
-        let begun = self.shared.clock.instant();
+    async fn launch(&self, begun: Instant) -> Result<Launched, Error> {
         let mut steps = Steps::begin();
         let log_stream = self.log_stream();
-        let environment = self.environment(&log_stream)?;
+        let environment = self.environment(&[], &log_stream)?;
         let slot = match &self.shared.users {
             Users::Strangers(slots) => Some(slots.take()?),
             Users::Daemon { .. } => None,
@@ -183,17 +151,59 @@ impl ProcessImage {
         } else {
             None
         };
-        let spec = self.spec(environment, slot.as_ref(), group.as_ref(), connection.as_ref());
-        let lease = connection.and_then(|c| c.lease);
-        let Plumbing { socket, theirs, fds, stdout, stderr } = Plumbing::new().map_err(failed)?;
-        let mut remains =
-            Remains::new(&self.shared, slot, group, lease, Arc::clone(&self.unpacked));
-        let asked =
-            tokio::time::timeout(SETUP_TIMEOUT, self.shared.spawner.start(spec, &fds, steps));
-        let process = asked.await.map_err(too_slow)?.map_err(not_started)?;
-        remains.watch(process).map_err(failed)?;
-        // Only the instance holds the pipes from here on, so their end is seen.
-        drop(fds);
+        let wanted = Wanted {
+            argv: self.argv.clone(),
+            environment,
+            root: self.root.clone(),
+            limits: self.limits,
+            takes_mounts: false,
+        };
+        let dowry = Dowry { slot, group, connection, unpacked: Some(Arc::clone(&self.unpacked)) };
+        let newborn = Newborn::ask(&self.shared, wanted, dowry, steps).await?;
+        let mut instance = self.instance(newborn, FrameReader::new(), StartPath::Exec)?;
+        // The socket takes it at once, so it waits there for the runtime.
+        self.send_init(&instance, &log_stream, None).await?;
+        let started = tokio::time::timeout(SETUP_TIMEOUT, instance.remains.started()).await;
+        let steps = started.map_err(too_slow)?.map_err(not_started)?;
+        Ok(self.launched(instance, begun, steps))
+    }
+
+    /// Gives a pre-started instance this function.
+    async fn assign(&self, mut kit: Kit, begun: Instant) -> Result<Launched, Error> {
+        let mut steps = Steps::begin();
+        let log_stream = self.log_stream();
+        let environment = environment::constant(&self.runtime);
+        let environment = self.environment(&environment, &log_stream)?;
+        kit.equip(self.group_limits(), self.later()).await?;
+        steps.mark(Step::Attach);
+        let Kit { mut newborn, frames, .. } = kit;
+        newborn.remains.keep(Arc::clone(&self.unpacked));
+        let instance = self.instance(newborn, frames, StartPath::PreStarted)?;
+        self.send_init(&instance, &log_stream, Some(&environment)).await?;
+        Ok(self.launched(instance, begun, steps))
+    }
+
+    /// What a pre-started instance lacks in its root.
+    fn later(&self) -> Vec<Mount> {
+        let layers = self.unpacked.layers().map_or_else(|| root::empty(&self.root), Into::into);
+        let mut mounts = vec![
+            Mount::bind(self.unpacked.package(), TASK_ROOT.trim_start_matches('/')),
+            Mount::bind(layers, LAYERS.trim_start_matches('/')),
+        ];
+        let megabytes = self.version.config.tmp_mb;
+        if megabytes != limits::TMP_DEFAULT_MB {
+            mounts.push(Mount::Memory { to: root::TMP.into(), megabytes });
+        }
+        mounts
+    }
+
+    fn instance(
+        &self,
+        newborn: Newborn,
+        frames: FrameReader,
+        path: StartPath,
+    ) -> Result<ProcessInstance, Error> {
+        let Newborn { remains, socket, theirs, stdout, stderr } = newborn;
         let output = Output::new(
             stdout,
             stderr,
@@ -207,34 +217,36 @@ impl ProcessImage {
         let mut instance = ProcessInstance::new(
             Arc::clone(&self.shared),
             remains,
-            (socket, theirs),
+            (socket, theirs, frames),
             output,
             self.version.config.memory_mb,
             self.runtime.memory_end(self.version.config.memory_mb),
         );
-        self.send_init(&instance.socket, &log_stream).await?;
-        let started = tokio::time::timeout(SETUP_TIMEOUT, instance.remains.started()).await;
-        let steps = match started {
-            Ok(Ok(steps)) => steps,
-            Ok(Err(e)) => return Err(not_started(e)),
-            Err(elapsed) => return Err(too_slow(elapsed)),
-        };
+        instance.timings.path = path;
+        Ok(instance)
+    }
+
+    fn launched(&self, mut instance: ProcessInstance, begun: Instant, steps: Steps) -> Launched {
         let ready = self.shared.clock.instant();
         instance.timings.sandbox_us = micros(begun, ready);
-        Ok(Launched { instance, ready, steps })
+        Launched { instance, ready, steps }
+    }
+
+    fn group_limits(&self) -> GroupLimits {
+        let config = &self.version.config;
+        GroupLimits {
+            memory_mb: config.memory_mb,
+            processes: config.processes,
+            cpu_weight: config.effective_cpu_weight(),
+            cpu_millis: config.cpu_cores.map(Cores::millis),
+        }
     }
 
     async fn group(&self) -> Result<Option<Group>, Error> {
         if !self.shared.groups.limits_memory() {
             return Ok(None);
         }
-        let config = &self.version.config;
-        let limits = GroupLimits {
-            memory_mb: config.memory_mb,
-            processes: config.processes,
-            cpu_weight: config.effective_cpu_weight(),
-            cpu_millis: config.cpu_cores.map(Cores::millis),
-        };
+        let limits = self.group_limits();
         let no_group = |e| {
             Error::platform(Code::SandboxFailed, "a control group could not be made").with_source(e)
         };
@@ -249,8 +261,12 @@ impl ProcessImage {
         .await
     }
 
-    /// The socket takes it at once, so it waits there for the runtime.
-    async fn send_init(&self, socket: &UnixStream, log_stream: &str) -> Result<(), Error> {
+    async fn send_init(
+        &self,
+        instance: &ProcessInstance,
+        log_stream: &str,
+        environment: Option<&Environment>,
+    ) -> Result<(), Error> {
         let version = self.version.label().to_string();
         let init = Init {
             handler: &self.version.config.handler,
@@ -263,17 +279,15 @@ impl ProcessImage {
                 log_group: &environment::log_group(&self.version),
                 log_stream,
             },
+            environment,
         };
         let mut frame = frame::init(&init).map_err(failed)?;
-        frame.send(socket).await.map_err(failed)
+        frame.send(&instance.socket).await.map_err(failed)
     }
-}
 
-#[async_trait]
-impl Image for ProcessImage {
-    async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
-        let Launched { mut instance, ready, steps } =
-            self.launch().await.map_err(StartFailed::Platform)?;
+    /// Waits until the code is loaded.
+    async fn load(&self, launched: Launched) -> Result<Box<dyn Instance>, StartFailed> {
+        let Launched { mut instance, ready, steps } = launched;
         let allowed = Duration::from_millis(limits::INIT_TIMEOUT_MS.into());
         let deadline = ready + allowed;
         match tokio::time::timeout_at(deadline.into(), instance.load(ready, steps)).await {
@@ -284,6 +298,65 @@ impl Image for ProcessImage {
                 Err(StartFailed::Function(instance.fail(failure).await))
             }
         }
+    }
+
+    /// A start by a pre-started instance; `None` if there is none, or if it came to nothing through no word of the function.
+    async fn start_ahead(&self, begun: Instant) -> Option<Result<Box<dyn Instance>, StartFailed>> {
+        let kit = self.stock.take(self.ahead.as_ref().ok()?)?;
+        let loaded = match self.assign(kit, begun).await {
+            Ok(launched) => self.load(launched).await,
+            Err(error) => Err(StartFailed::Platform(error)),
+        };
+        match loaded {
+            // It may have died while it was assigned. Loading is no call: it may happen again.
+            Err(StartFailed::Function(failure)) if failure.kind == FailureKind::Exited => {}
+            Err(StartFailed::Platform(error)) => {
+                tracing::debug!(%error, "a pre-started instance is not used");
+            }
+            done => return Some(done),
+        }
+        None
+    }
+}
+
+#[async_trait]
+impl Image for ProcessImage {
+    async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
+        let _under_way = self.stock.begin();
+        let begun = self.shared.clock.instant();
+        if let Some(done) = self.start_ahead(begun).await {
+            self.stock.count(StartPath::PreStarted);
+            return done;
+        }
+        let launched = self.launch(begun).await.map_err(StartFailed::Platform)?;
+        self.stock.count(StartPath::Exec);
+        self.load(launched).await
+    }
+}
+
+/// How instances of this version can be pre-started, or why they cannot.
+pub(super) fn recipe(
+    shared: &Shared,
+    version: &Version,
+    runtime: &Arc<Runtime>,
+    layout: &Layout,
+) -> Result<Recipe, Plain> {
+    match plain(version) {
+        Some(why) => Err(why),
+        None => {
+            let limits = limits_of(shared, version);
+            Recipe::new(version, runtime, limits, Arc::clone(&layout.ahead))
+        }
+    }
+}
+
+/// Limits of the processes of a version's instances.
+fn limits_of(shared: &Shared, version: &Version) -> Limits {
+    let data_mb = u64::from(version.config.memory_mb) + DATA_ALLOWANCE_MB;
+    Limits {
+        open_files: version.config.open_files.into(),
+        processes: version.config.processes.into(),
+        data_bytes: (!shared.groups.limits_memory()).then_some(data_mb << 20),
     }
 }
 
@@ -302,43 +375,4 @@ struct Launched {
     instance: ProcessInstance,
     ready: Instant,
     steps: Steps,
-}
-
-/// The descriptors between an instance and the daemon.
-struct Plumbing {
-    socket: UnixStream,
-    /// The instance's end once more.
-    theirs: OwnedFd,
-    fds: StartFds,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-}
-
-impl Plumbing {
-    fn new() -> io::Result<Self> {
-        let (ours, frames) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        rustix::io::ioctl_fionbio(&ours, true)?;
-        let theirs = frames.try_clone()?;
-        let (stdout, stdout_writer) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (stderr, stderr_writer) = pipe_with(PipeFlags::CLOEXEC)?;
-        let fds = StartFds { frames, stdout: stdout_writer, stderr: stderr_writer };
-        // Tokio's stream reads and writes any Unix socket; this one keeps packets apart.
-        let socket = UnixStream::from_std(ours.into())?;
-        Ok(Self { socket, theirs, fds, stdout, stderr })
-    }
-}
-
-fn failed(e: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::platform(Code::SandboxFailed, "the sandbox could not be set up").with_source(e)
-}
-
-fn too_slow(_: tokio::time::error::Elapsed) -> Error {
-    let seconds = SETUP_TIMEOUT.as_secs();
-    Error::platform(Code::SandboxFailed, format!("the sandbox was not set up within {seconds} s"))
-}
-
-fn not_started(e: StartError) -> Error {
-    Error::platform(Code::SandboxFailed, format!("the sandbox could not be set up: {e}"))
-        .with_source(e)
 }

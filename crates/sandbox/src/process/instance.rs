@@ -9,28 +9,22 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::ids::RequestId;
-use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings};
+use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartPath, StartTimings};
 use model::ports::{Instance, Patience};
 use rustix::net::RecvFlags;
-use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
-use tokio::task::AbortHandle;
 
 use super::failure::{self, Autopsy};
 use super::image::Shared;
-use super::packages::Unpacked;
+use super::remains::Remains;
 use super::runtimes::MemoryEnd;
-use super::slots::Slot;
 use crate::frame::{self, FrameError, FrameReader, Incoming, Outgoing, Told};
-use crate::jail::cgroup::{Group, MemoryUse};
-use crate::jail::network::Lease;
-use crate::jail::{Exit, Killer, Process, StartError, Step, Steps};
+use crate::jail::{Step, Steps};
 use crate::output::Output;
 
 /// Calls that an instance holds at most: the one that is run, and those behind it. More than this saves nothing measurable: with four a trivial Node.js call costs
@@ -38,12 +32,6 @@ use crate::output::Output;
 const CALLS_MAX: usize = 4;
 /// How long a process that has closed its socket may take to end by itself.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
-/// How long a killed instance may take to be gone before it is hurried along. An idle one takes a millisecond.
-const HURRY_AFTER: Duration = Duration::from_millis(2);
-/// How often a control group is tried to be removed: the kernel may hold on to it a moment longer than to its processes.
-const GROUP_REMOVALS: u32 = 12;
-/// How long to wait after the first attempt; twice as long after each further one, so 10 s in all.
-const GROUP_REMOVAL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A live instance.
 #[derive(Debug)]
@@ -88,7 +76,7 @@ impl ProcessInstance {
     pub(super) fn new(
         shared: Arc<Shared>,
         remains: Remains,
-        (socket, theirs): (UnixStream, OwnedFd),
+        (socket, theirs, frames): (UnixStream, OwnedFd, FrameReader),
         output: Output,
         memory_mb: u32,
         memory_end: Option<MemoryEnd>,
@@ -97,7 +85,7 @@ impl ProcessInstance {
             remains,
             socket,
             theirs,
-            frames: FrameReader::new(),
+            frames,
             calls: VecDeque::new(),
             unsent: None,
             counts_output: false,
@@ -113,12 +101,16 @@ impl ProcessInstance {
 
     /// Waits until the code is loaded. On an error the instance is gone.
     pub(super) async fn load(&mut self, begun: Instant, mut steps: Steps) -> Result<(), Failure> {
-        let frame = self.next().await;
-        if !matches!(frame, Ok(Incoming::Hello)) {
-            return Err(self.unexpected(frame, "HELLO").await);
+        let mut hello = begun;
+        // A pre-started one has said it long ago.
+        if self.timings.path == StartPath::Exec {
+            let frame = self.next().await;
+            if !matches!(frame, Ok(Incoming::Hello)) {
+                return Err(self.unexpected(frame, "HELLO").await);
+            }
+            hello = self.shared.clock.instant();
+            steps.mark(Step::Hello);
         }
-        let hello = self.shared.clock.instant();
-        steps.mark(Step::Hello);
         let frame = self.next().await;
         let ready = self.shared.clock.instant();
         self.output.drain();
@@ -408,191 +400,4 @@ fn checked(kind: FailureKind, body: Bytes) -> Failure {
 /// From one instant to another, in microseconds.
 pub(super) fn micros(from: Instant, to: Instant) -> u64 {
     u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
-}
-
-/// What has to be cleared up after an instance: its processes, then its control group, then its user id.
-///
-/// Dropping it kills the processes at once and leaves the waiting to a task.
-#[derive(Debug)]
-pub(super) struct Remains {
-    shared: Arc<Shared>,
-    /// `None` before the spawner was asked.
-    pub(super) process: Option<Process>,
-    slot: Option<Slot>,
-    group: Option<Group>,
-    oom: Option<OomWatch>,
-    /// Its address, where it has one of its own.
-    lease: Option<Lease>,
-    /// Keeps its code on disk.
-    unpacked: Option<Arc<Unpacked>>,
-    /// What it used, once it is gone.
-    pub(super) memory: Option<MemoryUse>,
-    /// Whether the task that clears up has it.
-    in_task: bool,
-}
-
-impl Remains {
-    pub(super) fn new(
-        shared: &Arc<Shared>,
-        slot: Option<Slot>,
-        group: Option<Group>,
-        lease: Option<Lease>,
-        unpacked: Arc<Unpacked>,
-    ) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            process: None,
-            slot,
-            group,
-            oom: None,
-            lease,
-            unpacked: Some(unpacked),
-            memory: None,
-            in_task: false,
-        }
-    }
-
-    /// Takes the process over and watches its memory.
-    pub(super) fn watch(&mut self, process: Process) -> std::io::Result<()> {
-        let killer = process.killer();
-        // First of all, so that it is killed whatever fails below.
-        self.process = Some(process);
-        let oom = self.group.as_mut().map(Group::take_oom).transpose()?.flatten();
-        self.oom = oom.map(|oom| OomWatch::start(&self.shared, oom, killer));
-        Ok(())
-    }
-
-    pub(super) async fn started(&mut self) -> Result<Steps, StartError> {
-        match &mut self.process {
-            Some(process) => process.started().await,
-            None => Ok(Steps::default()),
-        }
-    }
-
-    fn exit(&self) -> Option<Exit> {
-        self.process.as_ref().and_then(Process::exit)
-    }
-
-    async fn gone(&mut self) -> Exit {
-        match &mut self.process {
-            Some(process) => process.gone().await,
-            None => Exit::Killed,
-        }
-    }
-
-    /// Kills every process, waits until they are gone and takes the last figures.
-    async fn destroy(&mut self) -> (Exit, MemoryUse) {
-        let exit = match &mut self.process {
-            Some(process) => destroy(process, self.group.as_ref()).await,
-            None => Exit::Killed,
-        };
-        let mut memory = self.group.as_ref().map(Group::memory).unwrap_or_default();
-        let rss = self.process.as_ref().and_then(Process::max_rss_bytes);
-        memory.peak_bytes = memory.peak_bytes.or(rss);
-        if self.oom.as_ref().is_some_and(|oom| oom.fired.load(Ordering::Acquire)) {
-            // It may have been killed by us before the kernel chose a process and counted it.
-            memory.oom_kills = memory.oom_kills.max(1);
-        }
-        self.memory = Some(memory);
-        (exit, memory)
-    }
-
-    async fn clear_up(mut self) {
-        self.destroy().await;
-        // Nothing is left for `drop` to do.
-        self.process = None;
-        if let Some(group) = self.group.take() {
-            remove(group).await;
-        }
-    }
-}
-
-impl Drop for Remains {
-    fn drop(&mut self) {
-        if self.process.is_none() && self.group.is_none() {
-            return;
-        }
-        if let Some(process) = &self.process {
-            process.kill();
-        }
-        // Off a runtime the daemon is ending, and what is left ends with it. The same goes for a runtime that drops the task unfinished: it would drop
-        // the next one as well, and that the next.
-        if self.in_task || tokio::runtime::Handle::try_current().is_err() {
-            return;
-        }
-        let remains = Self {
-            shared: Arc::clone(&self.shared),
-            process: self.process.take(),
-            slot: self.slot.take(),
-            group: self.group.take(),
-            oom: self.oom.take(),
-            lease: self.lease.take(),
-            unpacked: self.unpacked.take(),
-            memory: None,
-            in_task: true,
-        };
-        self.shared.tasks.clone().spawn("instance end", remains.clear_up());
-    }
-}
-
-/// Kills a process tree and waits until it is gone. One that takes its time is put before everything else.
-async fn destroy(process: &mut Process, group: Option<&Group>) -> Exit {
-    if let Ok(exit) = tokio::time::timeout(HURRY_AFTER, process.destroy()).await {
-        return exit;
-    }
-    let hurry = group.map(Group::hurry).transpose().unwrap_or_else(|error| {
-        tracing::debug!(%error, "an instance has to die in its own share of processor time");
-        None
-    });
-    let exit = process.destroy().await;
-    drop(hurry);
-    exit
-}
-
-/// Removes a control group. No thread is held while it waits.
-async fn remove(group: Group) {
-    let group = Arc::new(group);
-    let mut pause = GROUP_REMOVAL_PAUSE;
-    for attempt in 1..=GROUP_REMOVALS {
-        let own = Arc::clone(&group);
-        match tokio::task::spawn_blocking(move || own.remove()).await {
-            Ok(Err(error)) if attempt == GROUP_REMOVALS => {
-                // The next start of the daemon tries again.
-                tracing::warn!(%error, "a control group could not be removed");
-            }
-            Ok(Err(_)) => {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            Ok(Ok(())) | Err(_) => return,
-        }
-    }
-}
-
-/// Kills an instance when its memory has run out and the kernel would only kill one process of it.
-#[derive(Debug)]
-struct OomWatch {
-    task: AbortHandle,
-    fired: Arc<AtomicBool>,
-}
-
-impl OomWatch {
-    fn start(shared: &Shared, oom: AsyncFd<OwnedFd>, killer: Killer) -> Self {
-        let fired = Arc::new(AtomicBool::new(false));
-        let said = Arc::clone(&fired);
-        let task = shared.tasks.spawn("memory watch", async move {
-            // An error would only say that the descriptor cannot be waited for, and it can.
-            if oom.readable().await.is_ok() {
-                said.store(true, Ordering::Release);
-                killer.kill();
-            }
-        });
-        Self { task: task.abort_handle(), fired }
-    }
-}
-
-impl Drop for OomWatch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }

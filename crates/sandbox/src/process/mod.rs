@@ -1,12 +1,13 @@
 //! The process sandbox: a function's runtime as a process of its own, locked in by [`crate::jail`].
 //!
 //! [`ProcessSandbox`] → [`image::ProcessImage`] → [`instance::ProcessInstance`]. Around them: [`runtimes`] (what is installed), [`root`] and [`environment`]
-//! (what a function sees), [`network`] (what it reaches), [`packages`] (unpacked code and layers) in [`folders`] on disk, [`failure`] (how an end is worded),
-//! [`slots`] (host user ids),
+//! (what a function sees), [`network`] (what it reaches), [`packages`] (unpacked code and layers) in [`folders`] on disk, [`failure`] (how an end is worded), [`remains`] (what is cleared up),
+//! [`slots`] (host user ids), [`birth`] (what every start has in common), [`stock`] (instances that are started before anybody calls),
 //! [`features`] (what the host gives).
 //!
 //! Not here: pooling, queues and retries (the engine's), and what a frame looks like ([`crate::frame`]).
 
+mod birth;
 mod bootstraps;
 mod environment;
 mod failure;
@@ -16,9 +17,11 @@ mod image;
 mod instance;
 mod network;
 mod packages;
+mod remains;
 mod root;
 mod runtimes;
 mod slots;
+mod stock;
 
 use std::collections::HashMap;
 use std::fs;
@@ -31,6 +34,7 @@ use bytes::Bytes;
 use model::clock::Clock;
 use model::function::{RuntimeInfo, Version};
 use model::ids::Digest;
+use model::invocation::StartCounts;
 use model::isolation::Isolation;
 use model::network::NetworkPolicy;
 use model::ports::{Blobs, Image, Logs, PackageInfo, Sandbox, Vault};
@@ -49,6 +53,7 @@ use packages::Packages;
 use root::{Layout, make_folder};
 use runtimes::{Runtime, Runtimes};
 use slots::{SLOTS, Slots};
+use stock::{Recipe, Stock};
 
 /// First host user id of the range that instances run under, unless configured: above the ranges that distributions give to people
 /// and their subordinate users (shadow's `SUB_UID_MIN` is 100 000, systemd's `DynamicUser` ends at 65 519).
@@ -70,12 +75,15 @@ pub struct SandboxConfig {
     pub uid_base: u32,
     /// For functions that have a network.
     pub network: NetworkConfig,
+    /// Expected memory of pre-started instances together, in MiB; 0: no instance is started before it is asked for.
+    pub prestart_memory_mb: u32,
 }
 
 /// Runs functions as processes.
 #[derive(Debug)]
 pub struct ProcessSandbox {
     shared: Arc<Shared>,
+    stock: Arc<Stock>,
     runtimes: Runtimes,
     layouts: HashMap<String, Layout>,
     packages: Packages,
@@ -122,12 +130,12 @@ impl ProcessSandbox {
         }
         let (packages, root_at, bootstraps, networks, (groups, users, kernel)) = prepared?;
         let isolation = features::all(&kernel, &groups, &users, &runtimes, &config.path);
-        let (cache, all) = (folder, runtimes.clone());
+        let (cache, all, at) = (folder, runtimes.clone(), root_at.clone());
         let as_root = matches!(users, Users::Daemon { uid: 0, .. });
         let layouts = blocking(move || {
             let lay_out = |runtime: &Arc<Runtime>| {
                 let own = bootstraps::folder(&cache, &bootstraps, runtime).map_err(disk)?;
-                let layout = root::lay_out(&cache, &own, runtime, as_root).map_err(disk)?;
+                let layout = root::lay_out(&cache, &at, &own, runtime, as_root).map_err(disk)?;
                 Ok((runtime.info.name.clone(), layout))
             };
             all.iter().map(lay_out).collect::<Result<_>>()
@@ -138,14 +146,11 @@ impl ProcessSandbox {
             Shared { spawner, groups, users, networks, logs, vault, clock, tasks, root_at };
         let shared = Arc::new(shared);
         until.spawn_until_cancelled("control groups", keep_ready(&shared));
-        Ok(Arc::new(Self {
-            shared,
-            runtimes,
-            layouts,
-            packages,
-            isolation,
-            compiling: tokio::sync::Mutex::default(),
-        }))
+        let budget_mb = if isolation.has("pre-start") { config.prestart_memory_mb } else { 0 };
+        let stock = Stock::new(Arc::clone(&shared), budget_mb);
+        drop(until.spawn("pre-started instances", stock::keep(&stock)));
+        let compiling = tokio::sync::Mutex::default();
+        Ok(Arc::new(Self { shared, stock, runtimes, layouts, packages, isolation, compiling }))
     }
 
     /// What keeps instances apart and in bounds on this host, and what is lost.
@@ -159,6 +164,16 @@ impl ProcessSandbox {
             Users::Strangers(slots) => Some(slots.held()),
             Users::Daemon { .. } => None,
         }
+    }
+
+    /// How many pre-started instances lie ready for a version.
+    pub fn ready_for(&self, version: &Version) -> u64 {
+        self.recipe(version).map_or(0, |recipe| self.stock.ready(&recipe))
+    }
+
+    fn recipe(&self, version: &Version) -> Option<Recipe> {
+        let (runtime, layout) = self.runtime(&version.runtime.name).ok()?;
+        image::recipe(&self.shared, version, runtime, layout).ok()
     }
 
     /// Leaves the host as it was found. For a daemon that stops, when no instance is left.
@@ -202,6 +217,16 @@ impl Sandbox for ProcessSandbox {
         self.shared.networks.check(policy)
     }
 
+    fn expect(&self, version: &Version) {
+        if let Some(recipe) = self.recipe(version) {
+            self.stock.expect(&recipe);
+        }
+    }
+
+    fn starts(&self) -> StartCounts {
+        self.stock.counts()
+    }
+
     async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {
         self.packages.take(package).await
     }
@@ -213,6 +238,7 @@ impl Sandbox for ProcessSandbox {
         self.bootstrap(runtime, layout).await?;
         let unpacked = Arc::new(self.packages.code(&version).await?);
         let shared = Arc::clone(&self.shared);
+        let shared = (shared, Arc::clone(&self.stock));
         Ok(Arc::new(ProcessImage::new(shared, version, Arc::clone(runtime), layout, unpacked)))
     }
 

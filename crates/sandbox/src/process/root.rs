@@ -9,13 +9,14 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::ids::Digest;
 use model::limits;
 use serde::Serialize;
 
 use super::runtimes::Runtime;
-use crate::jail::Mount;
+use crate::jail::{Mount, Root};
 
 /// Stands in a bind for a folder that is empty; replaced when the root is laid out.
 pub(super) const EMPTY: &str = "/empty";
@@ -65,6 +66,14 @@ const SHARED: [&str; 5] = [
     "/usr/share/ca-certificates",
     "/usr/share/zoneinfo",
 ];
+/// Where the bootstraps lie.
+const RUNTIME: &str = "var/runtime";
+/// What an instance that gets its code later has there until then.
+const LATER: [&str; 2] = ["var/task", "opt"];
+/// Folders in which the dynamic loader looks for libraries below those of `LD_LIBRARY_PATH` (ld.so(8), "Hardware capabilities"). One that is not there when
+/// the runtime is executed it would never look into.
+const LIBRARY_FOLDERS: [&str; 4] =
+    ["", "glibc-hwcaps/x86-64-v2", "glibc-hwcaps/x86-64-v3", "glibc-hwcaps/x86-64-v4"];
 
 /// Files of `/etc`, made here: the host's say who uses it and what it is called.
 const ETC: [(&str, &str); 5] = [
@@ -88,6 +97,8 @@ pub(super) struct Layout {
     pub(super) skeleton: PathBuf,
     /// What lies upon it, all but the code.
     pub(super) mounts: Vec<Mount>,
+    /// The whole root of an instance that gets its code later, put together at this folder: with something to be covered by the code and the layers.
+    pub(super) ahead: Arc<Root>,
     /// The folder that is `/var/runtime`, on the host.
     pub(super) bootstraps: PathBuf,
 }
@@ -101,17 +112,18 @@ struct Plan {
     files: Vec<(String, String)>,
 }
 
-/// Lays out the root of a runtime below `cache`. `bootstraps` is the folder that becomes `/var/runtime`; `as_root` says whether the host takes
-/// instances for its root.
+/// Lays out the root of a runtime below `cache`, to be put together at `at`. `bootstraps` is the folder that becomes `/var/runtime`; `as_root` says whether
+/// the host takes instances for its root.
 pub(super) fn lay_out(
     cache: &Path,
+    at: &Path,
     bootstraps: &Path,
     runtime: &Runtime,
     as_root: bool,
 ) -> io::Result<Layout> {
     let mut plan = system();
     plan.mounts.extend(runtime.mounts.iter().cloned());
-    plan.mounts.push(Mount::bind(bootstraps, "var/runtime"));
+    plan.mounts.push(Mount::bind(bootstraps, RUNTIME));
     plan.mounts.extend(DEVICES.map(Mount::device));
     plan.mounts.push(Mount::Memory { to: "dev/shm".into(), megabytes: SHM_MB });
     plan.mounts.push(Mount::Memory { to: TMP.into(), megabytes: limits::TMP_DEFAULT_MB });
@@ -136,7 +148,30 @@ pub(super) fn lay_out(
         plan.write(&draft)?;
         fs::rename(&draft, &skeleton)?;
     }
-    Ok(Layout { skeleton, mounts: plan.mounts, bootstraps: bootstraps.to_owned() })
+    let later = roots.join("later");
+    for folder in [Path::new("lib"), Path::new("")] {
+        for capable in LIBRARY_FOLDERS {
+            make_folder(&later.join(folder).join(capable))?;
+        }
+    }
+    let mut mounts = plan.mounts.clone();
+    mounts.extend(LATER.map(|to| Mount::bind(later.clone(), to)));
+    let ahead = Root { skeleton: skeleton.clone(), at: at.to_owned(), mounts };
+    let bootstraps = bootstraps.to_owned();
+    Ok(Layout { skeleton, mounts: plan.mounts, bootstraps, ahead: Arc::new(ahead) })
+}
+
+/// The host's folder of what becomes `/var/runtime` in a root.
+pub(super) fn bootstraps(root: &Root) -> Option<&Path> {
+    root.mounts.iter().find_map(|mount| match mount {
+        Mount::Bind(bind) if bind.to == RUNTIME => Some(bind.from.as_path()),
+        _ => None,
+    })
+}
+
+/// An empty folder of the host that a root may show.
+pub(super) fn empty(root: &Root) -> PathBuf {
+    root.skeleton.join(MASK_FOLDER)
 }
 
 /// What hides a part of `/proc`, if this kernel has it and would show it.

@@ -21,6 +21,9 @@ pub(super) mod probe;
 const NODE_HEAP_MIN_MB: u32 = 16;
 /// What a Node.js process needs beside its heap, in MiB: code, stacks, buffers (measured: an idle one has 20 MiB of its own).
 const NODE_OVERHEAD_MB: u32 = 40;
+/// What a process that waits for its function takes, in MiB.
+const NODE_AHEAD_MB: u32 = 24;
+const PYTHON_AHEAD_MB: u32 = 10;
 
 /// A language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,6 +34,17 @@ pub(super) enum Language {
     Python,
     /// Java, by a development kit.
     Java,
+}
+
+impl Language {
+    /// The folder of its bootstrap, below that of all.
+    pub(super) fn folder(self) -> &'static str {
+        match self {
+            Self::Node => "nodejs",
+            Self::Python => "python",
+            Self::Java => "java",
+        }
+    }
 }
 
 /// An installed runtime.
@@ -74,6 +88,22 @@ impl Runtime {
             Language::Java => argv.extend(java::arguments(memory_mb)),
         }
         argv
+    }
+
+    /// The command line of one that waits for its function.
+    pub(super) fn argv_ahead(&self, memory_mb: u32) -> Vec<String> {
+        let mut argv = self.argv(memory_mb);
+        argv.push("ahead".into());
+        argv
+    }
+
+    /// Memory of one that waits for its function, in MiB: its own and what the kernel holds for it; `None` for languages whose bootstrap cannot wait.
+    pub(super) fn ahead_mb(&self) -> Option<u32> {
+        match self.language {
+            Language::Node => Some(NODE_AHEAD_MB),
+            Language::Python => Some(PYTHON_AHEAD_MB),
+            Language::Java => None,
+        }
     }
 
     /// How it ends when it has no memory left; `None` for languages that go on.

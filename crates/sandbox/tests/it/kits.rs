@@ -5,10 +5,11 @@ mod java;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use model::ports::Sandbox;
 use model::suites::sandbox::{Kit, SCENARIOS};
 
 use crate::Test;
-use crate::support::{World, processes_with, zip, zip_of};
+use crate::support::{Ahead, World, processes_with, zip, zip_of};
 
 /// The layers of the contract, with these modules.
 fn layers(modules: [(&str, &[u8]); 2]) -> [Bytes; 2] {
@@ -30,7 +31,7 @@ fn layers(modules: [(&str, &[u8]); 2]) -> [Bytes; 2] {
     [zip_of(&first), zip_of(&second)]
 }
 
-fn kit(world: &World, language: &str) -> Kit {
+fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
     let (runtime, handler, package, layers, broken) = match language {
         "node" => (
             "nodejs20",
@@ -67,7 +68,7 @@ fn kit(world: &World, language: &str) -> Kit {
     let daemon_file = world.folder.path().join("secret");
     std::fs::write(&daemon_file, "the daemon's").unwrap();
     Kit {
-        sandbox: world.sandbox.clone(),
+        sandbox,
         logs: world.logs.clone(),
         runtime,
         handler,
@@ -84,13 +85,39 @@ fn kit(world: &World, language: &str) -> Kit {
     }
 }
 
+/// Memory for pre-started instances: some of each language.
+const AHEAD_MB: u32 = 256;
+
+/// The suite on the sandbox that all tests share.
+fn executed(language: &'static str) -> impl Iterator<Item = Test> {
+    SCENARIOS.iter().map(move |scenario| Test {
+        name: format!("{language}::{}", scenario.name),
+        run: Box::new(move |world| {
+            let sandbox = world.sandbox.clone();
+            (scenario.run)(Arc::new(kit(&world, sandbox, language)))
+        }),
+    })
+}
+
+/// The suite with pre-started instances.
+fn pre_started(language: &'static str) -> impl Iterator<Item = Test> {
+    SCENARIOS.iter().map(move |scenario| Test {
+        name: format!("{language}-pre-started::{}", scenario.name),
+        run: Box::new(move |_| {
+            Box::pin(async move {
+                let world = World::ahead(AHEAD_MB).await;
+                let sandbox = Arc::new(Ahead(world.sandbox.clone()));
+                (scenario.run)(Arc::new(kit(&world, sandbox, language))).await;
+                world.end().await;
+            })
+        }),
+    })
+}
+
+/// Languages of which instances are started ahead.
+const STOCKED: [&str; 2] = ["node", "python"];
+
 pub(crate) fn tests() -> Vec<Test> {
-    let languages = ["node", "python", "java"].into_iter();
-    languages
-        .flat_map(|language| SCENARIOS.iter().map(move |scenario| (language, scenario)))
-        .map(|(language, scenario)| Test {
-            name: format!("{language}::{}", scenario.name),
-            run: Box::new(move |world| (scenario.run)(Arc::new(kit(&world, language)))),
-        })
-        .collect()
+    let ahead = STOCKED.into_iter().flat_map(pre_started);
+    ["node", "python", "java"].into_iter().flat_map(executed).chain(ahead).collect()
 }

@@ -13,15 +13,20 @@ use model::invocation::FailureKind;
 use model::ports::{Image, Instance, Sandbox as _, StartFailed};
 use model::tasks::Tasks;
 use rustix::process::{Pid, Signal, kill_process};
-use sandbox::{NetworkConfig, ProcessSandbox, UID_BASE_DEFAULT};
+use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use tokio::sync::Semaphore;
 
 use crate::Test;
-use crate::processes::{children, folders, instances_of, own_groups, spawners};
-use crate::support::{World, invocation, open_with, run, version, zip};
+use crate::processes::{children, eventually, folders, instances_of, own_groups, spawners};
+use crate::support::{World, config, invocation, run, start, version, zip};
 
 /// Instances in all; starts that are given up or fail count.
 const INSTANCES: usize = 2_000;
+/// Of those in all, where some are pre-started.
+const INSTANCES_AHEAD: usize = 600;
+/// Pre-started instances that lie ready at rest, and the memory for so many of them.
+const KITS: usize = 2;
+const KIT_MB: u32 = 10;
 /// Instances at once: enough to keep two processors busy.
 const AT_ONCE: usize = 6;
 /// Every so many instances the spawner is killed, and all that live with it.
@@ -84,10 +89,16 @@ const DEATHS: [Death; 12] = [
 ];
 
 pub(crate) fn tests() -> Vec<Test> {
-    vec![Test {
-        name: "leaks::two_thousand_instances_leave_nothing".into(),
-        run: Box::new(|world| Box::pin(nothing_left(world))),
-    }]
+    vec![
+        Test {
+            name: "leaks::two_thousand_instances_leave_nothing".into(),
+            run: Box::new(|world| Box::pin(nothing_left(world, INSTANCES, 0))),
+        },
+        Test {
+            name: "leaks::pre_started_instances_leave_nothing".into(),
+            run: Box::new(|world| Box::pin(nothing_left(world, INSTANCES_AHEAD, KITS))),
+        },
+    ]
 }
 
 /// A fixed sequence of numbers without pattern (the generator of Numerical Recipes), so that a failure can be repeated.
@@ -256,12 +267,13 @@ async fn die(mut instance: Box<dyn Instance>, death: Death) -> bool {
 async fn massacre(
     tasks: &Tasks,
     images: Images,
+    instances: usize,
     spawner: impl Fn() -> Option<String>,
 ) -> BTreeMap<Death, (usize, usize)> {
     let (images, places) = (Arc::new(images), Arc::new(Semaphore::new(AT_ONCE)));
     let mut state = 20_261_123;
     let mut lives = Vec::new();
-    for number in 1..=INSTANCES {
+    for number in 1..=instances {
         let death = DEATHS[random(&mut state) % DEATHS.len()];
         let place = Arc::clone(&places).acquire_owned().await.unwrap();
         let images = Arc::clone(&images);
@@ -287,27 +299,35 @@ async fn massacre(
     deaths
 }
 
-async fn nothing_left(world: Arc<World>) {
+async fn nothing_left(world: Arc<World>, instances: usize, kits: usize) {
     // Other tests' groups may still be going, or be made ahead.
     let (others, groups) = (spawners(), settled(groups_of_this_process).await);
-    let cache = world.folder.path().join("leaks");
+    let cache = world.folder.path().join(format!("leaks {kits}"));
     let tasks = Tasks::new();
-    let sandbox =
-        open_with(&cache, UID_BASE, world.logs.clone(), tasks.clone(), NetworkConfig::default())
-            .await;
+    let memory_mb = KIT_MB * u32::try_from(kits).unwrap();
+    let config =
+        SandboxConfig { uid_base: UID_BASE, prestart_memory_mb: memory_mb, ..config(&cache) };
+    let sandbox = start(config, world.logs.clone(), tasks.clone()).await;
+    let stocked = || sandbox.starts().ready == u64::try_from(kits).unwrap();
     let own = || spawners().into_iter().find(|pid| !others.contains(pid));
     let images = Images::prepare(&sandbox, &cache).await;
     // What is made once and stays is made before the first count.
     images.good.start().await.unwrap().stop().await;
     let good = Arc::clone(&images.good);
     let count = || Remains::count(&sandbox, &own().unwrap_or_default(), &cache);
+    eventually("the stock is full", stocked).await;
     let before = settled(count).await;
-    assert_eq!((before.children_of_the_spawner, before.strangers), (0, 0), "{before:?}");
-    assert!(before.users.is_none_or(|held| held == 0) && before.files > 0, "{before:?}");
+    // Two processes each; of an ordinary user's none is a stranger.
+    let strangers = if before.users.is_some() { 2 * kits } else { 0 };
+    let processes = (before.children_of_the_spawner, before.strangers);
+    assert_eq!(processes, (kits, strangers), "{before:?}");
+    assert!(before.users.is_none_or(|held| held == kits) && before.files > 0, "{before:?}");
 
     let begun = Instant::now();
-    let deaths = massacre(&tasks, images, own).await;
-    println!("     {INSTANCES} instances in {:?}: {deaths:?}", begun.elapsed());
+    let deaths = massacre(&tasks, images, instances, own).await;
+    println!("     {instances} instances in {:?}: {deaths:?}", begun.elapsed());
+    let starts = sandbox.starts();
+    assert_eq!(starts.pre_started > 0, kits > 0, "{starts:?}");
     for (death, (as_meant, all)) in deaths {
         assert!(as_meant * 100 >= all * AS_MEANT_PERCENT, "{death:?}: {as_meant} of {all}");
     }

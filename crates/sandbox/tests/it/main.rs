@@ -25,6 +25,7 @@ mod lies;
 mod limits;
 mod native;
 mod network;
+mod prestart;
 mod processes;
 mod support;
 
@@ -64,6 +65,7 @@ fn main() {
         .chain(layers::tests())
         .chain(processes::tests())
         .chain(ahead::tests())
+        .chain(prestart::tests())
         .chain(daemon::tests())
         .chain(deadline::tests())
         .chain(limits::tests())

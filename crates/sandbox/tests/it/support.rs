@@ -6,21 +6,27 @@ use std::io::{Cursor, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::Result;
 use model::clock::{SystemClock, UnixMillis};
-use model::function::{CodeRef, FunctionConfig, Variable, Version};
+use model::function::{CodeRef, FunctionConfig, RuntimeInfo, Variable, Version};
 use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
 use model::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
 use model::layer::AttachedLayer;
-use model::ports::{Instance, LogLine, LogQuery, LogTail, Logs, PackageInfo, Patience, Sandbox};
+use model::network::NetworkPolicy;
+use model::ports::{
+    Image, Instance, LogLine, LogQuery, LogTail, Logs, PackageInfo, Patience, Sandbox, StartFailed,
+};
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
 use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use tempfile::TempDir;
+
+/// Apart from the ids of the sandbox that all tests share.
+const UID_BASE_AHEAD: u32 = UID_BASE_DEFAULT - 500_000;
 
 /// A sandbox with everything around it; its cache goes with it.
 #[derive(Debug)]
@@ -38,6 +44,31 @@ impl World {
         let sandbox = open(&folder.path().join("cache"), logs.clone(), tasks.clone()).await;
         Self { sandbox, logs, tasks, folder }
     }
+
+    /// One of its own for one test, whose instances are pre-started ones if [`Ahead`] is asked for them.
+    pub(crate) async fn ahead(memory_mb: u32) -> Arc<Self> {
+        let folder = TempDir::new().unwrap();
+        let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
+        let config = SandboxConfig {
+            uid_base: UID_BASE_AHEAD,
+            prestart_memory_mb: memory_mb,
+            ..config(&folder.path().join("cache"))
+        };
+        let sandbox = start(config, logs.clone(), tasks.clone()).await;
+        Arc::new(Self { sandbox, logs, tasks, folder })
+    }
+
+    /// Pre-started instances that lie ready.
+    pub(crate) fn ready(&self) -> usize {
+        usize::try_from(self.sandbox.starts().ready).unwrap()
+    }
+
+    /// Ends one that was made for one test.
+    pub(crate) async fn end(self: Arc<Self>) {
+        let Self { sandbox, tasks, .. } = Arc::into_inner(self).expect("nobody else has it");
+        drop(sandbox);
+        assert_eq!(tasks.drain(Duration::from_secs(60)).await, 0);
+    }
 }
 
 /// A sandbox with its cache there, as the daemon makes it.
@@ -46,7 +77,6 @@ pub(crate) async fn open(cache: &Path, logs: Arc<MemoryLogs>, tasks: Tasks) -> A
 }
 
 /// As [`open`], with its instances under host ids from `uid_base`, and with a network of its own.
-#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
 pub(crate) async fn open_with(
     cache: &Path,
     uid_base: u32,
@@ -54,15 +84,90 @@ pub(crate) async fn open_with(
     tasks: Tasks,
     network: NetworkConfig,
 ) -> Arc<ProcessSandbox> {
-    let config = SandboxConfig {
+    start(SandboxConfig { uid_base, network, ..config(cache) }, logs, tasks).await
+}
+
+/// What a sandbox of these tests is told.
+#[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
+pub(crate) fn config(cache: &Path) -> SandboxConfig {
+    SandboxConfig {
         cache_dir: cache.to_owned(),
         path: std::env::var("PATH").unwrap(),
         spawner: "/proc/self/exe".into(),
-        uid_base,
-        network,
-    };
+        uid_base: UID_BASE_DEFAULT,
+        network: NetworkConfig::default(),
+        prestart_memory_mb: 0,
+    }
+}
+
+/// Starts one.
+pub(crate) async fn start(
+    config: SandboxConfig,
+    logs: Arc<MemoryLogs>,
+    tasks: Tasks,
+) -> Arc<ProcessSandbox> {
     let blobs = Arc::<MemoryBlobs>::default();
     ProcessSandbox::new(config, blobs, logs, vault(), Arc::new(SystemClock), tasks).await.unwrap()
+}
+
+/// A sandbox whose instances are pre-started, all of them: a start waits until one lies ready.
+#[derive(Debug)]
+pub(crate) struct Ahead(pub(crate) Arc<ProcessSandbox>);
+
+#[derive(Debug)]
+struct AheadImage {
+    sandbox: Arc<ProcessSandbox>,
+    version: Arc<Version>,
+    image: Arc<dyn Image>,
+}
+
+#[async_trait]
+impl Sandbox for Ahead {
+    fn runtimes(&self) -> Vec<RuntimeInfo> {
+        self.0.runtimes()
+    }
+
+    fn resolve_runtime(&self, name: &str) -> Result<RuntimeInfo> {
+        self.0.resolve_runtime(name)
+    }
+
+    fn check_network(&self, policy: &NetworkPolicy) -> Result<()> {
+        self.0.check_network(policy)
+    }
+
+    async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {
+        self.0.check_package(package).await
+    }
+
+    async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
+        let image = self.0.prepare(Arc::clone(&version)).await?;
+        Ok(Arc::new(AheadImage { sandbox: Arc::clone(&self.0), version, image }))
+    }
+
+    async fn forget_package(&self, digest: &Digest) {
+        self.0.forget_package(digest).await;
+    }
+}
+
+#[async_trait]
+impl Image for AheadImage {
+    async fn start(&self) -> std::result::Result<Box<dyn Instance>, StartFailed> {
+        ready(&self.sandbox, &self.version).await;
+        let before = self.sandbox.starts().executed;
+        let started = self.image.start().await;
+        assert_eq!(self.sandbox.starts().executed, before, "the start took the plain way");
+        started
+    }
+}
+
+/// Waits until an instance lies ready for a version.
+pub(crate) async fn ready(sandbox: &ProcessSandbox, version: &Version) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while sandbox.ready_for(version) == 0 {
+        assert!(Instant::now() < end, "nothing is started ahead: {:?}", sandbox.starts());
+        sandbox.expect(version);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// One vault for all sandboxes of this process.

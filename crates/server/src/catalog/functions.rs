@@ -316,6 +316,9 @@ impl Catalog {
         edit: impl FnMut(Option<Function>, Turn) -> Result<Function> + Send,
     ) -> Result<Put> {
         let put = self.change_latest_once(key, intent, wish, edit).await?;
+        let mut expected = put.function.version.clone();
+        expected.config.resolve_memory(self.engine.host_memory_mb());
+        self.sandbox.expect(&expected);
         if put.function.function.latest.config.layers.is_empty() {
             return Ok(put);
         }

@@ -25,6 +25,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         runtimes: app.sandbox.runtimes(),
         dev: app.config.dev,
         isolation: app.config.isolation.clone(),
+        starts: app.sandbox.starts(),
     })
 }
 

@@ -119,44 +119,44 @@ impl Group {
         Ok(Some(group))
     }
 
-    /// Gives other limits to a group that nothing was ever in.
-    pub(super) fn change(&mut self, limits: GroupLimits) -> io::Result<()> {
+    /// Gives it other limits. Fails where what is in it takes more already.
+    pub(crate) fn change(&mut self, limits: GroupLimits) -> io::Result<()> {
         let before = std::mem::replace(&mut self.limits, limits);
         if before == limits { Ok(()) } else { self.fill(Some(before)) }
     }
 
-    /// Sets the limits; `before` are those that it has.
+    /// Sets the limits; `before` are those that it has: what stays as it is costs nothing then.
     fn fill(&self, before: Option<GroupLimits>) -> io::Result<()> {
+        let now = &self.limits;
         if before.is_some_and(|before| before.cpu_millis.is_some()) {
             self.lift_ceiling()?;
         }
-        if self.unified {
-            return self.fill_v2(&self.limits);
+        if before.is_none_or(|before| before.memory_mb != now.memory_mb) {
+            // Memory alone may never have a higher limit than memory and swap together.
+            let raised = before.is_some_and(|before| before.memory_mb < now.memory_mb);
+            if self.unified { self.fill_memory_v2()? } else { self.fill_memory_v1(raised)? }
         }
-        // Memory alone may never have a higher limit than memory and swap together.
-        let raised = before.is_some_and(|before| before.memory_mb < self.limits.memory_mb);
-        self.fill_v1(&self.limits, raised)
+        if let Some(pids) = &self.pids
+            && before.is_none_or(|before| before.processes != now.processes)
+        {
+            fs::write(pids.join("pids.max"), now.processes.to_string())?;
+        }
+        match &self.cpu {
+            Some(cpu) if self.unified => fill_cpu_v2(cpu, now),
+            Some(cpu) => fill_cpu_v1(cpu, now),
+            None => Ok(()),
+        }
     }
 
-    fn fill_v2(&self, limits: &GroupLimits) -> io::Result<()> {
+    fn fill_memory_v2(&self) -> io::Result<()> {
         // Swap is off for the parent, and so for all below it.
-        fs::write(self.memory.join("memory.max"), limits.memory_bytes().to_string())?;
+        fs::write(self.memory.join("memory.max"), self.limits.memory_bytes().to_string())?;
         // Out of memory ends the instance as a whole: what is left of it would be in no known state.
-        write_if_there(&self.memory.join("memory.oom.group"), "1")?;
-        if let Some(pids) = &self.pids {
-            fs::write(pids.join("pids.max"), limits.processes.to_string())?;
-        }
-        if let Some(cpu) = &self.cpu {
-            fs::write(cpu.join("cpu.weight"), limits.cpu_weight.to_string())?;
-            if let Some(quota) = limits.quota_us() {
-                fs::write(cpu.join("cpu.max"), format!("{quota} {PERIOD_US}"))?;
-            }
-        }
-        Ok(())
+        write_if_there(&self.memory.join("memory.oom.group"), "1")
     }
 
-    fn fill_v1(&self, limits: &GroupLimits, together_first: bool) -> io::Result<()> {
-        let bytes = limits.memory_bytes().to_string();
+    fn fill_memory_v1(&self, together_first: bool) -> io::Result<()> {
+        let bytes = self.limits.memory_bytes().to_string();
         // Memory and swap together; absent where the kernel does not account for swap.
         let together = || write_if_there(&self.memory.join("memory.memsw.limit_in_bytes"), &bytes);
         if together_first {
@@ -167,18 +167,7 @@ impl Group {
             together()?;
         }
         // Version 1 counts the buffers of TCP apart, and only once they have a limit.
-        write_if_there(&self.memory.join("memory.kmem.tcp.limit_in_bytes"), &bytes)?;
-        if let Some(pids) = &self.pids {
-            fs::write(pids.join("pids.max"), limits.processes.to_string())?;
-        }
-        if let Some(cpu) = &self.cpu {
-            fs::write(cpu.join("cpu.shares"), limits.shares().to_string())?;
-            if let Some(quota) = limits.quota_us() {
-                fs::write(cpu.join("cpu.cfs_period_us"), PERIOD_US.to_string())?;
-                fs::write(cpu.join("cpu.cfs_quota_us"), quota.to_string())?;
-            }
-        }
-        Ok(())
+        write_if_there(&self.memory.join("memory.kmem.tcp.limit_in_bytes"), &bytes)
     }
 
     /// Its folders, each once.
@@ -243,6 +232,23 @@ impl Group {
         }
         result
     }
+}
+
+fn fill_cpu_v2(cpu: &Path, limits: &GroupLimits) -> io::Result<()> {
+    fs::write(cpu.join("cpu.weight"), limits.cpu_weight.to_string())?;
+    match limits.quota_us() {
+        Some(quota) => fs::write(cpu.join("cpu.max"), format!("{quota} {PERIOD_US}")),
+        None => Ok(()),
+    }
+}
+
+fn fill_cpu_v1(cpu: &Path, limits: &GroupLimits) -> io::Result<()> {
+    fs::write(cpu.join("cpu.shares"), limits.shares().to_string())?;
+    if let Some(quota) = limits.quota_us() {
+        fs::write(cpu.join("cpu.cfs_period_us"), PERIOD_US.to_string())?;
+        fs::write(cpu.join("cpu.cfs_quota_us"), quota.to_string())?;
+    }
+    Ok(())
 }
 
 impl Drop for Group {

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use model::ports::{Image, Sandbox};
 
-use crate::support::{World, attach, cc, javac, version, zip};
+use crate::support::{Ahead, World, attach, cc, javac, version, zip};
 
 /// The C sources; one program.
 const SOURCES: [(&str, &str); 9] = [
@@ -36,12 +36,25 @@ pub(super) enum Language {
     Java,
 }
 
+/// How instances are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By the sandbox that all tests share.
+    Exec,
+    /// By a sandbox of the test's own, with this memory for them: for [`Way::KITS`] of the hostile function's language.
+    PreStarted { memory_mb: u32 },
+}
+
+impl Way {
+    /// Pre-started instances that lie ready when nothing goes on.
+    const KITS: usize = 2;
+}
+
 /// One way for instances to come up.
 #[derive(Debug)]
 pub(super) struct Ground {
     pub(super) name: &'static str,
-    /// Starts both the hostile function and its victim.
-    sandbox: fn(&World) -> Arc<dyn Sandbox>,
+    way: Way,
     pub(super) language: Language,
     runtime: &'static str,
     handler: &'static str,
@@ -54,7 +67,7 @@ pub(super) fn grounds() -> &'static [Ground] {
     &[
         Ground {
             name: "python",
-            sandbox: processes,
+            way: Way::Exec,
             language: Language::Python,
             runtime: "python3",
             handler: "main.handler",
@@ -62,7 +75,23 @@ pub(super) fn grounds() -> &'static [Ground] {
         },
         Ground {
             name: "node",
-            sandbox: processes,
+            way: Way::Exec,
+            language: Language::Node,
+            runtime: "nodejs",
+            handler: "index.handler",
+            file: ("index.js", include_str!("programs/index.js")),
+        },
+        Ground {
+            name: "python-pre-started",
+            way: Way::PreStarted { memory_mb: 20 },
+            language: Language::Python,
+            runtime: "python3",
+            handler: "main.handler",
+            file: ("main.py", include_str!("programs/main.py")),
+        },
+        Ground {
+            name: "node-pre-started",
+            way: Way::PreStarted { memory_mb: 48 },
             language: Language::Node,
             runtime: "nodejs",
             handler: "index.handler",
@@ -70,7 +99,7 @@ pub(super) fn grounds() -> &'static [Ground] {
         },
         Ground {
             name: "java",
-            sandbox: processes,
+            way: Way::Exec,
             language: Language::Java,
             runtime: "java17",
             handler: "Hostile::handle",
@@ -79,17 +108,40 @@ pub(super) fn grounds() -> &'static [Ground] {
     ]
 }
 
-fn processes(world: &World) -> Arc<dyn Sandbox> {
-    world.sandbox.clone()
-}
-
 impl Ground {
+    /// Where it lies.
+    pub(super) async fn world(&self, shared: Arc<World>) -> Arc<World> {
+        match self.way {
+            Way::Exec => shared,
+            Way::PreStarted { memory_mb } => World::ahead(memory_mb).await,
+        }
+    }
+
+    /// Ends it, if it was made for one test.
+    pub(super) async fn leave(&self, world: Arc<World>) {
+        if let Way::PreStarted { .. } = self.way {
+            world.end().await;
+        }
+    }
+
+    /// Whether all instances are pre-started ones.
+    pub(super) fn is_pre_started(&self) -> bool {
+        self.way != Way::Exec
+    }
+
+    /// How many pre-started instances lie ready when nothing goes on.
+    pub(super) fn kits(&self) -> usize {
+        if self.is_pre_started() { Way::KITS } else { 0 }
+    }
+
     /// The hostile function, ready to be started.
     pub(super) async fn hostile(&self, world: &World) -> Arc<dyn Image> {
+        // A function with such a variable is started the plain way.
         let environment = [("LD_PRELOAD", "/var/task/preload.so")];
+        let environment = if self.is_pre_started() { &[][..] } else { &environment };
         let own = ("own", "the hostile function's");
         let handler = (self.runtime, self.handler);
-        self.image(world, "hostile", handler, self.file, &environment, own).await
+        self.image(world, "hostile", handler, self.file, environment, own).await
     }
 
     /// The other function, in Python whatever the hostile one is in, with a secret in a layer of its own.
@@ -101,6 +153,12 @@ impl Ground {
     ) -> Arc<dyn Image> {
         let file = ("main.py", include_str!("programs/victim.py"));
         let handler = ("python3", "main.handler");
+        let mut environment = environment.to_vec();
+        if self.is_pre_started() && self.language != Language::Python {
+            // The plain way: all that lies ready is of the hostile one's language.
+            environment.push(("TZ", ":UTC"));
+        }
+        let environment = &environment;
         self.image(world, "neighbour", handler, file, environment, ("secret", secret)).await
     }
 
@@ -113,7 +171,11 @@ impl Ground {
         environment: &[(&str, &str)],
         layer: (&str, &str),
     ) -> Arc<dyn Image> {
-        let sandbox = (self.sandbox)(world);
+        let plain = environment.iter().any(|(name, _)| ["LD_PRELOAD", "TZ"].contains(name));
+        let sandbox: Arc<dyn Sandbox> = match self.way {
+            Way::PreStarted { .. } if !plain => Arc::new(Ahead(world.sandbox.clone())),
+            _ => world.sandbox.clone(),
+        };
         let info = sandbox.check_package(package(world, file)).await.unwrap();
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let version = version(&world.sandbox, name, info.digest, environment.collect());
@@ -122,6 +184,8 @@ impl Ground {
         version.config.handler = handler.into();
         version.runtime = sandbox.resolve_runtime(runtime).unwrap();
         attach(&*sandbox, &mut version, &[zip(&[SHARED]), zip(&[layer])]).await;
+        // As a deployment does; the scene then waits until they lie ready.
+        world.sandbox.expect(&version);
         sandbox.prepare(Arc::new(version)).await.unwrap()
     }
 }

@@ -16,7 +16,7 @@ use model::ports::{Image, Instance};
 use serde_json::{Value, json};
 
 use super::ground::Ground;
-use crate::processes::{children, instances_of, own_groups, spawner};
+use crate::processes::{children, instances_of, own_groups, spawners};
 use crate::support::{World, invocation, run};
 
 /// How every secret begins: a search may look for it, and only who has found one can say the rest.
@@ -60,7 +60,8 @@ impl Scene {
 
         let environment = [("TOKEN", neighbours_secret.as_str()), ("DOOR", DOOR)];
         let image = ground.neighbour(world, &neighbours_secret, &environment).await;
-        quiet().await;
+        let kits = ground.kits();
+        quiet(world).await;
         let neighbour = image.start().await.unwrap();
         let mut scene = Self {
             world: Arc::clone(world),
@@ -72,7 +73,7 @@ impl Scene {
             listener,
             abstract_name,
             abstract_listener,
-            before: Counts::settled(world).await,
+            before: Counts::settled(world, kits).await,
             clock_offset_ms: clock_offset_ms(),
         };
         scene.assert_neighbour_is_well("before the attack", &[]).await;
@@ -160,12 +161,17 @@ impl Scene {
 }
 
 /// Until the remains of the test before are gone.
-async fn quiet() {
+async fn quiet(world: &World) {
     let until = Instant::now() + PATIENCE;
-    while !instances_of(&spawner()).is_empty() {
+    while instances() > world.ready() {
         assert!(Instant::now() < until, "an instance outlived its test");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// First processes of instances of all sandboxes here.
+fn instances() -> usize {
+    spawners().iter().map(|spawner| instances_of(spawner).len()).sum()
 }
 
 fn clock_offset_ms() -> i128 {
@@ -204,13 +210,13 @@ impl Counts {
     }
 
     /// Once they do not change any more.
-    async fn settled(world: &World) -> Self {
+    async fn settled(world: &World, kits: usize) -> Self {
         let until = Instant::now() + PATIENCE;
         let mut last = Self::take(world);
         loop {
             tokio::time::sleep(REST).await;
             let now = Self::take(world);
-            if now == last {
+            if now == last && world.ready() == kits {
                 return now;
             }
             assert!(Instant::now() < until, "the host is not at rest: {}", now.unlike(&last));
@@ -225,7 +231,7 @@ impl Counts {
         list(&world.folder.path().join("cache"), &mut cache);
         Self {
             descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
-            instances: instances_of(&spawner()).len(),
+            instances: instances(),
             own_children: children("self").len(),
             mounts: lines("/proc/self/mounts"),
             groups: groups(),

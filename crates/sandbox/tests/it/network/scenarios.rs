@@ -491,6 +491,7 @@ async fn with_pasta(host: &Host, pasta: Option<&str>) -> Arc<ProcessSandbox> {
         spawner: "/proc/self/exe".into(),
         uid_base: UID_BASE_DEFAULT,
         network: config(),
+        prestart_memory_mb: 0,
     };
     let blobs = Arc::<MemoryBlobs>::default();
     let (logs, clock) = (Arc::<MemoryLogs>::default(), Arc::new(SystemClock));

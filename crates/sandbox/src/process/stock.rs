@@ -1,0 +1,318 @@
+//! Instances that are started before anybody calls: the first call of a function then waits for its code alone.
+//!
+//! ```text
+//! deployment ─ expect ─┐                         ┌─ take ── the start of an instance (image::assign)
+//!                      ▼                         ▼
+//!                   Demand ── target ──▶ keep ── Kit::make ──▶ the shelf of a Class
+//! ```
+//!
+//! A [`kit::Kit`] is one, a [`class::Class`] what it can be used for, [`demand::Demand`] says how many should lie ready. The keeper ([`keep`]) makes them, one
+//! at a time, in pauses between starts, and never so many that they go over the budget. None is made for a class before a start or a deployment of this
+//! daemon has asked for it, nor before one of its class has passed a test ([`proof`]).
+//!
+//! Kits are no instances to the engine: their memory is what the setting `sandbox.prestart_memory_mb` allows, beside what the engine admits.
+
+mod class;
+mod demand;
+mod kit;
+mod proof;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use model::invocation::{StartCounts, StartPath};
+use tokio::sync::Notify;
+
+use super::image::Shared;
+use class::Class;
+pub(super) use class::{Plain, Recipe, plain};
+use demand::{Demand, FLOOR};
+pub(super) use kit::Kit;
+
+/// What counts as a pause between starts.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How often the stock is looked over when nothing happens.
+const REVIEW: Duration = Duration::from_secs(30);
+/// How old a kit becomes: then a fresh one takes its place.
+const AGE: Duration = Duration::from_secs(1_800);
+/// How long a class is left alone after a kit of it could not be made; twice as long each further time, up to eight minutes.
+const RETRY: Duration = Duration::from_millis(500);
+const RETRY_DOUBLINGS: u32 = 10;
+/// Most classes; functions of further ones are started the plain way.
+const CLASSES: usize = 64;
+
+/// All pre-started instances.
+#[derive(Debug)]
+pub(super) struct Stock {
+    shared: Arc<Shared>,
+    /// Expected memory of all kits together, in MiB; 0: none is made.
+    budget_mb: u32,
+    state: Mutex<State>,
+    /// Starts that are under way.
+    busy: AtomicUsize,
+    pre_started: AtomicU64,
+    executed: AtomicU64,
+    /// Told when something was taken or is wanted, and when the stock is given up.
+    changed: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shelves: HashMap<Class, Shelf>,
+    closed: bool,
+}
+
+/// One class.
+#[derive(Debug)]
+struct Shelf {
+    recipe: Recipe,
+    demand: Demand,
+    /// The oldest first.
+    kits: VecDeque<Kit>,
+    /// Whether one has passed the test.
+    proven: bool,
+    /// How often in a row none could be made, and until when none is tried.
+    failures: u32,
+    rests_until: Option<Instant>,
+}
+
+/// A start that is under way.
+#[derive(Debug)]
+pub(super) struct UnderWay<'a>(&'a Stock);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::AcqRel);
+        self.0.changed.notify_one();
+    }
+}
+
+impl Stock {
+    /// An empty one.
+    pub(super) fn new(shared: Arc<Shared>, budget_mb: u32) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            budget_mb,
+            state: Mutex::default(),
+            busy: AtomicUsize::new(0),
+            pre_started: AtomicU64::new(0),
+            executed: AtomicU64::new(0),
+            changed: Arc::default(),
+        })
+    }
+
+    /// Says that a start is under way, for as long as the answer lives.
+    pub(super) fn begin(&self) -> UnderWay<'_> {
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        UnderWay(self)
+    }
+
+    /// Says that a function of this kind may be called soon.
+    pub(super) fn expect(&self, recipe: &Recipe) {
+        let now = self.shared.clock.instant();
+        if let Some(shelf) = self.lock().shelf(recipe, self.budget_mb, now) {
+            shelf.demand.expect(now);
+        }
+        self.changed.notify_one();
+    }
+
+    /// One for a start that is under way, if one lies ready.
+    pub(super) fn take(&self, recipe: &Recipe) -> Option<Kit> {
+        let now = self.shared.clock.instant();
+        let mut state = self.lock();
+        let shelf = state.shelf(recipe, self.budget_mb, now)?;
+        shelf.demand.arrive(now);
+        loop {
+            // One that died meanwhile clears up after itself when it is dropped.
+            let kit = shelf.kits.pop_front()?;
+            if kit.waits() {
+                return Some(kit);
+            }
+        }
+    }
+
+    /// Counts a start that has come up.
+    pub(super) fn count(&self, path: StartPath) {
+        let counter = match path {
+            StartPath::PreStarted => &self.pre_started,
+            StartPath::Exec => &self.executed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What there is and was.
+    pub(super) fn counts(&self) -> StartCounts {
+        StartCounts {
+            ready: self.lock().shelves.values().map(Shelf::ready).sum(),
+            pre_started: self.pre_started.load(Ordering::Relaxed),
+            executed: self.executed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How many lie ready for one kind of function.
+    pub(super) fn ready(&self, recipe: &Recipe) -> u64 {
+        self.lock().shelves.get(&recipe.class).map_or(0, Shelf::ready)
+    }
+
+    /// How long nothing need be done unless something happens.
+    fn rest(&self) -> Duration {
+        let now = self.shared.clock.instant();
+        let state = self.lock();
+        let rests = state.shelves.values().filter_map(|shelf| shelf.rests_until);
+        let soonest = rests.filter(|until| *until > now).min();
+        soonest.map_or(REVIEW, |until| (until - now).min(REVIEW))
+    }
+
+    /// Ends all, for good.
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let shelves = std::mem::take(&mut state.shelves);
+        drop(state);
+        drop(shelves);
+    }
+
+    /// Ends those that are dead, old or of no use any more.
+    fn look_over(&self) {
+        let now = self.shared.clock.instant();
+        let fresh = |kit: &Kit| kit.waits() && now.saturating_duration_since(kit.born) < AGE;
+        self.lock().shelves.retain(|_, shelf| {
+            shelf.kits.retain(fresh);
+            !shelf.demand.is_over(now)
+        });
+    }
+
+    /// What should be made next, if there is room for it. First what has less than its floor, then what is wanted most often; room is made by what lies ready
+    /// beyond the demand, and for a floor also by what lies beyond other floors.
+    fn lacking(&self) -> Option<Recipe> {
+        let now = self.shared.clock.instant();
+        let mut state = self.lock();
+        let rested = |shelf: &&Shelf| shelf.rests_until.is_none_or(|until| until <= now);
+        let lacks = |shelf: &&Shelf| shelf.kits.len() < shelf.demand.target(now);
+        let lacking = state.shelves.values().filter(lacks).filter(rested);
+        let urgency = |shelf: &Shelf| (shelf.kits.len() < FLOOR, shelf.demand.rate(now));
+        let most = lacking.max_by(|a, b| {
+            let ((a_bare, a_rate), (b_bare, b_rate)) = (urgency(a), urgency(b));
+            a_bare.cmp(&b_bare).then(a_rate.total_cmp(&b_rate))
+        })?;
+        let (recipe, (bare, _)) = (most.recipe.clone(), urgency(most));
+        while state.memory_mb() + recipe.expected_mb > self.budget_mb {
+            let surplus = |shelf: &&mut Shelf| {
+                let target = shelf.demand.target(now);
+                shelf.kits.len() > if bare { target.min(FLOOR) } else { target }
+            };
+            let shelf = state.shelves.values_mut().find(surplus)?;
+            drop(shelf.kits.pop_front());
+        }
+        Some(recipe)
+    }
+
+    /// Makes one, or tries whether what comes of it works.
+    async fn make(&self, recipe: &Recipe) {
+        let proven = self.lock().shelves.get(&recipe.class).is_some_and(|shelf| shelf.proven);
+        let made = match proven {
+            true => Kit::make(&self.shared, recipe).await.map(Some),
+            false => proof::prove(&self.shared, recipe).await.map(|()| None),
+        };
+        let now = self.shared.clock.instant();
+        let mut state = self.lock();
+        let Some(shelf) = state.shelves.get_mut(&recipe.class) else { return };
+        match made {
+            Ok(made) => {
+                (shelf.failures, shelf.rests_until) = (0, None);
+                shelf.proven = true;
+                shelf.kits.extend(made);
+            }
+            Err(error) => {
+                shelf.rests_until = Some(now + RETRY * (1 << shelf.failures));
+                shelf.failures = (shelf.failures + 1).min(RETRY_DOUBLINGS);
+                drop(state);
+                let runtime = &recipe.runtime.info.name;
+                tracing::warn!(runtime, %error, "instances cannot be pre-started: they start the plain way");
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        // The keeper shall see that this is the end.
+        self.changed.notify_one();
+    }
+}
+
+impl Shelf {
+    fn ready(&self) -> u64 {
+        self.kits.iter().map(|kit| u64::from(kit.waits())).sum()
+    }
+}
+
+impl State {
+    /// The shelf of a class, a new one if there is room for it; `None` where nothing is stocked.
+    fn shelf(&mut self, recipe: &Recipe, budget_mb: u32, now: Instant) -> Option<&mut Shelf> {
+        let full = self.shelves.len() >= CLASSES && !self.shelves.contains_key(&recipe.class);
+        if budget_mb == 0 || self.closed || full {
+            return None;
+        }
+        Some(self.shelves.entry(recipe.class.clone()).or_insert_with(|| Shelf {
+            recipe: recipe.clone(),
+            demand: Demand::new(now),
+            kits: VecDeque::new(),
+            proven: false,
+            failures: 0,
+            rests_until: None,
+        }))
+    }
+
+    /// Expected memory of all kits.
+    fn memory_mb(&self) -> u32 {
+        let of = |shelf: &Shelf| {
+            let kits = u32::try_from(shelf.kits.len()).unwrap_or(u32::MAX);
+            kits.saturating_mul(shelf.recipe.expected_mb)
+        };
+        self.shelves.values().map(of).fold(0, u32::saturating_add)
+    }
+}
+
+/// Keeps a stock filled for as long as it is there, and empties it when the daemon ends.
+pub(super) fn keep(stock: &Arc<Stock>) -> impl Future<Output = ()> + use<> {
+    let (changed, cancelled) = (Arc::clone(&stock.changed), stock.shared.tasks.cancelled());
+    let stock = Arc::downgrade(stock);
+    async move {
+        tokio::select! {
+            () = cancelled.cancelled() => {}
+            () = fill(&stock, &changed) => {}
+        }
+        if let Some(stock) = stock.upgrade() {
+            stock.close();
+        }
+    }
+}
+
+/// Until the stock is gone.
+async fn fill(stock: &Weak<Stock>, changed: &Notify) {
+    loop {
+        // Whether it was told or the time is over, the same is to be done.
+        let Some(wait) = stock.upgrade().map(|stock| stock.rest()) else { return };
+        tokio::time::timeout(wait, changed.notified()).await.unwrap_or_default();
+        loop {
+            pause(stock, changed).await;
+            let Some(stock) = stock.upgrade() else { return };
+            stock.look_over();
+            let Some(recipe) = stock.lacking() else { break };
+            stock.make(&recipe).await;
+        }
+    }
+}
+
+/// A start shall have the processors to itself, and so shall the next if it comes at once.
+async fn pause(stock: &Weak<Stock>, changed: &Notify) {
+    let busy = || stock.upgrade().is_some_and(|stock| stock.busy.load(Ordering::Acquire) > 0);
+    while tokio::time::timeout(PAUSE, changed.notified()).await.is_ok() || busy() {}
+}
