@@ -2,7 +2,8 @@
 //!
 //! A function that answers within microseconds gains nothing from more instances than there are processors, and loses: each of them
 //! has to be woken up, and none has its code warm. So calls of such a function wait a moment, and are handed to an instance that is still at another call: it
-//! finds the next one without anybody being woken. Whoever waits longer than [`PATIENCE`] gets an instance of its own, as if there were no line.
+//! finds the next one without anybody being woken. Whoever waits longer than [`PATIENCE`] while nothing goes on gets an instance of
+//! its own, as if there were no line.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use crate::pool::Grant;
 /// How long a call waits in the line of a quick function, or behind a call of an instance, before it gets an instance as if there were no line. A fraction
 /// of what a start takes; a scheduler's time slice, so that an instance which has lost its processor to another process may get it back.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(4);
+/// The same where a start takes long: the machine is busy, and would only be busier with one more.
+pub(crate) const PATIENCE_MAX: Duration = Duration::from_millis(50);
 /// Calls handed to an instance behind the one that it is at.
 pub(crate) const AHEAD_MAX: usize = 3;
 /// Time of a call, in microseconds, up to which a function is quick: what waking up another instance costs, more or less.

@@ -3,7 +3,7 @@
 //! A call takes an idle instance or waits; for each waiting call that no start is under way for, one instance is started while
 //! the limits allow. Whatever becomes free first, a started instance or a busy one, serves the first that waits: whoever has the instance
 //! hands it that call and then lets go of it. Calls of quick functions ([`crate::line`]) wait a little before any of this, and are handed
-//! over behind others. `ready` starts instances ahead of a change, `provide` those
+//! over behind others. `wait` is the call's side of it. `ready` starts instances ahead of a change, `provide` those
 //! that are provisioned, `keep` says how long idle ones stay, `idle` ends them.
 
 use std::collections::VecDeque;
@@ -32,6 +32,7 @@ mod idle;
 mod keep;
 mod provide;
 mod ready;
+mod wait;
 
 pub(crate) use ready::{NotReady, Room};
 
@@ -141,6 +142,8 @@ pub(crate) struct Pool {
     pace: Pace,
     /// How long a start takes, smoothed, in microseconds; 0 before the first.
     start_us: AtomicU32,
+    /// Calls that have ended.
+    ended: AtomicU32,
     state: Mutex<State>,
     deps: Arc<PoolDeps>,
 }
@@ -168,94 +171,10 @@ impl Pool {
             image: OnceCell::new(),
             pace: Pace::default(),
             start_us: AtomicU32::new(0),
+            ended: AtomicU32::new(0),
             state: Mutex::default(),
             deps,
         })
-    }
-
-    /// Hands a call to an instance. Waits until `deadline` at the latest, longer only for a start that is under way: a start has
-    /// its own time limit, and throwing it away would only make the next call wait for another. `stays`: even if the pool is retired.
-    pub(crate) async fn acquire(
-        self: &Arc<Self>,
-        invocation: Invocation,
-        deadline: Instant,
-        stays: bool,
-    ) -> Grant {
-        let id = invocation.id;
-        let mut granted = match self.take_or_wait(invocation, stays) {
-            Ok(lent) => return Ok(lent),
-            Err(Wait::Never(why)) => return Err(Refused::Error(self.throttled(&why))),
-            Err(Wait::Moved(invocation)) => return Err(Refused::Moved(invocation)),
-            Err(Wait::For(granted)) => granted,
-        };
-        if self.pace.is_quick()
-            && let Some(grant) = self.granted(&mut granted, self.now() + PATIENCE).await
-        {
-            return grant;
-        }
-        self.use_idle();
-        self.grow();
-        if let Some(waiting) = self.overrun()
-            && self.withdraw(id)
-        {
-            return Err(Refused::Error(self.throttled(&format!("{waiting} calls wait already"))));
-        }
-        for deadline in [deadline, deadline + START_GRACE] {
-            if let Some(grant) = self.granted(&mut granted, deadline).await {
-                return grant;
-            }
-            if self.lock().starting == 0 {
-                break;
-            }
-        }
-        if self.withdraw(id) {
-            return Err(Refused::Error(self.throttled("none became free while the call waited")));
-        }
-        // Handed over already: its turn comes.
-        granted.await.unwrap_or_else(|_| Err(Refused::Error(stopping())))
-    }
-
-    /// Takes an idle instance, or a place among those that wait.
-    fn take_or_wait(self: &Arc<Self>, invocation: Invocation, stays: bool) -> Result<Lent, Wait> {
-        loop {
-            let mut lent = {
-                let mut state = self.lock();
-                if state.retired && !stays {
-                    return Err(Wait::Moved(Box::new(invocation)));
-                }
-                if let Some(quiet) = state.wake() {
-                    self.function.forecast.learn(self.now().saturating_duration_since(quiet));
-                }
-                // More at once would not make a quick function any faster.
-                let full = self.pace.is_quick() && state.lent >= self.deps.processors;
-                match if full { None } else { state.take_idle() } {
-                    Some(idle) => {
-                        state.lend();
-                        idle.lent
-                    }
-                    None => {
-                        if let Some(why) = self.never_admitted() {
-                            return Err(Wait::Never(why));
-                        }
-                        let (grant, granted) = oneshot::channel();
-                        state.waiters.push_back(Waiter { invocation, stays, grant });
-                        return Err(Wait::For(granted));
-                    }
-                }
-            };
-            if lent.instance.hand(&invocation) {
-                return Ok(lent);
-            }
-            self.destroy(lent);
-        }
-    }
-
-    /// Why no instance can ever live, if that is so.
-    fn never_admitted(&self) -> Option<String> {
-        if self.function.instances.limit() == 0 {
-            return Some("max_instances of the function is 0".into());
-        }
-        self.namespace.never_admits(self.version.config.memory_mb)
     }
 
     /// Whether a call that nobody waits for takes nothing from those that somebody waits for: an instance is idle, or there is room for more than
@@ -266,47 +185,13 @@ impl Pool {
             || self.deps.admission.has_room(&self.function, &self.namespace, memory_mb)
     }
 
-    /// What comes of waiting until `deadline`, if anything does.
-    async fn granted(
-        &self,
-        granted: &mut oneshot::Receiver<Grant>,
-        deadline: Instant,
-    ) -> Option<Grant> {
-        tokio::select! {
-            biased;
-            grant = granted => Some(grant.unwrap_or_else(|_| Err(Refused::Error(stopping())))),
-            () = self.deps.clock.sleep_until(deadline) => None,
-        }
-    }
-
-    /// Takes a call out of the line. `false`: it has been handed over.
-    fn withdraw(&self, id: RequestId) -> bool {
-        let mut state = self.lock();
-        let at = state.waiters.iter().position(|waiter| waiter.invocation.id == id);
-        at.and_then(|at| state.waiters.remove(at)).is_some()
-    }
-
-    /// How many calls wait that no start is under way for, if they are more than may.
-    fn overrun(&self) -> Option<usize> {
-        let state = self.lock();
-        let waiting = state.waiters.len().saturating_sub(state.starting);
-        (waiting > self.deps.waiters_max).then(|| waiting - 1)
-    }
-
-    fn throttled(&self, why: &str) -> Error {
-        Error::throttled(
-            format!("function '{}' has no instance to spare: {why}", self.version.key),
-            Duration::from_secs(1),
-        )
-        .with_hint("try again after Retry-After, or raise max_instances of the function")
-    }
-
     /// Waits for the outcome of the call that has `lent`.
     pub(crate) async fn outcome(self: &Arc<Self>, lent: &mut Lent) -> Outcome {
         let Lent { instance, ahead, served, .. } = lent;
         let returned = &mut |calls: &[RequestId]| self.return_to_line(ahead, calls);
         let outcome = instance.outcome(Patience { limit: PATIENCE, returned }).await;
         *served = served.saturating_add(1);
+        self.ended.fetch_add(1, Ordering::Relaxed);
         // Code that is not compiled yet says nothing of a function known to be quick: to start more instances now would only make it worse.
         if let Some(busy_us) = outcome.busy_us
             && (*served > WARM_UP_CALLS || !self.pace.is_quick())

@@ -136,6 +136,14 @@ impl Api {
         self.json("PUT", &path, "Content-Type: application/json\r\n", body.as_bytes()).map(drop)
     }
 
+    /// Calls of a function that waited for a start, as far as they are recorded.
+    pub(crate) fn cold_starts(&mut self, name: &str) -> Result<u64> {
+        let path = format!("/v1/namespaces/default/functions/{name}/usage");
+        let usage = self.json("GET", &path, "", b"")?;
+        let rows = usage["items"].as_array().context("usage has no items")?;
+        Ok(rows.iter().filter_map(|row| row["cold_starts"].as_u64()).sum())
+    }
+
     /// Calls a function by the REST API, whatever comes of it.
     pub(crate) fn invoke(&mut self, name: &str, headers: &str) -> Result<Answer> {
         let path = format!("/v1/namespaces/default/functions/{name}/invoke");

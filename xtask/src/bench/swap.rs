@@ -29,6 +29,8 @@ const PER_SECOND: u32 = 2_200;
 const CONNECTIONS: usize = 8;
 /// Longest wait for new code.
 const NEW_CODE_WAIT: Duration = Duration::from_secs(10);
+/// Use is reported once a second.
+const REPORT: Duration = Duration::from_millis(1_500);
 const FUNCTION: &str = "bench-swap";
 const ALIAS: &str = "bench-swap:live";
 
@@ -50,7 +52,8 @@ pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
     let mut verdicts = Vec::new();
     for (kind, name) in [(Kind::Code, "new code"), (Kind::Alias, "moved alias")] {
         let mut swapper = Swapper::new(&daemon, kind)?;
-        let pair = measure(setup, &daemon, &mut swapper)?;
+        let (pair, cold) = measure(setup, &daemon, &mut swapper)?;
+        say!("{name}: {cold} of {} calls waited for a start", pooled(&pair.subject).len());
         row(&mut table, &format!("load with swaps: {name}"), &pair.subject);
         row(&mut table, "  without", &pair.baseline);
         verdicts.extend(swapper.verdicts(name, &pair));
@@ -60,8 +63,8 @@ pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
     Ok(verdicts)
 }
 
-/// Load with and without swaps, in turn.
-fn measure(setup: &Setup, daemon: &Daemon, swapper: &mut Swapper) -> Result<Pair> {
+/// Load with and without swaps, in turn; and how many calls waited for a start meanwhile.
+fn measure(setup: &Setup, daemon: &Daemon, swapper: &mut Swapper) -> Result<(Pair, u64)> {
     let rounds = setup.options.rounds;
     let load = Paced {
         address: daemon.address,
@@ -75,14 +78,16 @@ fn measure(setup: &Setup, daemon: &Daemon, swapper: &mut Swapper) -> Result<Pair
     };
     // Once unmeasured: instances start, compilers warm up.
     under(&load, rest)?;
-    let mut pair = Pair::default();
+    let (mut pair, mut cold) = (Pair::default(), 0);
     for round in 0..rounds {
         pair.baseline.push(under(&load, rest)?);
         let swaps =
             setup.options.swaps * (round + 1) / rounds - setup.options.swaps * round / rounds;
+        let before = swapper.cold_starts()?;
         pair.subject.push(under(&load, || (0..swaps).try_for_each(|_| swapper.swap()))?);
+        cold += swapper.cold_starts()? - before;
     }
-    Ok(pair)
+    Ok((pair, cold))
 }
 
 /// Runs `work` under the load.
@@ -175,6 +180,12 @@ impl Swapper {
             }
         }
         bail!("{expected} does not answer within {} s", NEW_CODE_WAIT.as_secs())
+    }
+
+    /// Calls that waited for a start so far.
+    fn cold_starts(&mut self) -> Result<u64> {
+        std::thread::sleep(REPORT);
+        self.api.cold_starts(FUNCTION)
     }
 
     fn verdicts(&self, name: &str, pair: &Pair) -> Vec<Verdict> {

@@ -1,0 +1,153 @@
+//! A call's side of the pool: it takes an idle instance, or a place in the line, and waits there.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use model::error::Error;
+use model::ids::RequestId;
+use model::invocation::Invocation;
+use tokio::sync::oneshot;
+
+use super::{Grant, Lent, Pool, Refused, START_GRACE, Wait, stopping};
+use crate::line::{PATIENCE, PATIENCE_MAX, Waiter};
+
+impl Pool {
+    /// Hands a call to an instance. Waits until `deadline` at the latest, longer only for a start that is under way: a start has
+    /// its own time limit, and throwing it away would only make the next call wait for another. `stays`: even if the pool is retired.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        invocation: Invocation,
+        deadline: Instant,
+        stays: bool,
+    ) -> Grant {
+        let id = invocation.id;
+        let mut granted = match self.take_or_wait(invocation, stays) {
+            Ok(lent) => return Ok(lent),
+            Err(Wait::Never(why)) => return Err(Refused::Error(self.throttled(&why))),
+            Err(Wait::Moved(invocation)) => return Err(Refused::Moved(invocation)),
+            Err(Wait::For(granted)) => granted,
+        };
+        if self.pace.is_quick()
+            && let Some(grant) = self.granted_in_line(&mut granted).await
+        {
+            return grant;
+        }
+        self.use_idle();
+        self.grow();
+        if let Some(waiting) = self.overrun()
+            && self.withdraw(id)
+        {
+            return Err(Refused::Error(self.throttled(&format!("{waiting} calls wait already"))));
+        }
+        for deadline in [deadline, deadline + START_GRACE] {
+            if let Some(grant) = self.granted(&mut granted, deadline).await {
+                return grant;
+            }
+            if self.lock().starting == 0 {
+                break;
+            }
+        }
+        if self.withdraw(id) {
+            return Err(Refused::Error(self.throttled("none became free while the call waited")));
+        }
+        // Handed over already: its turn comes.
+        granted.await.unwrap_or_else(|_| Err(Refused::Error(stopping())))
+    }
+
+    /// Takes an idle instance, or a place among those that wait.
+    fn take_or_wait(self: &Arc<Self>, invocation: Invocation, stays: bool) -> Result<Lent, Wait> {
+        loop {
+            let mut lent = {
+                let mut state = self.lock();
+                if state.retired && !stays {
+                    return Err(Wait::Moved(Box::new(invocation)));
+                }
+                if let Some(quiet) = state.wake() {
+                    self.function.forecast.learn(self.now().saturating_duration_since(quiet));
+                }
+                // More at once would not make a quick function any faster.
+                let full = self.pace.is_quick() && state.lent >= self.deps.processors;
+                match if full { None } else { state.take_idle() } {
+                    Some(idle) => {
+                        state.lend();
+                        idle.lent
+                    }
+                    None => {
+                        if let Some(why) = self.never_admitted() {
+                            return Err(Wait::Never(why));
+                        }
+                        let (grant, granted) = oneshot::channel();
+                        state.waiters.push_back(Waiter { invocation, stays, grant });
+                        return Err(Wait::For(granted));
+                    }
+                }
+            };
+            if lent.instance.hand(&invocation) {
+                return Ok(lent);
+            }
+            self.destroy(lent);
+        }
+    }
+
+    /// Why no instance can ever live, if that is so.
+    fn never_admitted(&self) -> Option<String> {
+        if self.function.instances.limit() == 0 {
+            return Some("max_instances of the function is 0".into());
+        }
+        self.namespace.never_admits(self.version.config.memory_mb)
+    }
+
+    /// What comes of waiting until `deadline`, if anything does.
+    async fn granted(
+        &self,
+        granted: &mut oneshot::Receiver<Grant>,
+        deadline: Instant,
+    ) -> Option<Grant> {
+        tokio::select! {
+            biased;
+            grant = granted => Some(grant.unwrap_or_else(|_| Err(Refused::Error(stopping())))),
+            () = self.deps.clock.sleep_until(deadline) => None,
+        }
+    }
+
+    /// What comes of waiting in the line of a quick function: a moment if nothing goes on, as long as a start would take if something does.
+    async fn granted_in_line(&self, granted: &mut oneshot::Receiver<Grant>) -> Option<Grant> {
+        let start = Duration::from_micros(self.start_us.load(Ordering::Relaxed).into());
+        let moment = PATIENCE.max(start / 8).min(PATIENCE_MAX);
+        let (mut wait, end) = (self.now() + moment, self.now() + start.min(PATIENCE_MAX));
+        loop {
+            let before = self.ended.load(Ordering::Relaxed);
+            if let Some(grant) = self.granted(granted, wait).await {
+                return Some(grant);
+            }
+            let stands_still = self.ended.load(Ordering::Relaxed) == before;
+            if stands_still || self.now() >= end {
+                return None;
+            }
+            wait = end.min(self.now() + moment);
+        }
+    }
+
+    /// Takes a call out of the line. `false`: it has been handed over.
+    fn withdraw(&self, id: RequestId) -> bool {
+        let mut state = self.lock();
+        let at = state.waiters.iter().position(|waiter| waiter.invocation.id == id);
+        at.and_then(|at| state.waiters.remove(at)).is_some()
+    }
+
+    /// How many calls wait that no start is under way for, if they are more than may.
+    fn overrun(&self) -> Option<usize> {
+        let state = self.lock();
+        let waiting = state.waiters.len().saturating_sub(state.starting);
+        (waiting > self.deps.waiters_max).then(|| waiting - 1)
+    }
+
+    fn throttled(&self, why: &str) -> Error {
+        Error::throttled(
+            format!("function '{}' has no instance to spare: {why}", self.version.key),
+            Duration::from_secs(1),
+        )
+        .with_hint("try again after Retry-After, or raise max_instances of the function")
+    }
+}
