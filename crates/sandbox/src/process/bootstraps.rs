@@ -19,7 +19,7 @@ const FILES: [(&str, &str); 4] = [
     ("python/bootstrap.py", include_str!("../../../../runtimes/python/bootstrap.py")),
 ];
 
-/// The folder that becomes `/var/runtime` for a runtime: `plain`, which [`write`] has made, but where the bootstrap has to be compiled.
+/// The folder that becomes `/var/runtime` for a runtime: `plain`, which [`write()`] has made, but where the bootstrap has to be compiled.
 pub(super) fn folder(cache: &Path, plain: &Path, runtime: &Runtime) -> io::Result<PathBuf> {
     match runtime.language {
         Language::Node | Language::Python => Ok(plain.to_owned()),
