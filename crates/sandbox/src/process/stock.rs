@@ -34,7 +34,7 @@ pub(super) use kit::Kit;
 /// What counts as a pause between starts.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long a host that is busy with other things goes first, at most: stock spares it work, so in the end it is made.
-const CROWDED_AT_MOST: Duration = Duration::from_secs(2);
+const CROWDED_AT_MOST: Duration = Duration::from_millis(200);
 /// How often that is asked.
 const CROWDED_PAUSE: Duration = Duration::from_millis(20);
 /// How often the stock is looked over when nothing happens.
