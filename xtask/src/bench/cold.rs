@@ -1,4 +1,4 @@
-//! `bench cold`: the first call of a version that was never run, from the request sent to the answer read, sandbox included: with a pre-started instance
+//! `bench cold`: the first call of a function that was never run, from the request sent to the answer read, sandbox included: with a pre-started instance
 //! and without, against the bare runtime with the same bootstrap and code, from `exec` to the answer read.
 //!
 //! Two daemons, one with pre-started instances switched off, and the bare runtime take turns, sample by sample.
@@ -80,10 +80,10 @@ impl Side {
         Ok(Self { api: daemon.api()?, path, latencies, timings, missed: 0 })
     }
 
-    /// Deploys new content and times its first call.
+    /// Deploys a new function and times its first call.
     fn sample(&mut self, language: &Language, mark: &str) -> Result<()> {
-        let name = format!("bench-{}", language.name);
         for attempt in 0..TRIES {
+            let name = format!("bench-{}-{}-{attempt}", language.name, mark.replace(' ', "-"));
             self.api.deploy(&name, language, &format!("{mark} {attempt}"))?;
             std::thread::sleep(PAUSE);
             let start = Instant::now();
@@ -93,7 +93,7 @@ impl Side {
             let timings: Value =
                 serde_json::from_str(timings).context("the timings are no JSON")?;
             if timings["cold"] != true {
-                bail!("the first call of a new version was served by a warm instance");
+                bail!("the first call of a new function was served by a warm instance");
             }
             if timings["start"] == self.path {
                 self.latencies.push(latency);

@@ -33,6 +33,10 @@ pub(super) use kit::Kit;
 
 /// What counts as a pause between starts.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How long a host that is busy with other things goes first, at most: stock spares it work, so in the end it is made.
+const CROWDED_AT_MOST: Duration = Duration::from_millis(200);
+/// How often that is asked.
+const CROWDED_PAUSE: Duration = Duration::from_millis(20);
 /// How often the stock is looked over when nothing happens.
 const REVIEW: Duration = Duration::from_secs(30);
 /// How old a kit becomes: then a fresh one takes its place.
@@ -311,8 +315,24 @@ async fn fill(stock: &Weak<Stock>, changed: &Notify) {
     }
 }
 
-/// A start shall have the processors to itself, and so shall the next if it comes at once.
+/// A start shall have the processors to itself, and so shall the next if it comes at once; others go first, for a while.
 async fn pause(stock: &Weak<Stock>, changed: &Notify) {
     let busy = || stock.upgrade().is_some_and(|stock| stock.busy.load(Ordering::Acquire) > 0);
-    while tokio::time::timeout(PAUSE, changed.notified()).await.is_ok() || busy() {}
+    let mut patience = CROWDED_AT_MOST;
+    loop {
+        while tokio::time::timeout(PAUSE, changed.notified()).await.is_ok() || busy() {}
+        if patience.is_zero() || !is_crowded() {
+            return;
+        }
+        patience = patience.saturating_sub(CROWDED_PAUSE);
+        tokio::time::sleep(CROWDED_PAUSE).await;
+    }
+}
+
+/// Whether more threads of the host want to run now than there are processors. Who asks is one of them.
+fn is_crowded() -> bool {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let running = text.split(' ').nth(3).and_then(|field| field.split('/').next()?.parse().ok());
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    running.is_some_and(|running: usize| running > processors)
 }

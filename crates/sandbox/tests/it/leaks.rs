@@ -26,7 +26,7 @@ const INSTANCES: usize = 2_000;
 const INSTANCES_AHEAD: usize = 600;
 /// Pre-started instances that lie ready at rest, and the memory for so many of them.
 const KITS: usize = 2;
-const KIT_MB: u32 = 10;
+const KIT_MB: u32 = 5;
 /// Instances at once: enough to keep two processors busy.
 const AT_ONCE: usize = 6;
 /// Every so many instances the spawner is killed, and all that live with it.

@@ -83,7 +83,7 @@ pub(super) fn grounds() -> &'static [Ground] {
         },
         Ground {
             name: "python-pre-started",
-            way: Way::PreStarted { memory_mb: 20 },
+            way: Way::PreStarted { memory_mb: 10 },
             language: Language::Python,
             runtime: "python3",
             handler: "main.handler",
@@ -91,7 +91,7 @@ pub(super) fn grounds() -> &'static [Ground] {
         },
         Ground {
             name: "node-pre-started",
-            way: Way::PreStarted { memory_mb: 48 },
+            way: Way::PreStarted { memory_mb: 16 },
             language: Language::Node,
             runtime: "nodejs",
             handler: "index.handler",
