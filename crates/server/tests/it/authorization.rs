@@ -15,6 +15,7 @@ pub(crate) fn concrete(path: &str, namespace: &str) -> String {
         ("{function}", "hello"),
         ("{path}", "a/b"),
         ("{alias}", "live"),
+        ("{qualifier}", "live"),
         ("{version}", "1"),
         ("{layer}", "numpy"),
         ("{revision}", "1"),

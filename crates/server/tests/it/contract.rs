@@ -14,6 +14,7 @@ const OPERATIONS: &[&str] = &[
     "DELETE /v1/namespaces/{namespace}/functions/{function}/aliases/{alias}",
     "DELETE /v1/namespaces/{namespace}/functions/{function}/aliases/{alias}/shadow",
     "DELETE /v1/namespaces/{namespace}/functions/{function}/aliases/{alias}/shift",
+    "DELETE /v1/namespaces/{namespace}/functions/{function}/provisioned/{qualifier}",
     "DELETE /v1/namespaces/{namespace}/functions/{function}/versions/{version}",
     "DELETE /v1/namespaces/{namespace}/layers/{layer}",
     "DELETE /v1/namespaces/{namespace}/layers/{layer}/aliases/{alias}",
@@ -32,6 +33,8 @@ const OPERATIONS: &[&str] = &[
     "GET /v1/namespaces/{namespace}/functions/{function}/history",
     "GET /v1/namespaces/{namespace}/functions/{function}/history/{revision}",
     "GET /v1/namespaces/{namespace}/functions/{function}/logs",
+    "GET /v1/namespaces/{namespace}/functions/{function}/provisioned",
+    "GET /v1/namespaces/{namespace}/functions/{function}/provisioned/{qualifier}",
     "GET /v1/namespaces/{namespace}/functions/{function}/usage",
     "GET /v1/namespaces/{namespace}/functions/{function}/versions",
     "GET /v1/namespaces/{namespace}/functions/{function}/versions/{version}",
@@ -62,6 +65,7 @@ const OPERATIONS: &[&str] = &[
     "PUT /v1/namespaces/{namespace}/functions/{function}/aliases/{alias}/shadow",
     "PUT /v1/namespaces/{namespace}/functions/{function}/aliases/{alias}/shift",
     "PUT /v1/namespaces/{namespace}/functions/{function}/code",
+    "PUT /v1/namespaces/{namespace}/functions/{function}/provisioned/{qualifier}",
     "PUT /v1/namespaces/{namespace}/layers/{layer}/aliases/{alias}",
 ];
 
