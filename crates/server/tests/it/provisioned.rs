@@ -53,7 +53,7 @@ async fn they_are_put_read_listed_and_removed_and_every_change_is_kept() {
     assert_eq!(all["items"][0]["schedule"][0]["at"], "0 0 8 * * MON-FRI");
 
     let old = world.ask("DELETE", &path).header("if-match", "1").send().await;
-    old.refused(412, "conflict");
+    old.refused(412, "precondition-failed");
     assert_eq!(world.ask("DELETE", &path).send().await.status, 204);
     world.ask("DELETE", &path).send().await.refused(404, "not-found");
     world.ask("GET", &path).send().await.refused(404, "not-found");
