@@ -170,8 +170,8 @@ async fn replaced(world: Arc<World>) {
     let image = image(&other).await;
     let mut old = image.start().await.unwrap();
     // As a package manager would: another folder in the place of the one that instances are shown.
-    let bootstraps =
-        fs::read_dir(cache.join("bootstraps")).unwrap().next().unwrap().unwrap().path();
+    let folders = fs::read_dir(cache.join("bootstraps")).unwrap().map(|e| e.unwrap().path());
+    let bootstraps = folders.into_iter().find(|folder| folder.join("python").is_dir()).unwrap();
     let away = cache.join("away");
     fs::rename(&bootstraps, &away).unwrap();
     copy(&away, &bootstraps);
