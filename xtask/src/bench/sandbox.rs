@@ -49,6 +49,7 @@ const STEPS: &[(&str, &str)] = &[
     ("rights", "limits, capabilities"),
     ("execute", "runtime's process, filter, exec"),
     ("tell", "news to the daemon"),
+    ("attach", "code mounted, where the process was pre-started"),
     ("hello", "HELLO"),
     ("ready", "READY"),
 ];
