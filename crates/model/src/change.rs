@@ -1,7 +1,7 @@
 //! What was changed, by whom, from where, why: the record that is kept of every change.
 //!
 //! The newest change of a document is part of the document, so that both become durable by one compare-and-set; before the next change
-//! it is copied to a key of its own (`keys::history_of_…`), where it stays.
+//! it is copied to a key of its own (`keys::change`), where it stays.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -352,7 +352,9 @@ impl Catalog {
             .edit(&place(key), intent, |current: Option<Function>, turn| {
                 let mut value = edit(current.clone(), turn)?;
                 let before = current.as_ref().map(state);
-                let unchanged = before.as_ref() == Some(&state(&value));
+                // Publishing adds to the list of versions only.
+                let after = Some(state(&value));
+                let unchanged = before == after;
                 let always = value.settings.publish == Publish::Always;
                 let published = if wish.publish || always && !unchanged {
                     Some(publish(&mut value, turn)?)
@@ -371,7 +373,6 @@ impl Catalog {
                     _ => wish.what,
                 };
                 let of = new.map(|version| version.label().to_string());
-                let after = Some(state(&value));
                 let draft = Some(Draft { what, of, before, after });
                 let body = new.map(|version| body_of(&value.id, version)).transpose()?;
                 Ok(Edit { value, draft, body, result: published })
