@@ -9,7 +9,7 @@ use model::ids::RequestId;
 use model::invocation::{Call, Completed, Invocation, Outcome, Timings};
 use model::ports::UsageSums;
 
-use crate::pool::{Lent, Pool, Refused, stopping};
+use crate::pool::{Lent, Moved, Pool, Refused, Stay, stopping};
 use crate::route::Lead;
 use crate::{Shared, shadow};
 
@@ -56,13 +56,22 @@ pub(crate) async fn attempt(
         context: call.context,
     };
     let deadline = accepted + shared.config.queue_wait;
-    let mut grant = pool.acquire(invocation, deadline, false).await;
-    while let Err(Refused::Moved(mut invocation)) = grant {
-        let next = shared.routes.moved(lead, &pool).await?;
-        let stays = next.is_none();
-        pool = next.unwrap_or(pool);
+    let mut stay = Stay::Free;
+    let mut grant = pool.acquire(invocation, deadline, stay).await;
+    while let Err(Refused::Moved(Moved { mut invocation, to })) = grant {
+        let next = match to {
+            Some(relief) => {
+                stay = Stay::Relieved;
+                Some(relief)
+            }
+            None => shared.routes.moved(lead, &pool).await?,
+        };
+        match next {
+            Some(next) => pool = next,
+            None => stay = Stay::Here,
+        }
         invocation.timeout = timeout(&pool);
-        grant = pool.acquire(*invocation, deadline, stays).await;
+        grant = pool.acquire(*invocation, deadline, stay).await;
     }
     let done = Done { shared, pool: &pool, id, bytes_in, accepted };
     let mut lent = match grant {

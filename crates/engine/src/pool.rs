@@ -82,8 +82,27 @@ pub(crate) enum Refused {
     Function(Failure),
     /// A limit, or a fault of the platform.
     Error(Error),
-    /// The pool is retired, and another one serves the call.
-    Moved(Box<Invocation>),
+    /// Another pool serves the call.
+    Moved(Moved),
+}
+
+/// A call that goes on at another pool.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    pub(crate) invocation: Box<Invocation>,
+    /// The one that relieves this one. `None`: this one is retired, and whoever came after it serves the call.
+    pub(crate) to: Option<Arc<Pool>>,
+}
+
+/// Whether a call may be sent on to another pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// It may.
+    Free,
+    /// Only if this one is retired: it has been sent to one that relieves another.
+    Relieved,
+    /// It may not: no other serves it.
+    Here,
 }
 
 pub(crate) type Grant = Result<Lent, Refused>;
@@ -96,7 +115,7 @@ enum Wait {
     /// No instance can ever live, for this reason.
     Never(String),
     /// Elsewhere.
-    Moved(Box<Invocation>),
+    Moved(Moved),
 }
 
 #[derive(Debug)]
@@ -127,6 +146,8 @@ struct State {
     retry: Option<(Instant, Duration)>,
     /// Changes that the pool stands ready for.
     held: usize,
+    /// Who serves calls that would wait here, while the code of the pool is fresh.
+    relief: Option<Arc<Pool>>,
     /// Whether its instances make way while the function is over its limit.
     yields: bool,
 }

@@ -2,8 +2,12 @@
 //!
 //! Whoever is about to change a function's document asks [`prepare`] first, makes the change, waits until the engine has seen it, and then drops what it
 //! was given. Pools of the change are kept, those that it leaves are retired by the route itself; their calls in flight end on them.
+//!
+//! Code that has never run is slow at first. So until it has run some times ([`Prepared::settle`]), a call that would have to wait for one of the new instances
+//! is served by what they replace.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::Result;
 use model::error::{Code, Error};
@@ -13,6 +17,11 @@ use model::invocation::Failure;
 use crate::Shared;
 use crate::pool::{NotReady, Pool, Room, stopping};
 use crate::route::Holds;
+
+/// How long new code may take its time before all calls are its own.
+const SETTLE_MAX: Duration = Duration::from_millis(150);
+/// How often is looked whether it has settled. When no call has ended since the last time, nobody waits.
+const SETTLE_LOOK: Duration = Duration::from_millis(10);
 
 /// What becomes of a change whose code cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +38,23 @@ pub enum Faulty {
 pub struct Prepared {
     shared: Arc<Shared>,
     holds: Holds,
+}
+
+impl Prepared {
+    /// Waits until the new code has settled, once the engine has seen the change: it is warm, or no calls come, or 150 ms are over. Until then what it replaces
+    /// serves the calls that would wait for it.
+    pub async fn settle(self) {
+        let (mut before, clock) = (self.holds.settling(), &self.shared.clock);
+        let end = clock.instant() + SETTLE_MAX;
+        while before.1 && clock.instant() < end {
+            clock.sleep_until(clock.instant() + SETTLE_LOOK).await;
+            let now = self.holds.settling();
+            if now.0 == before.0 {
+                break;
+            }
+            before = now;
+        }
+    }
 }
 
 impl Drop for Prepared {

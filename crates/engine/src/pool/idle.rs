@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Idle, Lent, Pool, Refused};
+use super::{Idle, Lent, Moved, Pool, Refused};
 use crate::line::Waiter;
 
 impl Pool {
@@ -38,7 +38,8 @@ impl Pool {
         };
         for Waiter { invocation, grant, .. } in waiters {
             // Whoever waits does so to the end.
-            grant.send(Err(Refused::Moved(Box::new(invocation)))).unwrap_or_default();
+            let moved = Moved { invocation: Box::new(invocation), to: None };
+            grant.send(Err(Refused::Moved(moved))).unwrap_or_default();
         }
     }
 

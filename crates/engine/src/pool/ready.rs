@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{Pool, Refused, START_GRACE, Started};
 use crate::admit::{Denied, Permit};
+use crate::line::WARM_UP_CALLS;
 
 /// How long a start waits for room that others are making.
 const ROOM_WAIT: Duration = Duration::from_millis(500);
@@ -97,6 +98,29 @@ impl Pool {
         let mut state = self.lock();
         state.held -= 1;
         state.held == 0
+    }
+
+    /// Has `other` serve the calls that would wait here, while the code of this pool is fresh; `None`: no longer.
+    pub(crate) fn relieve(&self, other: Option<&Arc<Self>>) {
+        let relief = other.map(Arc::clone);
+        // What was there is let go outside of the lock.
+        drop(std::mem::replace(&mut self.lock().relief, relief));
+    }
+
+    /// Whether its code has run often enough to be compiled by the language.
+    pub(crate) fn is_warm(&self) -> bool {
+        let instances = u32::try_from(self.lock().there()).unwrap_or(u32::MAX);
+        self.ended() >= WARM_UP_CALLS.saturating_mul(instances.max(1))
+    }
+
+    /// Calls that have ended.
+    pub(crate) fn ended(&self) -> u32 {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether calls came within the last seconds.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.demand().is_some_and(|busy| busy > 0)
     }
 
     /// Takes over what is known of the calls of `other`, whose calls will come here.

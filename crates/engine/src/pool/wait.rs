@@ -9,23 +9,23 @@ use model::ids::RequestId;
 use model::invocation::Invocation;
 use tokio::sync::oneshot;
 
-use super::{Grant, Lent, Pool, Refused, START_GRACE, Wait, stopping};
+use super::{Grant, Lent, Moved, Pool, Refused, START_GRACE, Stay, Wait, stopping};
 use crate::line::{PATIENCE, PATIENCE_MAX, Waiter};
 
 impl Pool {
     /// Hands a call to an instance. Waits until `deadline` at the latest, longer only for a start that is under way: a start has
-    /// its own time limit, and throwing it away would only make the next call wait for another. `stays`: even if the pool is retired.
+    /// its own time limit, and throwing it away would only make the next call wait for another.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         invocation: Invocation,
         deadline: Instant,
-        stays: bool,
+        stay: Stay,
     ) -> Grant {
         let id = invocation.id;
-        let mut granted = match self.take_or_wait(invocation, stays) {
+        let mut granted = match self.take_or_wait(invocation, stay) {
             Ok(lent) => return Ok(lent),
             Err(Wait::Never(why)) => return Err(Refused::Error(self.throttled(&why))),
-            Err(Wait::Moved(invocation)) => return Err(Refused::Moved(invocation)),
+            Err(Wait::Moved(moved)) => return Err(Refused::Moved(moved)),
             Err(Wait::For(granted)) => granted,
         };
         if self.pace.is_quick()
@@ -56,12 +56,12 @@ impl Pool {
     }
 
     /// Takes an idle instance, or a place among those that wait.
-    fn take_or_wait(self: &Arc<Self>, invocation: Invocation, stays: bool) -> Result<Lent, Wait> {
+    fn take_or_wait(self: &Arc<Self>, invocation: Invocation, stay: Stay) -> Result<Lent, Wait> {
         loop {
             let mut lent = {
                 let mut state = self.lock();
-                if state.retired && !stays {
-                    return Err(Wait::Moved(Box::new(invocation)));
+                if state.retired && stay != Stay::Here {
+                    return Err(Wait::Moved(Moved { invocation: Box::new(invocation), to: None }));
                 }
                 if let Some(quiet) = state.wake() {
                     self.function.forecast.learn(self.now().saturating_duration_since(quiet));
@@ -74,10 +74,20 @@ impl Pool {
                         idle.lent
                     }
                     None => {
+                        if stay == Stay::Free
+                            && let Some(relief) = &state.relief
+                        {
+                            let to = Some(Arc::clone(relief));
+                            return Err(Wait::Moved(Moved {
+                                invocation: Box::new(invocation),
+                                to,
+                            }));
+                        }
                         if let Some(why) = self.never_admitted() {
                             return Err(Wait::Never(why));
                         }
                         let (grant, granted) = oneshot::channel();
+                        let stays = stay == Stay::Here;
                         state.waiters.push_back(Waiter { invocation, stays, grant });
                         return Err(Wait::For(granted));
                     }

@@ -39,7 +39,7 @@ struct Need {
     key: PoolKey,
     instances: usize,
     /// One of those that it takes calls from.
-    from: Arc<Pool>,
+    from: (PoolKey, Arc<Pool>),
 }
 
 /// Pools that are held for a change, of one function.
@@ -49,6 +49,16 @@ pub(crate) struct Holds {
     /// Each with the number of instances that it shall have.
     pub(crate) pools: Vec<(Arc<Pool>, usize)>,
     keys: Vec<PoolKey>,
+    /// Which of those that are new is relieved by which of those that are replaced, which is held as well.
+    reliefs: Vec<Relief>,
+}
+
+/// A pool whose code is fresh, and the one that serves what would wait there.
+#[derive(Debug)]
+struct Relief {
+    fresh: Arc<Pool>,
+    by: Arc<Pool>,
+    by_key: PoolKey,
 }
 
 impl Route {
@@ -94,8 +104,8 @@ impl Route {
             let (Some(before), Some(after)) = (self.ways(entry), next.ways(entry)) else {
                 continue;
             };
-            let pools = before.iter().filter_map(|way| self.kept.pools.get(&way.key));
-            let live: Vec<_> = pools.filter_map(|pool| Some((pool.demand()?, pool))).collect();
+            let pools = before.iter().filter_map(|w| Some((w.key, self.kept.pools.get(&w.key)?)));
+            let live: Vec<_> = pools.filter_map(|from| Some((from.1.demand()?, from))).collect();
             let Some((_, from)) = live.iter().max_by_key(|(busy, _)| *busy) else { continue };
             let demand = live.iter().map(|(busy, _)| busy).sum::<usize>();
             let kept = entry.map_or(Qualifier::Latest, |name| Qualifier::Alias(name.clone()));
@@ -110,12 +120,21 @@ impl Route {
                 }
                 let alias = entry.and_then(|name| next.aliases.get(name).cloned());
                 let lead = Lead { route: Arc::clone(next), version, alias };
-                let need = || Need { lead, key, instances: wanted, from: Arc::clone(from) };
+                let need = || Need { lead, key, instances: wanted, from: from.clone() };
                 let need = needs.entry(key).or_insert_with(need);
                 need.instances = need.instances.max(wanted);
             }
         }
         needs.into_values().collect()
+    }
+}
+
+impl Holds {
+    /// Calls that have ended where others are relieved, and whether any of those is still fresh.
+    pub(crate) fn settling(&self) -> (u64, bool) {
+        let ended = self.reliefs.iter().flat_map(|r| [&r.fresh, &r.by]);
+        let ended = ended.map(|pool| u64::from(pool.ended())).sum();
+        (ended, self.reliefs.iter().any(|relief| !relief.fresh.is_warm()))
     }
 }
 
@@ -130,11 +149,17 @@ impl Routes {
         if needs.is_empty() {
             return Ok(None);
         }
-        let mut holds = Holds { route, pools: Vec::new(), keys: Vec::new() };
+        let (pools, keys, reliefs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut holds = Holds { route, pools, keys, reliefs };
         for need in needs {
             match self.hold_one(&need).await {
                 Ok(pool) => {
-                    pool.follow(&need.from);
+                    let (by_key, by) = need.from;
+                    pool.follow(&by);
+                    if by.is_busy() && !pool.is_warm() && !Arc::ptr_eq(&by, &pool) && by.hold() {
+                        pool.relieve(Some(&by));
+                        holds.reliefs.push(Relief { fresh: Arc::clone(&pool), by, by_key });
+                    }
                     holds.pools.push((pool, need.instances));
                     holds.keys.push(need.key);
                 }
@@ -169,6 +194,13 @@ impl Routes {
     pub(crate) fn let_go(&self, holds: &Holds) {
         let Kept { pools, .. } = &*holds.route.kept;
         let now = self.current(&holds.route);
+        for Relief { fresh, by, by_key } in &holds.reliefs {
+            fresh.relieve(None);
+            if by.let_go() && !now.as_ref().is_some_and(|now| now.keeps(by_key)) {
+                pools.remove(by_key);
+                by.retire();
+            }
+        }
         let mut stay = false;
         for ((pool, _), key) in holds.pools.iter().zip(&holds.keys) {
             let unheld = pool.let_go();

@@ -302,10 +302,14 @@ impl World {
         let mut function: Function = serde_json::from_slice(&entry.value).unwrap();
         change(&mut function);
         let value = serde_json::to_vec(&function).unwrap();
-        let _prepared = self.engine.prepare(&function, faulty).await?;
+        let prepared = self.engine.prepare(&function, faulty).await?;
         let revision =
             self.meta.put_if(&at, Expect::Revision(entry.revision), value.into()).await?;
-        self.engine.caught_up(revision).await
+        self.engine.caught_up(revision).await?;
+        if let Some(prepared) = prepared {
+            prepared.settle().await;
+        }
+        Ok(())
     }
 
     /// New code for `$LATEST`.

@@ -1,6 +1,7 @@
 //! Hot swap: what a change brings stands ready before it takes effect.
 #![expect(clippy::disallowed_methods, reason = "callers of a test need no name and end with it")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{EngineConfig, Faulty};
@@ -15,6 +16,8 @@ use crate::scripted::{World, bare, call, key, sleep_ms};
 
 /// What a start takes in these tests, unless they say otherwise.
 const START_MS: u64 = 500;
+/// After which a change is acknowledged whose function was called lately and is no more.
+const LOOK_MS: u64 = 10;
 
 async fn world() -> World {
     World::with_start(EngineConfig::default(), START_MS).await
@@ -131,7 +134,11 @@ async fn a_function_with_one_instance_swaps_and_has_one_afterwards() {
     let done = waiting.await.unwrap().unwrap();
     assert_eq!(done.outcome.result.unwrap(), "hello");
     assert_eq!(world.invoke("f").await.unwrap(), "hello");
-    assert!(begin.elapsed() < Duration::from_millis(START_MS + 10), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(START_MS + LOOK_MS + 10),
+        "{:?}",
+        begin.elapsed()
+    );
     // A third generation has no room until the first has ended: it comes without.
     world.swap_code("f", "who").await.unwrap();
     world.swap_code("f", "sleep:1").await.unwrap();
@@ -219,7 +226,7 @@ async fn an_alias_with_another_environment_is_another_thing() {
     };
     world.swap("f", Faulty::Refused, change).await.unwrap();
     assert_eq!(world.invoke("f:live").await.unwrap(), "newer");
-    assert_eq!(begin.elapsed(), Duration::from_millis(START_MS));
+    assert_eq!(begin.elapsed(), Duration::from_millis(START_MS + LOOK_MS));
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,6 +259,7 @@ async fn where_the_host_has_no_room_the_change_comes_without() {
     }
     // What another function does not use makes way.
     world.swap_code("f", "who").await.unwrap();
+    sleep_ms(1).await;
     assert_eq!((world.started(), world.stopped()), (3, 2));
     // What it uses does not.
     world.deploy("g", "sleep:10000").await;
@@ -260,6 +268,57 @@ async fn where_the_host_has_no_room_the_change_comes_without() {
     world.swap_code("f", "echo").await.unwrap();
     assert_eq!(world.invoke("f").await.unwrap(), "hello");
     busy.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_new_code_is_fresh_the_old_serves_what_would_wait_for_it() {
+    let world = Arc::new(world().await);
+    world.deploy("f", "who").await;
+    // One call at a time, so that one instance is busy.
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let engine = world.engine.clone();
+    let load = tokio::task::spawn(async move {
+        while !*stopped.borrow() {
+            engine.invoke(call("f", "1"), &bare()).await.unwrap().outcome.result.unwrap();
+            sleep_ms(4).await;
+        }
+    });
+    sleep_ms(2_000).await;
+    let old = world.invoke("f").await.unwrap();
+    let began = world.started();
+    let swapping = Arc::clone(&world);
+    let swap = tokio::task::spawn(async move { swapping.swap_code("f", "sleep:1").await });
+    sleep_ms(START_MS + 25).await;
+    assert!(!swap.is_finished(), "fifty calls are not over yet");
+    let both: Vec<_> = (0..2).map(|_| calling(&world, "f")).collect();
+    let mut answers = Vec::new();
+    for call in both {
+        answers.push(call.await.unwrap().unwrap().outcome.result.unwrap());
+    }
+    assert_eq!(answers.iter().filter(|answer| **answer == old).count(), 1, "{answers:?}");
+    assert_eq!(world.started() - began, 1, "nobody waited for a start");
+
+    swap.await.unwrap().unwrap();
+    let both: Vec<_> = (0..2).map(|_| calling(&world, "f")).collect();
+    for call in both {
+        let answer = call.await.unwrap().unwrap().outcome.result.unwrap();
+        assert_ne!(answer, old, "acknowledged");
+    }
+    stop.send(true).unwrap();
+    load.await.unwrap();
+    sleep_ms(10).await;
+    assert!(world.stopped() >= 1, "what was replaced is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_a_function_that_nobody_calls_waits_for_nothing() {
+    let world = world().await;
+    world.deploy("f", "echo").await;
+    world.invoke("f").await.unwrap();
+    sleep_ms(5_000).await;
+    let begin = Instant::now();
+    world.swap_code("f", "echo:2").await.unwrap();
+    assert_eq!(begin.elapsed(), Duration::from_millis(START_MS));
 }
 
 #[tokio::test(start_paused = true)]

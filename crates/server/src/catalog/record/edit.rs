@@ -98,7 +98,9 @@ impl Catalog {
             }
             self.keep_soon(document, &stored.value).await;
             self.engine.caught_up(stored.revision).await?;
-            drop(ready);
+            if let Some(ready) = ready.flatten() {
+                ready.settle().await;
+            }
             return Ok(Changed { stored, created, result });
         }
         Err(busy(&place.named))
