@@ -66,6 +66,8 @@ pub(super) struct Shared {
     pub(super) tasks: Tasks,
     /// An empty folder on which roots are put together.
     pub(super) root_at: std::path::PathBuf,
+    /// Held by who compiles a bootstrap.
+    pub(super) compiling: tokio::sync::Mutex<()>,
 }
 
 /// One version, ready to be started.
@@ -345,7 +347,7 @@ pub(super) fn recipe(
         Some(why) => Err(why),
         None => {
             let limits = limits_of(shared, version);
-            Recipe::new(version, runtime, limits, Arc::clone(&layout.ahead))
+            Ok(Recipe::new(version, runtime, limits, Arc::clone(&layout.ahead)))
         }
     }
 }
