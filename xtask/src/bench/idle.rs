@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::Setup;
-use super::bare::Bare;
+use super::bare::{Bare, Program};
 use super::daemon::Daemon;
 use super::language::NODE;
 use super::report::{Bound, Table, Verdict};
@@ -67,9 +67,9 @@ fn starts_in_turn(
     data: &Path,
     version: &str,
 ) -> Result<(Vec<Duration>, Vec<Duration>)> {
-    let interpreter = NODE.interpreter(version)?;
+    let program = Program::new(&NODE, version)?;
     let folder = setup.folder("idle-node")?;
-    fs::write(folder.join(NODE.file), NODE.hello("bare"))?;
+    fs::write(folder.join(NODE.file), NODE.hello("bare")?)?;
     let hanshu = setup.hanshu.clone();
     let subject = || {
         let daemon = Daemon::start(&hanshu, data)?;
@@ -81,7 +81,7 @@ fn starts_in_turn(
     let slot = &mut setup.slot;
     let baseline = || {
         let start = std::time::Instant::now();
-        Bare::start(slot, &NODE, &interpreter, &folder)?.call(b"{}")?;
+        Bare::start(slot, &program, &folder)?.call(b"{}")?;
         let elapsed = start.elapsed();
         Ok(Round { latencies: vec![elapsed], elapsed })
     };

@@ -16,6 +16,7 @@ mod frames;
 mod http;
 mod idle;
 mod invoke;
+mod java;
 mod kill;
 mod language;
 mod load;
