@@ -90,6 +90,12 @@ impl Api {
         Ok(text(found, "version"))
     }
 
+    /// How instances came up since the daemon started, as `GET /v1/health` tells it.
+    pub(crate) fn starts(&mut self) -> Result<Value> {
+        let mut health = self.json("GET", "/v1/health", "", b"")?;
+        Ok(health["starts"].take())
+    }
+
     /// Uploads the hello of `language` with `mark` in it and makes it the code of the function `name`.
     pub(crate) fn deploy(&mut self, name: &str, language: &Language, mark: &str) -> Result<()> {
         let config = json!({ "runtime": language.runtime, "handler": language.handler });

@@ -24,6 +24,8 @@ pub(crate) struct Language {
     pub(crate) flags: &'static [&'static str],
     /// From the root of the checkout; `None` for Java, where it is compiled.
     bootstrap: Option<&'static str>,
+    /// Makes an interpreter call the hello once and print its answer; nothing for Java.
+    pub(crate) once: &'static [&'static str],
     /// What stands behind the bootstrap.
     pub(crate) main: &'static [&'static str],
     /// Programs that may be the daemon's interpreter.
@@ -47,6 +49,11 @@ pub(crate) const NODE: Language = Language {
     // The heap that the sandbox gives a function of 128 MiB.
     flags: &["--max-old-space-size=88"],
     bootstrap: Some("runtimes/nodejs/bootstrap.js"),
+    once: &[
+        "--max-old-space-size=88",
+        "-e",
+        "require('./index.js').handler({}, {}, (_, answer) => console.log(JSON.stringify(answer)))",
+    ],
     main: &[],
     candidates: &["node", "nodejs", "/usr/bin/node"],
     introduce: &["-p", "process.execPath + '\\n' + process.versions.node"],
@@ -65,6 +72,12 @@ pub(crate) const PYTHON: Language = Language {
     )),
     flags: &["-I", "-S", "-B"],
     bootstrap: Some("runtimes/python/bootstrap.py"),
+    once: &[
+        "-S",
+        "-B",
+        "-c",
+        "import json, sys; sys.path.insert(0, '.'); import index; print(json.dumps(index.handler({}, None)))",
+    ],
     main: &[],
     candidates: &[
         "python3",
@@ -107,6 +120,7 @@ pub(crate) const JAVA: Language = Language {
         "-cp",
     ],
     bootstrap: None,
+    once: &[],
     main: &["hanshu.Main"],
     candidates: &[],
     introduce: &[],
