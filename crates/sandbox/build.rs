@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+#[expect(clippy::disallowed_methods, reason = "by its variables cargo speaks to a build script")]
 fn main() -> Result<(), Box<dyn Error>> {
     let source = "../../runtimes/java/native/ahead.c";
     println!("cargo::rerun-if-changed=build.rs");

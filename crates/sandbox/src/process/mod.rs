@@ -40,6 +40,7 @@ use model::network::NetworkPolicy;
 use model::ports::{Blobs, Image, Logs, PackageInfo, Sandbox, Vault};
 use model::tasks::Tasks;
 use model::{Error, Result};
+use tokio::sync::Semaphore;
 
 use crate::jail::Spawner;
 use crate::jail::cgroup::Groups;
@@ -141,6 +142,8 @@ impl ProcessSandbox {
         .await?;
         let until = tasks.clone();
         let compiling = tokio::sync::Mutex::default();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let turns = Arc::new(Semaphore::new(TURNS_PER_PROCESSOR * processors));
         let shared = Arc::new(Shared {
             spawner,
             groups,
@@ -151,6 +154,7 @@ impl ProcessSandbox {
             clock,
             tasks,
             root_at,
+            turns,
             compiling,
         });
         until.spawn_until_cancelled("control groups", keep_ready(&shared));
@@ -259,6 +263,9 @@ fn keep_ready(shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
         }
     }
 }
+
+/// Runtimes that come up at once for each processor: while one waits for a disk or for the spawner another has it.
+const TURNS_PER_PROCESSOR: usize = 2;
 
 /// Names the host's current boot.
 fn boot_id() -> String {
