@@ -107,7 +107,7 @@ pub(super) fn grounds() -> &'static [Ground] {
         },
         Ground {
             name: "java-pre-started",
-            way: Way::PreStarted { memory_mb: 56 },
+            way: Way::PreStarted { memory_mb: 64 },
             language: Language::Java,
             runtime: "java17",
             handler: "Hostile::handle",
