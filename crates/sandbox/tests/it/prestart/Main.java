@@ -54,7 +54,7 @@ public class Main {
         Thread thread = Thread.currentThread();
         seen.put("thread", Arrays.asList(thread.getName(), thread.getId(), thread.isInterrupted(), new Thread().getName()));
         // Last: a child brings threads and descriptors with it.
-        seen.put("inherited", said("pwd -P; echo *; printf %s \"$OWN\"; exec /var/lang/bin/java -cp . Main"));
+        seen.put("inherited", said("pwd -P; echo *; printf %s \"$OWN\"; exec /var/lang/bin/java -Xmx32m -XX:TieredStopAtLevel=1 -cp . Main"));
         return seen;
     }
 
