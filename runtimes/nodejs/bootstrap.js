@@ -9,7 +9,8 @@
 
 'use strict';
 
-const { closeSync, existsSync, openSync, readFileSync, readSync, statSync, writeSync } = require('fs');
+const { closeSync, existsSync, lstatSync, openSync, readFileSync, readSync, statSync, writeSync } = require('fs');
+const Module = require('module');
 const { parse, stringify } = JSON;
 const { allocUnsafeSlow, byteLength } = Buffer;
 const { utf8Slice, utf8Write, latin1Slice } = Buffer.prototype;
@@ -411,7 +412,7 @@ function loadModule(root, folder, file) {
   try {
     if (isFile(base)) return require(base);
     if (isFile(`${base}.js`)) {
-      return isEsm(path, root, base) ? importFile(`${base}.js`) : require(`${base}.js`);
+      return isEsm(path, root, base) ? importFile(`${base}.js`) : requireFile(`${base}.js`, folder === '');
     }
     if (isFile(`${base}.mjs`)) return importFile(`${base}.mjs`);
     if (isFile(`${base}.cjs`)) return require(`${base}.cjs`);
@@ -419,6 +420,16 @@ function loadModule(root, folder, file) {
   } catch (e) {
     throw loadError(e);
   }
+}
+
+// What `require` does with a file, but for the search for it: that it is there is known. `plain`: no folder between it and the root can be a link, so only the
+// file itself may have another name.
+function requireFile(file, plain) {
+  if (!plain || lstatSync(file).isSymbolicLink()) return require(file);
+  const made = new Module(file, module);
+  require.cache[file] = made;
+  made.load(file);
+  return made.exports;
 }
 
 function isFile(name) {
@@ -465,13 +476,14 @@ function addLayers(root) {
   if (proc.env.NODE_PATH || !existsSync('/opt/nodejs')) return;
   const major = proc.versions.node.split('.')[0];
   proc.env.NODE_PATH = `/opt/nodejs/node${major}/node_modules:/opt/nodejs/node_modules:${root}/node_modules:${root}`;
-  require('module')._initPaths();
+  Module._initPaths();
 }
 
 // ---- started ahead of the function
 
-// Takes the way of a call, from INIT by way of the code on disk to the answer, so that a function's first call finds everything loaded and compiled. Reading and
-// writing end at a device, and what it leaves behind is undone; nothing here takes random numbers.
+// Takes the way of a call, from INIT by way of the code on disk, in both forms of modules, to the answer, so that a function's first call finds everything loaded and
+// compiled. Reading and writing end at a device, and what it leaves behind is undone, but for the four threads that read files for the engine and that a module
+// of ours stays known by its URL; nothing here takes random numbers.
 async function warm() {
   const frame = allocUnsafeSlow(EXTRA_AT + WARM_EVENT.length).fill(0);
   putUint32(frame, 0, frame.length - HEADER_BYTES);
@@ -483,7 +495,7 @@ async function warm() {
     setTrace('2');
     setTrace();
     addLayers(__dirname);
-    for (handler of [await load(__dirname, 'ahead.handler'), async (event) => event]) {
+    for (handler of [await load(__dirname, 'ahead.handler'), await load(__dirname, 'ahead-module.handler')]) {
       // By way of the event loop, as calls go.
       await new Promise((answered) => {
         next = answered;

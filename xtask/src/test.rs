@@ -106,7 +106,7 @@ fn python() -> Result<Vec<Command>> {
     Ok(vec![python])
 }
 
-/// The bootstrap with its tests, the functions that they load, those with AWS Lambda's library (which Maven fetches); then the tests.
+/// The bootstrap with its native part and its tests, the functions that they load, those with AWS Lambda's library (which Maven fetches); then the tests.
 fn java() -> Result<Vec<Command>> {
     let (source, made) = (shell::root().join("runtimes/java"), shell::root().join("target/java"));
     let classes = made.join("classes");
@@ -127,7 +127,11 @@ fn java() -> Result<Vec<Command>> {
     let mut tests = shell::command("java");
     tests.arg("-cp").arg(&classes).arg("Tests").args([made.join("functions"), aws.join("classes")]);
     let functions = compile("functions", &["test/functions", "test/functions/parts"])?;
-    Ok(vec![compile("classes", &["src/hanshu", "test"])?, functions, mvn, tests])
+    let mut native = shell::command("cc");
+    native.args(["-shared", "-fPIC", "-nostdlib", "-Wall", "-Wextra", "-Werror", "-o"]);
+    native.arg(classes.join("ahead.so")).arg(source.join("native/ahead.c"));
+    let bootstrap = compile("classes", &["src/hanshu", "src/ahead", "test"])?;
+    Ok(vec![bootstrap, native, functions, mvn, tests])
 }
 
 /// The files of `folder` whose names end in one of `endings`, sorted; none is an error.

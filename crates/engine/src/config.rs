@@ -47,7 +47,7 @@ impl Default for EngineConfig {
             instances_per_function: limits::INSTANCES_DEFAULT,
             instances_per_namespace: 1_000,
             waiters_per_version: limits::WAITERS_PER_VERSION,
-            queue_wait: Duration::from_secs(10),
+            queue_wait: Duration::from_secs(30),
             processors: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             keep_alive: Duration::from_secs(300),
             keep_alive_min: Duration::from_secs(60),

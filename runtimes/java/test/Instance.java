@@ -49,6 +49,11 @@ final class Instance implements AutoCloseable {
     private final File printed;
 
     Instance(String root, String handler, String... options) throws IOException {
+        this(root, handler, null, options);
+    }
+
+    /** One that is started ahead of its function where there is an {@code environment}: a list of variables, JSON. */
+    Instance(String root, String handler, String environment, String[] options) throws IOException {
         printed = File.createTempFile("bootstrap", ".txt");
         printed.deleteOnExit();
         try (ServerSocket server = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
@@ -57,13 +62,16 @@ final class Instance implements AutoCloseable {
             line.addAll(List.of(System.getProperty("java.home") + "/bin/java", "-Xmx64m", "-Xshare:auto", "-XX:TieredStopAtLevel=1"));
             line.addAll(List.of(options));
             line.addAll(List.of("-cp", System.getProperty("java.class.path"), "hanshu.Main"));
-            process = new ProcessBuilder(line).directory(new File(root)).redirectErrorStream(true).redirectOutput(printed).start();
+            if (environment != null) {
+                line.add("ahead");
+            }
+            process = new ProcessBuilder(line).directory(new File(environment == null ? root : "/")).redirectErrorStream(true).redirectOutput(printed).start();
             socket = server.accept();
         }
         socket.setSoTimeout(PATIENCE_MS);
         send(INIT, ("{\"handler\":\"" + handler + "\",\"task_root\":\"" + root + "\",\"function\":{\"name\":\"hello\",\"version\":\"7\","
                 + "\"arn\":\"arn:aws:lambda:local:000000000000:function:hello:7\",\"memory_mb\":128,\"log_group\":\"/aws/lambda/hello\","
-                + "\"log_stream\":\"stream-1\"}}").getBytes(StandardCharsets.UTF_8));
+                + "\"log_stream\":\"stream-1\"}" + (environment == null ? "" : ",\"environment\":" + environment) + "}").getBytes(StandardCharsets.UTF_8));
         expect(HELLO);
     }
 

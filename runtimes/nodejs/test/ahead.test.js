@@ -37,6 +37,30 @@ test('a function finds what a plain start gives it', async () => {
   assert.deepEqual(await seen({ env, ahead: true }), plain);
 });
 
+const MODULE = `
+import children from 'node:child_process';
+export const handler = async (event, context) => ({
+  event,
+  name: context.functionName,
+  own: process.env.OWN,
+  inherited: children.execFileSync('/bin/sh', ['-c', 'printf %s "$OWN"']).toString(),
+  here: import.meta.url === 'file://' + process.cwd() + '/index.mjs',
+});`;
+
+test('a module of the other form finds what a plain start gives it', async () => {
+  const env = { OWN: 'a=b ü' };
+  const both = [];
+  for (const ahead of [false, true]) {
+    const instance = new Instance({ 'index.mjs': MODULE }, 'index.handler', { env, ahead });
+    assert.equal(await instance.ready(), null);
+    both.push((await instance.call('{"a":1}')).value);
+    await instance.stop();
+  }
+  assert.equal(both[0].inherited, 'a=b ü');
+  assert.equal(both[0].here, true);
+  assert.deepEqual(both[1], both[0]);
+});
+
 test('what is printed is told with the call that printed it', async () => {
   const code = "exports.handler = async () => console.log('twelve bytes')";
   const instance = new Instance({ 'index.js': code }, 'index.handler', { ahead: true });

@@ -22,13 +22,14 @@ function frame(kind, ...parts) {
 }
 
 class Instance {
-  // `files`: name → content, written into a fresh task root. `ahead`: started without the function and its variables, which come with INIT.
+  // `files`: name → content, or `{ link }` to another file, written into a fresh task root. `ahead`: started without the function and its variables, which come with INIT.
   constructor(files, handler, { env = {}, ahead = false } = {}) {
     this.root = fs.mkdtempSync(path.join(os.tmpdir(), 'bootstrap-test-'));
     for (const [name, content] of Object.entries(files)) {
       const file = path.join(this.root, name);
       fs.mkdirSync(path.dirname(file), { recursive: true });
-      fs.writeFileSync(file, content);
+      if (typeof content === 'object') fs.symlinkSync(content.link, file);
+      else fs.writeFileSync(file, content);
     }
     this.child = spawn(process.execPath, ahead ? [BOOTSTRAP, 'ahead'] : [BOOTSTRAP], {
       cwd: ahead ? os.tmpdir() : this.root,

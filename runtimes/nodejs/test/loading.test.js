@@ -16,6 +16,20 @@ const found = {
   '.mjs': [{ 'index.mjs': esm('mjs') }, 'index.handler', 'mjs'],
   'a file without an extension': [{ index: answer('bare') }, 'index.handler', 'bare'],
   '.js goes before .mjs': [{ 'index.mjs': esm('mjs'), 'index.js': answer('js') }, 'index.handler', 'js'],
+  'a link is the file that it leads to': [
+    {
+      'lib/real.js': "exports.handler = async () => `${require('path').basename(__filename)} ${require('./other')}`",
+      'lib/other.js': "module.exports = 'other'",
+      'index.js': { link: 'lib/real.js' },
+    },
+    'index.handler',
+    'real.js other',
+  ],
+  'one that requires itself gets the same': [
+    { 'index.js': "exports.handler = async () => require('./index.js') === exports && require.main.children.length" },
+    'index.handler',
+    1,
+  ],
   'type module': [{ 'package.json': '{"type":"module"}', 'index.js': esm('module') }, 'index.handler', 'module'],
   'type module above': [{ 'package.json': '{"type":"module"}', 'src/index.js': esm('above') }, 'src/index.handler', 'above'],
   'type commonjs below type module': [

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,22 @@ impl Slot {
     }
 }
 
+/// What is started bare.
+#[derive(Debug)]
+pub(crate) struct Program<'a> {
+    language: &'a Language,
+    interpreter: PathBuf,
+    bootstrap: PathBuf,
+}
+
+impl<'a> Program<'a> {
+    /// The runtime of this version, which is the daemon's, with the daemon's bootstrap.
+    pub(crate) fn new(language: &'a Language, version: &str) -> Result<Self> {
+        let interpreter = language.interpreter(version)?;
+        Ok(Self { language, interpreter, bootstrap: language.bootstrap()? })
+    }
+}
+
 /// When the stages of a start were over, from its beginning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
@@ -66,19 +82,14 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    /// Starts `interpreter` with the bootstrap of `language` on the code in `folder`, which needs an absolute path.
-    pub(crate) fn start(
-        slot: &mut Slot,
-        language: &Language,
-        interpreter: &Path,
-        folder: &Path,
-    ) -> Result<Self> {
+    /// Starts `program` on the code in `folder`, which needs an absolute path.
+    pub(crate) fn start(slot: &mut Slot, program: &Program<'_>, folder: &Path) -> Result<Self> {
+        let Program { language, interpreter, bootstrap } = program;
         let begin = Instant::now();
         let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
         ours.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        let bootstrap = shell::root().join(language.bootstrap);
         let mut command = shell::command(interpreter);
-        command.args(language.flags).arg(bootstrap).current_dir(folder);
+        command.args(language.flags).arg(bootstrap).args(language.main).current_dir(folder);
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("LANG", "C.UTF-8");
         command.env("LAMBDA_TASK_ROOT", folder);
         command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::Setup;
-use super::bare::Bare;
+use super::bare::{Bare, Program};
 use super::daemon::{Api, Daemon};
-use super::language::{Language, NODE, PYTHON};
+use super::language::{JAVA, Language, NODE, PYTHON};
 use super::report::{Bound, Table, Verdict, millis};
 use super::stats::{Pair, Round, Spread, median};
 use crate::say::say;
@@ -20,12 +20,13 @@ use crate::say::say;
 /// Promised: p50 of a first call without a pre-started instance, by the bare runtime's.
 const RATIO: Bound = Bound::AtMost(1.3);
 /// Promised: p50 of a first call with one, in milliseconds.
-const AHEAD_MS: [(&Language, Bound); 2] =
-    [(&NODE, Bound::AtMost(2.0)), (&PYTHON, Bound::AtMost(2.5))];
+const AHEAD_MS: [(&Language, Bound); 3] =
+    [(&NODE, Bound::AtMost(2.0)), (&PYTHON, Bound::AtMost(2.5)), (&JAVA, Bound::AtMost(4.0))];
 /// Turns that are run before any is timed: files come into the page cache.
 const UNTIMED: usize = 3;
-/// Pause before each sample: what the last one left behind is gone, and instances lie ready again.
+/// Pause before each sample: what the last one left behind is gone, and instances lie ready again. A virtual machine needs longer to be ready.
 const PAUSE: Duration = Duration::from_millis(150);
+const JAVA_PAUSE: Duration = Duration::from_millis(600);
 /// Deployments for one sample, until a pre-started instance serves the first call: on a busy machine none may lie ready.
 const TRIES: usize = 10;
 /// What switches pre-started instances off.
@@ -34,7 +35,7 @@ const PLAIN: &[(&str, &str)] = &[("HANSHU_SANDBOX_PRESTART_MEMORY_MB", "0")];
 const STAGES: &[&str] =
     &["queue_us", "sandbox_us", "runtime_us", "code_us", "handler_us", "total_us"];
 
-/// Measures both languages.
+/// Measures all languages.
 pub(crate) fn run(setup: &mut Setup) -> Result<Vec<Verdict>> {
     say!("bench cold: {} first calls each", setup.options.samples);
     let ahead = Daemon::start(&setup.hanshu, &setup.folder("cold")?)?;
@@ -61,6 +62,10 @@ fn merged(latencies: &[Duration]) -> Vec<Round> {
     vec![Round { latencies: latencies.to_vec(), elapsed: latencies.iter().sum() }]
 }
 
+fn pause(language: &Language) -> Duration {
+    if language.name == JAVA.name { JAVA_PAUSE } else { PAUSE }
+}
+
 /// First calls of one daemon.
 #[derive(Debug)]
 struct Side {
@@ -85,7 +90,7 @@ impl Side {
         for attempt in 0..TRIES {
             let name = format!("bench-{}-{}-{attempt}", language.name, mark.replace(' ', "-"));
             self.api.deploy(&name, language, &format!("{mark} {attempt}"))?;
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(pause(language));
             let start = Instant::now();
             let answer = self.api.hello(&name, "X-Hanshu-Timings: 1\r\n")?;
             let latency = start.elapsed();
@@ -128,7 +133,7 @@ struct Bench<'a> {
     language: &'a Language,
     ahead: Side,
     plain: Side,
-    interpreter: PathBuf,
+    program: Program<'a>,
     folder: PathBuf,
     bare: Vec<Duration>,
     /// Each stage of the bare starts: until HELLO, until READY.
@@ -138,10 +143,10 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn new(setup: &Setup, [ahead, plain]: [&Daemon; 2], language: &'a Language) -> Result<Self> {
         let mut ahead = Side::new(ahead, "pre-started")?;
-        let interpreter = language.interpreter(&ahead.api.runtime_version(language)?)?;
+        let program = Program::new(language, &ahead.api.runtime_version(language)?)?;
         let folder = setup.folder(&format!("cold-{}", language.name))?;
         let plain = Side::new(plain, "exec")?;
-        Ok(Self { language, ahead, plain, interpreter, folder, bare: vec![], starts: vec![] })
+        Ok(Self { language, ahead, plain, program, folder, bare: vec![], starts: vec![] })
     }
 
     fn measure(&mut self, setup: &mut Setup) -> Result<()> {
@@ -164,12 +169,11 @@ impl<'a> Bench<'a> {
     /// Starts the bare runtime on new content and times it until its first answer.
     fn baseline(&mut self, setup: &mut Setup, mark: &str) -> Result<()> {
         let file = self.folder.join(self.language.file);
-        std::fs::write(&file, self.language.hello(mark))
+        std::fs::write(&file, self.language.hello(mark)?)
             .with_context(|| format!("cannot write {}", file.display()))?;
         std::thread::sleep(PAUSE);
         let start = Instant::now();
-        let mut bare =
-            Bare::start(&mut setup.slot, self.language, &self.interpreter, &self.folder)?;
+        let mut bare = Bare::start(&mut setup.slot, &self.program, &self.folder)?;
         let answer = bare.call(b"{}")?;
         self.bare.push(start.elapsed());
         self.starts.push((bare.start.hello, bare.start.ready));

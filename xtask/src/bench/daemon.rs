@@ -90,10 +90,16 @@ impl Api {
         Ok(text(found, "version"))
     }
 
+    /// How instances came up since the daemon started, as `GET /v1/health` tells it.
+    pub(crate) fn starts(&mut self) -> Result<Value> {
+        let mut health = self.json("GET", "/v1/health", "", b"")?;
+        Ok(health["starts"].take())
+    }
+
     /// Uploads the hello of `language` with `mark` in it and makes it the code of the function `name`.
     pub(crate) fn deploy(&mut self, name: &str, language: &Language, mark: &str) -> Result<()> {
         let config = json!({ "runtime": language.runtime, "handler": language.handler });
-        self.deploy_code(name, language, &language.hello(mark), &config)
+        self.deploy_code(name, language, &language.hello(mark)?, &config)
     }
 
     /// Uploads `source` as the one file of the function `name`, with this configuration.
@@ -101,12 +107,12 @@ impl Api {
         &mut self,
         name: &str,
         language: &Language,
-        source: &str,
+        source: &[u8],
         config: &Value,
     ) -> Result<()> {
         let path = format!("/v1/namespaces/default/packages?filename={}", language.file);
         let headers = "Content-Type: application/octet-stream\r\n";
-        let package = self.json("POST", &path, headers, source.as_bytes())?;
+        let package = self.json("POST", &path, headers, source)?;
         let digest = package["digest"].as_str().context("the upload has no digest")?;
         let body = json!({ "config": config, "code": digest });
         let path = format!("/v1/namespaces/default/functions/{name}");

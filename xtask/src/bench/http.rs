@@ -174,6 +174,11 @@ impl Connection {
         frame(self.buffer.get(..self.filled).unwrap_or_default())
     }
 
+    /// What was received of the answer, as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(self.buffer.get(..self.filled).unwrap_or_default()).into_owned()
+    }
+
     /// Sends a request and waits for its answer, which stays in the buffer.
     pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<Frame> {
         self.send(request)?;

@@ -7,12 +7,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::Setup;
-use super::bare::Bare;
+use super::bare::{Bare, Program};
 use super::daemon::Daemon;
 use super::language::NODE;
+use super::memory::{Held, descendants};
 use super::report::{Bound, Table, Verdict};
 use super::stats::{Round, Spread, interleave, median, pooled};
 use crate::say::say;
@@ -40,7 +41,7 @@ pub(crate) fn run(setup: &mut Setup) -> Result<Vec<Verdict>> {
     let daemon = Daemon::start(&setup.hanshu, &data)?;
     daemon.api()?.runtime_version(&NODE)?;
     std::thread::sleep(SETTLE);
-    let memory = Memory::of(daemon.id())?;
+    let (daemon_mb, children_mb) = memory_mb(daemon.id())?;
     daemon.stop()?;
 
     let (subject, baseline) = starts_in_turn(setup, &data, &version)?;
@@ -48,8 +49,8 @@ pub(crate) fn run(setup: &mut Setup) -> Result<Vec<Verdict>> {
     table.samples("process start to first answered call", &subject);
     table.samples("  bare runtime, exec to answer", &baseline);
     table.print();
-    say!("resident: daemon {:.1} MB, its children {:.1} MB", memory.daemon_mb, memory.children_mb);
-    let total = memory.daemon_mb + memory.children_mb;
+    say!("resident: daemon {daemon_mb:.1} MB, its children {children_mb:.1} MB");
+    let total = daemon_mb + children_mb;
     let start = median(&subject).as_secs_f64() * 1e3;
     Ok(vec![
         single(&format!("{functions} functions, resident memory"), total, "MB", MEMORY_MB),
@@ -67,9 +68,9 @@ fn starts_in_turn(
     data: &Path,
     version: &str,
 ) -> Result<(Vec<Duration>, Vec<Duration>)> {
-    let interpreter = NODE.interpreter(version)?;
+    let program = Program::new(&NODE, version)?;
     let folder = setup.folder("idle-node")?;
-    fs::write(folder.join(NODE.file), NODE.hello("bare"))?;
+    fs::write(folder.join(NODE.file), NODE.hello("bare")?)?;
     let hanshu = setup.hanshu.clone();
     let subject = || {
         let daemon = Daemon::start(&hanshu, data)?;
@@ -81,7 +82,7 @@ fn starts_in_turn(
     let slot = &mut setup.slot;
     let baseline = || {
         let start = std::time::Instant::now();
-        Bare::start(slot, &NODE, &interpreter, &folder)?.call(b"{}")?;
+        Bare::start(slot, &program, &folder)?.call(b"{}")?;
         let elapsed = start.elapsed();
         Ok(Round { latencies: vec![elapsed], elapsed })
     };
@@ -89,70 +90,11 @@ fn starts_in_turn(
     Ok((pooled(&pair.subject), pooled(&pair.baseline)))
 }
 
-/// Resident memory of a daemon.
-#[derive(Clone, Copy, Debug)]
-struct Memory {
-    daemon_mb: f64,
-    /// Its spawner, and what that has started.
-    children_mb: f64,
-}
-
-impl Memory {
-    fn of(pid: u32) -> Result<Self> {
-        let mut children_mb = 0.0;
-        let mut waiting = children(pid)?;
-        while let Some(child) = waiting.pop() {
-            children_mb += held_mb(&rollup(child)?)?;
-            waiting.extend(children(child)?);
-        }
-        Ok(Self { daemon_mb: held_mb(&rollup(pid)?)?, children_mb })
+/// Resident memory of a daemon, and of its spawner and what that has started.
+fn memory_mb(pid: u32) -> Result<(f64, f64)> {
+    let mut children_mb = 0.0;
+    for child in descendants(pid)? {
+        children_mb += Held::of(child)?.pss_mb;
     }
-}
-
-fn children(pid: u32) -> Result<Vec<u32>> {
-    let mut children = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
-        let listed = fs::read_to_string(task?.path().join("children"))?;
-        children.extend(listed.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
-    }
-    Ok(children)
-}
-
-fn rollup(pid: u32) -> Result<String> {
-    let file = format!("/proc/{pid}/smaps_rollup");
-    fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))
-}
-
-/// `Pss` of a `/proc/PID/smaps_rollup` (proc(5)): resident pages, those that several processes share divided among them. It counts in KiB; in MB.
-fn held_mb(rollup: &str) -> Result<f64> {
-    let line = rollup.lines().find_map(|l| l.strip_prefix("Pss:"));
-    let kib: u32 = line
-        .and_then(|l| l.trim().strip_suffix(" kB")?.parse().ok())
-        .context("/proc/PID/smaps_rollup has no Pss")?;
-    Ok(f64::from(kib) * 1024.0 / 1e6)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bench::child::Running;
-    use crate::shell;
-
-    #[test]
-    fn resident_memory_is_read_in_mb() {
-        let mb = held_mb("Rss:  50000 kB\nPss:               39062 kB\nPss_Dirty: 1 kB\n").unwrap();
-        assert!((mb - 40.0).abs() < 0.01, "{mb}");
-        held_mb("Rss: 1 kB\n").unwrap_err();
-    }
-
-    #[test]
-    fn children_are_counted_apart() {
-        let mut sh = shell::command("sh");
-        // The child itself says that it runs: while it still executes its program it has next to no memory.
-        sh.args(["-c", "sh -c 'echo $$; while :; do :; done' & wait"]);
-        let (running, child) = Running::start_server(&mut sh).unwrap();
-        let memory = Memory::of(running.id()).unwrap();
-        assert!(shell::succeeds(shell::command("kill").arg(child)));
-        assert!(memory.daemon_mb > 0.1 && memory.children_mb > 0.1, "{memory:?}");
-    }
+    Ok((Held::of(pid)?.pss_mb, children_mb))
 }

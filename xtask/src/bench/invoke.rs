@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 
 use super::Setup;
-use super::bare::Bare;
+use super::bare::{Bare, Program};
 use super::child::Running;
 use super::daemon::{Daemon, url};
 use super::http::request;
@@ -67,10 +67,10 @@ fn node(setup: &Setup, daemon: &Daemon, table: &mut Table) -> Result<Vec<Verdict
 fn python(setup: &mut Setup, daemon: &Daemon, table: &mut Table) -> Result<Vec<Verdict>> {
     let name = deploy(daemon, &PYTHON)?;
     let version = daemon.api()?.runtime_version(&PYTHON)?;
-    let interpreter = PYTHON.interpreter(&version)?;
+    let program = Program::new(&PYTHON, &version)?;
     let folder = setup.folder("invoke-python")?;
-    std::fs::write(folder.join(PYTHON.file), PYTHON.hello("bare"))?;
-    let mut bare = Bare::start(&mut setup.slot, &PYTHON, &interpreter, &folder)?;
+    std::fs::write(folder.join(PYTHON.file), PYTHON.hello("bare")?)?;
+    let mut bare = Bare::start(&mut setup.slot, &program, &folder)?;
     let (rounds, turn) = (setup.options.rounds, setup.turn());
     let mut verdicts = Vec::new();
     for connections in [1, MANY] {

@@ -62,7 +62,7 @@ pub(crate) fn run(setup: &mut Setup) -> Result<Vec<Verdict>> {
             "runtime": PYTHON.runtime, "handler": PYTHON.handler, "timeout_ms": TIMEOUT_MS,
             "memory_mb": 512, "processes": 200,
         });
-        api.deploy_code(&function, &PYTHON, &format!("{PRELUDE}    {code}\n"), &config)?;
+        api.deploy_code(&function, &PYTHON, format!("{PRELUDE}    {code}\n").as_bytes(), &config)?;
         let late: Vec<_> =
             (0..samples).map(|_| lateness(&mut api, &function)).collect::<Result<_>>()?;
         table.samples(name, &late);

@@ -1,6 +1,6 @@
 //! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
 //!
-//! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`idle`] (a daemon with nothing to do),
+//! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`burst`] (many of them at once), [`density`] (many live instances), [`idle`] (a daemon with nothing to do),
 //! [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches), [`swap`] (new code
 //! under load). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] and [`paced`]
@@ -9,16 +9,20 @@
 //! Absolute figures are the machine's; what is promised are mostly ratios, taken round by round from interleaved rounds.
 
 mod bare;
+mod burst;
 mod child;
 mod cold;
 mod daemon;
+mod density;
 mod frames;
 mod http;
 mod idle;
 mod invoke;
+mod java;
 mod kill;
 mod language;
 mod load;
+mod memory;
 mod paced;
 mod report;
 mod resolve;
@@ -56,6 +60,12 @@ pub(crate) struct Options {
     /// Functions that the idle daemon holds
     #[arg(long, default_value_t = 1000)]
     functions: usize,
+    /// Functions that are called for the first time at once
+    #[arg(long, default_value_t = 500)]
+    burst: usize,
+    /// Live instances that lie idle
+    #[arg(long, default_value_t = 1000)]
+    instances: usize,
     /// Swaps under load, of each kind
     #[arg(long, default_value_t = 1000)]
     swaps: usize,
@@ -70,6 +80,10 @@ enum Name {
     Invoke,
     /// First calls of a new version
     Cold,
+    /// First calls of many functions at once
+    Burst,
+    /// Memory of many live instances, and calls beside them
+    Density,
     /// Memory and start of a daemon that holds many functions
     Idle,
     /// The end of functions that do not want to end
@@ -96,9 +110,9 @@ struct Setup {
 impl Setup {
     fn new(options: Options) -> Result<Self> {
         let seconds = options.seconds;
-        let counts = [options.rounds, options.samples, options.functions, options.swaps];
-        if counts.contains(&0) || seconds <= 0.0 {
-            bail!("expected rounds, seconds, samples, functions and swaps above 0");
+        let Options { rounds, samples, functions, burst, instances, swaps, .. } = options;
+        if [rounds, samples, functions, burst, instances, swaps].contains(&0) || seconds <= 0.0 {
+            bail!("expected all counts, and seconds, above 0");
         }
         let slot = bare::Slot::reserve()?;
         let hanshu = match &options.hanshu {
@@ -140,6 +154,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         verdicts.extend(match name {
             Name::Invoke => invoke::run(&mut setup)?,
             Name::Cold => cold::run(&mut setup)?,
+            Name::Burst => burst::run(&mut setup)?,
+            Name::Density => density::run(&mut setup)?,
             Name::Idle => idle::run(&mut setup)?,
             Name::Kill => kill::run(&mut setup)?,
             Name::Sandbox => sandbox::run(&setup)?,
@@ -159,6 +175,8 @@ pub(crate) fn run_short() -> Result<()> {
         seconds: 1.0,
         samples: 10,
         functions: 1000,
+        burst: 40,
+        instances: 40,
         swaps: 40,
         hanshu: None,
     })

@@ -137,7 +137,7 @@ impl Swapper {
         let config = json!({ "runtime": NODE.runtime, "handler": NODE.handler });
         let target = match kind {
             Kind::Code => {
-                api.deploy_code(FUNCTION, &NODE, &source(0), &config)?;
+                api.deploy_code(FUNCTION, &NODE, source(0).as_bytes(), &config)?;
                 FUNCTION
             }
             Kind::Alias => {

@@ -195,7 +195,7 @@ pub(crate) static QUEUE_WAIT_SECONDS: Setting = number(
     "engine.queue_wait_seconds",
     "seconds",
     (0, 900),
-    10,
+    30,
     "How long a call may wait for an instance before it is throttled.",
 );
 /// `engine.async_concurrency`

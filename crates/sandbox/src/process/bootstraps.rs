@@ -5,16 +5,20 @@ pub(super) mod java;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use model::Result;
 use model::ids::Digest;
 
+use super::folders::blocking;
 use super::root::{make_file, make_folder, remove_tree};
 use super::runtimes::{Language, Runtime};
 
 /// Path below `/var/runtime`, text.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("nodejs/bootstrap.js", include_str!("../../../../runtimes/nodejs/bootstrap.js")),
     ("nodejs/ahead.js", include_str!("../../../../runtimes/nodejs/ahead.js")),
+    ("nodejs/ahead-module.mjs", include_str!("../../../../runtimes/nodejs/ahead-module.mjs")),
     ("python/ahead.py", include_str!("../../../../runtimes/python/ahead.py")),
     ("python/bootstrap.py", include_str!("../../../../runtimes/python/bootstrap.py")),
 ];
@@ -27,8 +31,25 @@ pub(super) fn folder(cache: &Path, plain: &Path, runtime: &Runtime) -> io::Resul
     }
 }
 
-/// Whether all that a runtime needs is in its folder; else [`java::compile`] puts it there.
-pub(super) fn is_complete(folder: &Path, runtime: &Runtime) -> bool {
+/// Makes sure that the bootstrap of a runtime is in its folder. What has to be compiled is so once, by whoever comes first, one at a time.
+pub(super) async fn complete(
+    turn: &tokio::sync::Mutex<()>,
+    folder: &Path,
+    runtime: &Arc<Runtime>,
+) -> Result<()> {
+    if is_complete(folder, runtime) {
+        return Ok(());
+    }
+    let _turn = turn.lock().await;
+    let (runtime, folder) = (Arc::clone(runtime), folder.to_owned());
+    blocking(move || match is_complete(&folder, &runtime) {
+        true => Ok(()),
+        false => java::compile(&folder, &runtime),
+    })
+    .await
+}
+
+fn is_complete(folder: &Path, runtime: &Runtime) -> bool {
     runtime.language != Language::Java || java::is_compiled(folder)
 }
 

@@ -11,6 +11,7 @@ use model::invocation::{FailureKind, StartPath};
 use model::ports::{Image, Instance, Logs, StartFailed, Vault};
 use model::tasks::Tasks;
 use model::{Code, Error, limits};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::birth::{Dowry, Newborn, SETUP_TIMEOUT, Wanted, failed, not_started, too_slow};
 use super::environment::{self, LAYERS, TASK_ROOT};
@@ -66,6 +67,10 @@ pub(super) struct Shared {
     pub(super) tasks: Tasks,
     /// An empty folder on which roots are put together.
     pub(super) root_at: std::path::PathBuf,
+    /// Runtimes that may come up at once.
+    pub(super) turns: Arc<Semaphore>,
+    /// Held by who compiles a bootstrap.
+    pub(super) compiling: tokio::sync::Mutex<()>,
 }
 
 /// One version, ready to be started.
@@ -286,11 +291,15 @@ impl ProcessImage {
     }
 
     /// Waits until the code is loaded.
-    async fn load(&self, launched: Launched) -> Result<Box<dyn Instance>, StartFailed> {
+    async fn load(
+        &self,
+        launched: Launched,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Box<dyn Instance>, StartFailed> {
         let Launched { mut instance, ready, steps } = launched;
         let allowed = Duration::from_millis(limits::INIT_TIMEOUT_MS.into());
         let deadline = ready + allowed;
-        match tokio::time::timeout_at(deadline.into(), instance.load(ready, steps)).await {
+        match tokio::time::timeout_at(deadline.into(), instance.load(ready, steps, turn)).await {
             Ok(Ok(())) => Ok(Box::new(instance)),
             Ok(Err(failure)) => Err(StartFailed::Function(failure)),
             Err(_) => {
@@ -300,11 +309,23 @@ impl ProcessImage {
         }
     }
 
+    /// Waits until the processors have room for one more runtime that comes up: of many at once all would come up last. It is given back before the function's
+    /// code runs, so no function keeps others waiting. One that sets a variable which is read earlier may run code earlier: it waits for nobody, and
+    /// nobody for it.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        match self.ahead {
+            Err(Plain::Variable(_)) => None,
+            Err(Plain::Network) | Ok(_) => {
+                Arc::clone(&self.shared.turns).acquire_owned().await.ok()
+            }
+        }
+    }
+
     /// A start by a pre-started instance; `None` if there is none, or if it came to nothing through no word of the function.
     async fn start_ahead(&self, begun: Instant) -> Option<Result<Box<dyn Instance>, StartFailed>> {
         let kit = self.stock.take(self.ahead.as_ref().ok()?)?;
         let loaded = match self.assign(kit, begun).await {
-            Ok(launched) => self.load(launched).await,
+            Ok(launched) => self.load(launched, None).await,
             Err(error) => Err(StartFailed::Platform(error)),
         };
         match loaded {
@@ -328,9 +349,12 @@ impl Image for ProcessImage {
             self.stock.count(StartPath::PreStarted);
             return done;
         }
+        let turn = self.turn().await;
+        // What came before was no start.
+        let begun = self.shared.clock.instant();
         let launched = self.launch(begun).await.map_err(StartFailed::Platform)?;
         self.stock.count(StartPath::Exec);
-        self.load(launched).await
+        self.load(launched, turn).await
     }
 }
 
@@ -345,7 +369,7 @@ pub(super) fn recipe(
         Some(why) => Err(why),
         None => {
             let limits = limits_of(shared, version);
-            Recipe::new(version, runtime, limits, Arc::clone(&layout.ahead))
+            Ok(Recipe::new(version, runtime, limits, Arc::clone(&layout.ahead)))
         }
     }
 }

@@ -18,6 +18,7 @@ use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartPath, St
 use model::ports::{Instance, Patience};
 use rustix::net::RecvFlags;
 use tokio::net::UnixStream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::failure::{self, Autopsy};
 use super::image::Shared;
@@ -99,12 +100,18 @@ impl ProcessInstance {
         }
     }
 
-    /// Waits until the code is loaded. On an error the instance is gone.
-    pub(super) async fn load(&mut self, begun: Instant, mut steps: Steps) -> Result<(), Failure> {
+    /// Waits until the code is loaded; until the runtime is there it has its `turn` ([`Shared::turns`]). On an error the instance is gone.
+    pub(super) async fn load(
+        &mut self,
+        begun: Instant,
+        mut steps: Steps,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Failure> {
         let mut hello = begun;
         // A pre-started one has said it long ago.
         if self.timings.path == StartPath::Exec {
             let frame = self.next().await;
+            drop(turn);
             if !matches!(frame, Ok(Incoming::Hello)) {
                 return Err(self.unexpected(frame, "HELLO").await);
             }

@@ -40,6 +40,7 @@ use model::network::NetworkPolicy;
 use model::ports::{Blobs, Image, Logs, PackageInfo, Sandbox, Vault};
 use model::tasks::Tasks;
 use model::{Error, Result};
+use tokio::sync::Semaphore;
 
 use crate::jail::Spawner;
 use crate::jail::cgroup::Groups;
@@ -88,8 +89,6 @@ pub struct ProcessSandbox {
     layouts: HashMap<String, Layout>,
     packages: Packages,
     isolation: Isolation,
-    /// Held by whoever compiles a bootstrap.
-    compiling: tokio::sync::Mutex<()>,
 }
 
 impl ProcessSandbox {
@@ -142,15 +141,27 @@ impl ProcessSandbox {
         })
         .await?;
         let until = tasks.clone();
-        let shared =
-            Shared { spawner, groups, users, networks, logs, vault, clock, tasks, root_at };
-        let shared = Arc::new(shared);
+        let compiling = tokio::sync::Mutex::default();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let turns = Arc::new(Semaphore::new(TURNS_PER_PROCESSOR * processors));
+        let shared = Arc::new(Shared {
+            spawner,
+            groups,
+            users,
+            networks,
+            logs,
+            vault,
+            clock,
+            tasks,
+            root_at,
+            turns,
+            compiling,
+        });
         until.spawn_until_cancelled("control groups", keep_ready(&shared));
         let budget_mb = if isolation.has("pre-start") { config.prestart_memory_mb } else { 0 };
         let stock = Stock::new(Arc::clone(&shared), budget_mb);
         drop(until.spawn("pre-started instances", stock::keep(&stock)));
-        let compiling = tokio::sync::Mutex::default();
-        Ok(Arc::new(Self { shared, stock, runtimes, layouts, packages, isolation, compiling }))
+        Ok(Arc::new(Self { shared, stock, runtimes, layouts, packages, isolation }))
     }
 
     /// What keeps instances apart and in bounds on this host, and what is lost.
@@ -187,20 +198,6 @@ impl ProcessSandbox {
         let layout = layout.ok_or_else(|| Error::internal("a runtime has no root"))?;
         Ok((runtime, layout))
     }
-
-    /// Makes sure that the bootstrap of a runtime is there. The first function of a language that is compiled waits for the compiler.
-    async fn bootstrap(&self, runtime: &Arc<Runtime>, layout: &Layout) -> Result<()> {
-        if bootstraps::is_complete(&layout.bootstraps, runtime) {
-            return Ok(());
-        }
-        let _turn = self.compiling.lock().await;
-        let (runtime, folder) = (Arc::clone(runtime), layout.bootstraps.clone());
-        blocking(move || match bootstraps::is_complete(&folder, &runtime) {
-            true => Ok(()),
-            false => bootstraps::java::compile(&folder, &runtime),
-        })
-        .await
-    }
 }
 
 #[async_trait]
@@ -235,7 +232,7 @@ impl Sandbox for ProcessSandbox {
         let (runtime, layout) = self.runtime(&version.runtime.name)?;
         // The host may have lost what it had when the version was deployed.
         self.check_network(&version.config.network)?;
-        self.bootstrap(runtime, layout).await?;
+        bootstraps::complete(&self.shared.compiling, &layout.bootstraps, runtime).await?;
         let unpacked = Arc::new(self.packages.code(&version).await?);
         let shared = Arc::clone(&self.shared);
         let shared = (shared, Arc::clone(&self.stock));
@@ -266,6 +263,9 @@ fn keep_ready(shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
         }
     }
 }
+
+/// Runtimes that come up at once for each processor: while one waits for a disk or for the spawner another has it.
+const TURNS_PER_PROCESSOR: usize = 2;
 
 /// Names the host's current boot.
 fn boot_id() -> String {

@@ -114,10 +114,9 @@ fn pre_started(language: &'static str) -> impl Iterator<Item = Test> {
     })
 }
 
-/// Languages of which instances are started ahead.
-const STOCKED: [&str; 2] = ["node", "python"];
+const LANGUAGES: [&str; 3] = ["node", "python", "java"];
 
 pub(crate) fn tests() -> Vec<Test> {
-    let ahead = STOCKED.into_iter().flat_map(pre_started);
-    ["node", "python", "java"].into_iter().flat_map(executed).chain(ahead).collect()
+    let ahead = LANGUAGES.into_iter().flat_map(pre_started);
+    LANGUAGES.into_iter().flat_map(executed).chain(ahead).collect()
 }

@@ -1,9 +1,10 @@
 //! Pre-started instances: a function finds in one what it finds in one of its own, and nothing else; and what becomes of those that are never used.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use model::function::{Variable, Version};
 use model::invocation::StartPath;
 use model::ports::{Instance, Sandbox as _, Vault as _};
@@ -13,7 +14,9 @@ use serde_json::{Value, json};
 
 use crate::Test;
 use crate::processes::{eventually, instances_of, spawners};
-use crate::support::{World, attach, cc, in_runtime, invocation, ready, run, vault, version, zip};
+use crate::support::{
+    World, attach, cc, in_runtime, invocation, javac, ready, run, vault, version, zip, zip_of,
+};
 
 /// Says what it sees of itself.
 const PYTHON: &str = "import os
@@ -48,6 +51,7 @@ exports.handler = async (event, context) => {
   };
 };
 ";
+const JAVA: &str = include_str!("prestart/Main.java");
 /// Time for one call.
 const AMPLE: Duration = Duration::from_secs(30);
 /// Memory for pre-started instances of each test.
@@ -69,6 +73,7 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_function_finds_what_it_finds_in_an_instance_of_its_own,
         variables_and_secrets_are_the_functions_alone,
+        a_virtual_machine_has_the_memory_of_its_function,
         memory_from_before_holds_nothing_of_others,
         limits_are_the_functions,
         libraries_in_the_code_are_found,
@@ -83,13 +88,31 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// A function that says what it sees.
 async fn function(world: &World, runtime: &str) -> Version {
-    let file = if runtime.starts_with("node") { ("main.js", NODE) } else { ("main.py", PYTHON) };
-    let info = world.sandbox.check_package(zip(&[file])).await.unwrap();
+    let package = match runtime {
+        "java17" => classes(),
+        "nodejs" => zip(&[("main.js", NODE)]),
+        _ => zip(&[("main.py", PYTHON)]),
+    };
+    let info = world.sandbox.check_package(package).await.unwrap();
     let environment = BTreeMap::from([("OWN".to_owned(), "ä=b".to_owned())]);
     let version = version(&world.sandbox, "ahead", info.digest, environment);
     let mut version = Arc::unwrap_or_clone(in_runtime(&world.sandbox, &version, runtime));
+    if runtime == "java17" {
+        version.config.handler = "Main::handle".into();
+    }
     version.config.memory_mb = 256;
     version
+}
+
+/// The function in Java, compiled once.
+fn classes() -> Bytes {
+    static CLASSES: OnceLock<Bytes> = OnceLock::new();
+    let compile = || {
+        let classes = javac(&[("Main.java", JAVA)]);
+        let files = classes.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+        zip_of(&files.collect::<Vec<_>>())
+    };
+    CLASSES.get_or_init(compile).clone()
 }
 
 /// A fresh instance, and how it came up.
@@ -115,7 +138,7 @@ async fn ask(instance: &mut dyn Instance, event: Value) -> Value {
 }
 
 async fn a_function_finds_what_it_finds_in_an_instance_of_its_own(world: &World) {
-    for runtime in ["python3", "nodejs"] {
+    for runtime in ["python3", "nodejs", "java17"] {
         let mut version = function(world, runtime).await;
         version.config.tmp_mb = 64;
         for layers in [&[][..], &[zip(&[("a", "1")])], &[zip(&[("a", "1")]), zip(&[("b", "2")])]] {
@@ -166,6 +189,25 @@ said = [os.environ.get('TOKEN'), open('/proc/self/environ').read(), open('/proc/
     let mut instance = start_ahead(world, &second).await;
     assert_eq!(ask(&mut *instance, json!({"run": read})).await[0], Value::Null);
     instance.stop().await;
+}
+
+/// The size of a heap is part of the command line, so those that wait are of that size.
+async fn a_virtual_machine_has_the_memory_of_its_function(world: &World) {
+    let heap = json!({"run": "heap"});
+    for memory_mb in [128, 512] {
+        let mut version = function(world, "java17").await;
+        version.config.memory_mb = memory_mb;
+        let mut ahead = start_ahead(world, &version).await;
+        let text = Variable::Plain(":UTC".into());
+        version.config.environment.insert("TZ".into(), text);
+        let (mut own, path) = start(world, &version).await;
+        assert_eq!(path, StartPath::Exec);
+        let said = ask(&mut *ahead, heap.clone()).await;
+        assert_eq!(said, ask(&mut *own, heap.clone()).await);
+        assert!(said.as_u64().unwrap() <= u64::from(memory_mb) << 20, "{said}");
+        ahead.stop().await;
+        own.stop().await;
+    }
 }
 
 /// What waits for a function has nothing in memory that belongs to anybody.
@@ -267,7 +309,9 @@ for path in ['/var/task/main.py', '/var/task/new', '/opt/a', '/opt/new', '/var/r
 }
 
 async fn what_is_read_early_takes_the_plain_way(world: &World) {
-    for (runtime, name) in [("nodejs", "NODE_OPTIONS"), ("python3", "LD_PRELOAD")] {
+    for (runtime, name) in
+        [("nodejs", "NODE_OPTIONS"), ("python3", "LD_PRELOAD"), ("java17", "JAVA_TOOL_OPTIONS")]
+    {
         let mut version = function(world, runtime).await;
         ready(&world.sandbox, &version).await;
         version.config.environment.insert(name.into(), Variable::Plain(String::new()));
@@ -277,7 +321,7 @@ async fn what_is_read_early_takes_the_plain_way(world: &World) {
         instance.stop().await;
     }
     let starts = world.sandbox.starts();
-    assert_eq!((starts.pre_started, starts.executed), (0, 2));
+    assert_eq!((starts.pre_started, starts.executed), (0, 3));
 }
 
 /// First processes of pre-started instances, when nothing else runs.

@@ -14,7 +14,7 @@ import sun.reflect.ReflectionFactory;
  * <p>The socket keeps packets apart and no packet holds parts of two frames, so one {@code read} never takes anything of the next frame: whatever
  * waits in the socket can still be taken back by the daemon.
  */
-final class Channel {
+final class Channel implements AutoCloseable {
     static final int INIT = 1;
     static final int INVOKE = 2;
     static final int HELLO = 16;
@@ -44,6 +44,18 @@ final class Channel {
                 .newInstance(FD);
         in = new FileInputStream((FileDescriptor) fd);
         out = new FileOutputStream((FileDescriptor) fd);
+    }
+
+    /** One that reads and writes files, to try the way. */
+    Channel(String from, String to) throws IOException {
+        in = new FileInputStream(from);
+        out = new FileOutputStream(to);
+    }
+
+    @Override
+    public void close() throws IOException {
+        in.close();
+        out.close();
     }
 
     /** Blocks until a whole frame is here. Ends the process when the daemon has closed the socket. */

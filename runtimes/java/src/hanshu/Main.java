@@ -2,6 +2,7 @@ package hanshu;
 
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 import java.util.Map;
 
 /**
@@ -9,7 +10,7 @@ import java.util.Map;
  *
  * <p>Start at {@link #main}. {@link Channel} speaks frames, {@link Loader} finds the handler and makes a {@link Handler} of it, {@link Decoder} and
  * {@link Encoder} stand between JSON and Java ({@link JsonReader} and {@link Shape} below them), {@link CallContext} is what handlers learn of a
- * call, {@link Failure} what callers learn of an error.
+ * call, {@link Failure} what callers learn of an error. {@link Ahead} is what a process does that is started ahead of its function.
  *
  * <p>Between two calls the main thread blocks in {@code read}; threads of the function go on. Context, errors and class path are those of AWS
  * Lambda's runtime for Java, whose interfaces come with the function: none of their names is known here.
@@ -23,12 +24,16 @@ public final class Main {
     private final Channel channel;
     private final PrintStream[] streams = {System.out, System.err};
 
-    private Main(Channel channel) {
+    /** One for calls by way of {@code channel}. */
+    Main(Channel channel) {
         this.channel = channel;
     }
 
     /** Start-up, then calls, without end. */
-    public static void main(String[] arguments) throws Exception {
+    public static void main(String[] arguments) throws Throwable {
+        if (arguments.length > 0) {
+            Ahead.warm();
+        }
         Channel channel = new Channel();
         channel.send(Channel.HELLO);
         Frame init = channel.receive();
@@ -41,25 +46,44 @@ public final class Main {
     private void run(byte[] init) {
         Handler handler;
         try {
-            Map<?, ?> settings = (Map<?, ?>) Decoder.natural(new String(init, StandardCharsets.UTF_8));
-            CallContext.function = (Map<?, ?>) settings.get("function");
-            handler = Loader.load((String) settings.get("handler"), (String) settings.get("task_root"));
+            handler = load(init, null);
         } catch (Throwable e) {
-            endIfOutOfMemory(e);
-            flush();
-            channel.send(Channel.INIT_ERROR, Failure.describe(e));
+            refuse(e);
             Runtime.getRuntime().halt(1);
             return;
         }
         flush();
         channel.send(Channel.READY);
         while (true) {
-            serve(handler);
+            answer(handler, receive());
         }
     }
 
-    private void serve(Handler handler) {
-        Frame frame = channel.receive();
+    /** The handler that INIT names; {@code folder} is where to go instead of to the code. */
+    Handler load(byte[] init, String folder) throws Throwable {
+        Map<?, ?> settings = (Map<?, ?>) Decoder.natural(new String(init, StandardCharsets.UTF_8));
+        String root = (String) settings.get("task_root");
+        CallContext.function = (Map<?, ?>) settings.get("function");
+        if (settings.get("environment") instanceof List<?> environment) {
+            Ahead.adopt(environment, folder == null ? root : folder);
+        }
+        return Loader.load((String) settings.get("handler"), root);
+    }
+
+    /** Says why the code is not loaded. */
+    void refuse(Throwable e) {
+        endIfOutOfMemory(e);
+        flush();
+        channel.send(Channel.INIT_ERROR, Failure.describe(e));
+    }
+
+    /** Blocks until a call comes. */
+    Frame receive() {
+        return channel.receive();
+    }
+
+    /** Runs one call. */
+    void answer(Handler handler, Frame frame) {
         long begun = System.nanoTime();
         if (frame.kind() != Channel.INVOKE) {
             Runtime.getRuntime().halt(1);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,34 +22,46 @@ const ERRORS: &str = "errors";
 
 macro_rules! sources {
     ($($name:literal),*) => {
-        [$(($name, include_str!(concat!("../../../../../runtimes/java/src/hanshu/", $name)))),*]
+        [$(($name, include_str!(concat!("../../../../../runtimes/java/src/", $name)))),*]
     };
 }
 
-/// File, text.
-const SOURCES: [(&str, &str); 17] = sources!(
-    "Call.java",
-    "CallContext.java",
-    "Channel.java",
-    "Decoder.java",
-    "Encoder.java",
-    "Failure.java",
-    "Fault.java",
-    "Frame.java",
-    "Handler.java",
-    "JsonReader.java",
-    "Loader.java",
-    "Main.java",
-    "Scalars.java",
-    "Shape.java",
-    "StreamHandler.java",
-    "Types.java",
-    "ValueHandler.java"
+/// Path, text.
+const SOURCES: [(&str, &str); 21] = sources!(
+    "ahead/ahead.java",
+    "ahead/aheadjar.java",
+    "hanshu/Ahead.java",
+    "hanshu/Call.java",
+    "hanshu/CallContext.java",
+    "hanshu/Channel.java",
+    "hanshu/Decoder.java",
+    "hanshu/Encoder.java",
+    "hanshu/Failure.java",
+    "hanshu/Fault.java",
+    "hanshu/Frame.java",
+    "hanshu/Handler.java",
+    "hanshu/JsonReader.java",
+    "hanshu/Loader.java",
+    "hanshu/Main.java",
+    "hanshu/Scalars.java",
+    "hanshu/Shape.java",
+    "hanshu/StreamHandler.java",
+    "hanshu/Surroundings.java",
+    "hanshu/Types.java",
+    "hanshu/ValueHandler.java"
 );
+/// The native part, compiled with the daemon (`build.rs`), and where it lies among the classes.
+const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ahead.so"));
+const LIBRARY_FILE: &str = "ahead.so";
+/// The class that is put into a jar, and that jar: so that the way by one is warm as well.
+const IN_JAR: &str = "aheadjar.class";
+const JAR: &str = "ahead.jar";
+/// What the kit's programs are run with: they are short.
+const SHORT: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
 
 /// The folder below `cache` that becomes `/var/runtime` for this kit; empty until [`compile`] has run.
 pub(in crate::process) fn folder(cache: &Path, kit: &Runtime) -> io::Result<PathBuf> {
-    let all = serde_json::to_vec(&(SOURCES, &kit.info.version, &kit.on_host))?;
+    let all = serde_json::to_vec(&(SOURCES.as_slice(), LIBRARY, &kit.info.version, &kit.on_host))?;
     let name: String = Digest::of(&all).to_string().chars().take(16).collect();
     let folder = cache.join("bootstraps").join(format!("{}-{name}", kit.info.name));
     make_folder(&folder)?;
@@ -69,10 +82,7 @@ pub(in crate::process) fn compile(folder: &Path, kit: &Runtime) -> Result<()> {
         make_folder(part).map_err(disk)?;
     }
     // The compiler is a program for the virtual machine: a kit without `javac` beside `java` has it too.
-    let mut arguments: Vec<String> =
-        ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
-            .map(String::from)
-            .into();
+    let mut arguments: Vec<String> = SHORT.map(String::from).into();
     arguments.extend(
         ["-m", "jdk.compiler/com.sun.tools.javac.Main", "-g", "-encoding", "UTF-8", "-nowarn"]
             .map(String::from),
@@ -89,6 +99,7 @@ pub(in crate::process) fn compile(folder: &Path, kit: &Runtime) -> Result<()> {
     }
     for (name, text) in SOURCES {
         let path = sources.join(name);
+        make_folder(path.parent().unwrap_or(&sources)).map_err(disk)?;
         make_file(&path, text).map_err(disk)?;
         arguments.push(path.to_string_lossy().into_owned());
     }
@@ -99,14 +110,29 @@ pub(in crate::process) fn compile(folder: &Path, kit: &Runtime) -> Result<()> {
         return Err(Error::platform(Code::SandboxFailed, message)
             .with_source(io::Error::other(said.chars().take(2000).collect::<String>())));
     }
+    fs::write(classes.join(LIBRARY_FILE), LIBRARY).map_err(disk)?;
+    pack(&classes, kit).map_err(disk)?;
     open_to_all(&classes).map_err(disk)?;
     fs::rename(&classes, folder.join(CLASSES)).map_err(disk)?;
     remove_tree(&draft).map_err(disk)
 }
 
+/// Moves one class into a jar. A kit that makes none leaves it where it is: it is found there as well, but jars are not warm.
+fn pack(classes: &Path, kit: &Runtime) -> io::Result<()> {
+    let (jar, folder) = (classes.join(JAR), classes.to_string_lossy());
+    let path = jar.to_string_lossy();
+    let mut arguments = SHORT.to_vec();
+    arguments.extend(["-m", "jdk.jartool/sun.tools.jar.Main", "--create", "--file", &path]);
+    arguments.extend(["-C", &folder, IN_JAR]);
+    match probe::run(&kit.on_host, &arguments, TIMEOUT) {
+        Some(_) => fs::remove_file(classes.join(IN_JAR)),
+        None if jar.exists() => fs::remove_file(jar),
+        None => Ok(()),
+    }
+}
+
 /// Lets every instance read the classes, whatever the umask.
 fn open_to_all(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -124,12 +150,21 @@ mod tests {
 
     #[test]
     fn no_source_is_forgotten() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes/java/src/hanshu");
-        let mut files: Vec<String> = fs::read_dir(folder)
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes/java/src");
+        let mut files = Vec::new();
+        for folder in ["ahead", "hanshu"] {
+            files.extend(fs::read_dir(sources.join(folder)).unwrap().map(|entry| {
+                format!("{folder}/{}", entry.unwrap().file_name().into_string().unwrap())
+            }));
+        }
         files.sort();
-        assert_eq!(files, SOURCES.map(|(name, _)| name));
+        assert_eq!(files, SOURCES.map(|(path, _)| path));
+    }
+
+    #[test]
+    fn the_library_has_what_java_looks_for() {
+        assert_eq!(LIBRARY.get(..4), Some(b"\x7fELF".as_slice()));
+        let holds = |name: &str| LIBRARY.windows(name.len()).any(|at| at == name.as_bytes());
+        assert!(holds("Java_hanshu_Surroundings_setFolder") && holds("setenv"));
     }
 }

@@ -51,6 +51,11 @@ const OPTIONS: [&str; 12] = [
     "-Djava.awt.headless=true",
 ];
 
+/// What one that is started ahead needs besides, so that it may load native code of ours and set variables without a word, by the version that began to
+/// complain.
+const OPTIONS_AHEAD: [(u32, &str); 2] =
+    [(24, "--enable-native-access=ALL-UNNAMED"), (24, "--sun-misc-unsafe-memory-access=allow")];
+
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Kits {
@@ -92,6 +97,14 @@ pub(super) fn arguments(memory_mb: u32) -> Vec<String> {
     all.push(format!("-XX:MaxMetaspaceSize={}m", (memory_mb / 4).max(METASPACE_MIN_MB)));
     all.extend(["-cp", "/var/runtime/java", "hanshu.Main"].map(String::from));
     all
+}
+
+/// Makes the command line that of one that is started ahead.
+pub(super) fn start_ahead(argv: &mut Vec<String>, version: &str) {
+    let options = OPTIONS_AHEAD.iter().filter(|(since, _)| major(version) >= *since);
+    let options: Vec<String> = options.map(|(_, option)| (*option).to_owned()).collect();
+    // Behind the program.
+    argv.splice(1..1, options);
 }
 
 /// Limit of the heap: below the memory limit, so that garbage is collected before the kernel kills.
@@ -254,6 +267,15 @@ mod tests {
         let targets: Vec<&str> = kit.mounts.iter().map(Mount::target).collect();
         let inside = target.to_str().unwrap().trim_start_matches('/');
         assert_eq!(targets, ["var/lang/bin/java", "var/lang/lib", "var/lang/conf", inside]);
+    }
+
+    #[test]
+    fn only_those_started_ahead_may_load_native_code_without_a_word() {
+        for (version, options) in [("17.0.15", 0), ("21.0.4", 0), ("24", 2), ("25.0.1", 2)] {
+            let mut argv = vec!["java".to_owned(), "-cp".to_owned()];
+            start_ahead(&mut argv, version);
+            assert_eq!((argv.len(), argv[options + 1].as_str()), (2 + options, "-cp"), "{version}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::jail::{Limits, Root};
 use crate::process::runtimes::{Language, Runtime};
 
 /// Starts of names of variables that runtime, loader or C library read before the function's code runs, or once for good.
-const READ_EARLY: [&str; 19] = [
+const READ_EARLY: [&str; 24] = [
     "LD_",
     "GLIBC_",
     "MALLOC_",
@@ -27,6 +27,11 @@ const READ_EARLY: [&str; 19] = [
     "OPENSSL_",
     "NSS_",
     "PYTHON",
+    "JAVA_",
+    "_JAVA_",
+    "JDK_",
+    "JRE_",
+    "CLASSPATH",
     "BASH_ENV",
     "ENV",
 ];
@@ -61,15 +66,15 @@ impl Recipe {
         runtime: &Arc<Runtime>,
         limits: Limits,
         root: Arc<Root>,
-    ) -> Result<Self, Plain> {
-        let Some(expected_mb) = runtime.ahead_mb() else { return Err(Plain::Runtime) };
+    ) -> Self {
         // Where the command line does not depend on it, neither does the class.
         let memory_mb = match runtime.language {
-            Language::Node => version.config.memory_mb,
-            Language::Python | Language::Java => limits::MEMORY_DEFAULT_MB,
+            Language::Node | Language::Java => version.config.memory_mb,
+            Language::Python => limits::MEMORY_DEFAULT_MB,
         };
         let class = Class { argv: runtime.argv_ahead(version.config.memory_mb), limits };
-        Ok(Self { class, runtime: Arc::clone(runtime), root, memory_mb, expected_mb })
+        let expected_mb = runtime.ahead_mb();
+        Self { class, runtime: Arc::clone(runtime), root, memory_mb, expected_mb }
     }
 }
 
@@ -78,8 +83,6 @@ impl Recipe {
 pub(in crate::process) enum Plain {
     /// Its network has to be there before its first process.
     Network,
-    /// Its runtime's bootstrap cannot wait for a function.
-    Runtime,
     /// It sets a variable that is read before its code runs.
     Variable(String),
 }
@@ -88,7 +91,6 @@ impl std::fmt::Display for Plain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Network => f.write_str("it has a network"),
-            Self::Runtime => f.write_str("its runtime is not started ahead"),
             Self::Variable(name) => write!(f, "{name} is read before its code runs"),
         }
     }
@@ -102,7 +104,7 @@ pub(in crate::process) fn plain(version: &Version) -> Option<Plain> {
     let early = |name: &&String| {
         !READ_LATE.contains(&name.as_str())
             && READ_EARLY.iter().any(|start| match *start {
-                "ENV" | "TZ" => name.as_str() == *start,
+                "ENV" | "TZ" | "CLASSPATH" => name.as_str() == *start,
                 start => name.starts_with(start),
             })
     };
@@ -137,7 +139,10 @@ mod tests {
         for name in ["TABLE", "NODE_ENV", "PATH", "HOME", "ENVIRONMENT", "TZDATA", "LOG_LEVEL"] {
             assert_eq!(with(name), None, "{name}");
         }
-        for name in ["NODE_OPTIONS", "LD_PRELOAD", "TZ", "LC_ALL", "LANG", "PYTHONPATH", "ENV"] {
+        for name in ["NODE_OPTIONS", "LD_PRELOAD", "TZ", "LC_ALL", "LANG", "PYTHONPATH", "ENV"]
+            .into_iter()
+            .chain(["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"])
+        {
             assert_eq!(with(name), Some(Plain::Variable(name.to_owned())));
         }
     }

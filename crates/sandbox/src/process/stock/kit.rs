@@ -11,9 +11,11 @@ use crate::frame::{FrameError, FrameReader, Incoming};
 use crate::jail::cgroup::{Group, GroupLimits};
 use crate::jail::{Environment, Mount, Steps};
 use crate::process::birth::{Dowry, Newborn, Wanted, failed, not_started, too_slow};
+use crate::process::bootstraps;
 use crate::process::environment;
 use crate::process::folders::blocking;
 use crate::process::image::{Shared, Users};
+use crate::process::root;
 
 /// How long it may take until it waits for a function. It takes some ten milliseconds of processor time, of which it gets what nobody else wants.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +34,9 @@ pub(in crate::process) struct Kit {
 impl Kit {
     /// Makes one and waits until it waits for a function.
     pub(super) async fn make(shared: &Arc<Shared>, recipe: &Recipe) -> Result<Self, Error> {
+        if let Some(folder) = root::bootstraps(&recipe.root) {
+            bootstraps::complete(&shared.compiling, folder, &recipe.runtime).await?;
+        }
         let born = shared.clock.instant();
         tokio::time::timeout(PATIENCE, bring_up(shared, recipe, born)).await.map_err(too_slow)?
     }

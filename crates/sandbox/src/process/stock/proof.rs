@@ -84,7 +84,7 @@ async fn ask(kit: &mut Kit, recipe: &Recipe, id: RequestId) -> Result<Bytes, Err
     let mut environment = Environment::default();
     environment.push(VARIABLE, &id.to_string());
     let init = Init {
-        handler: "ahead.prove",
+        handler: recipe.runtime.trial(),
         task_root: TASK_ROOT,
         function: InitFunction {
             name: "proof",

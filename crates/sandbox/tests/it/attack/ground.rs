@@ -105,6 +105,14 @@ pub(super) fn grounds() -> &'static [Ground] {
             handler: "Hostile::handle",
             file: ("Hostile.java", include_str!("programs/Hostile.java")),
         },
+        Ground {
+            name: "java-pre-started",
+            way: Way::PreStarted { memory_mb: 64 },
+            language: Language::Java,
+            runtime: "java17",
+            handler: "Hostile::handle",
+            file: ("Hostile.java", include_str!("programs/Hostile.java")),
+        },
     ]
 }
 
