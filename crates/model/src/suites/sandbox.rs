@@ -56,7 +56,10 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::function::{CodeRef, FunctionConfig, Version};
 use crate::ids::{FunctionKey, NamespaceName, RequestId};
 use crate::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
-use crate::ports::{Image, Instance, LogLine, LogQuery, Logs, Patience, Sandbox, StartFailed};
+use crate::ports::{
+    Image, Instance, LogLine, LogQuery, Logs, Patience, Sandbox, StartFailed, Turn,
+};
+use crate::stream::Taker;
 
 /// Time for a call that is expected to answer.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -251,11 +254,14 @@ async fn run(instance: &mut Box<dyn Instance>, invocation: &Invocation) -> Outco
     outcome(instance, AMPLE).await.0
 }
 
-/// The next outcome, and which calls behind it came back.
+/// The next outcome, and which calls behind it came back. Pieces are collected.
 async fn outcome(instance: &mut Box<dyn Instance>, limit: Duration) -> (Outcome, Vec<RequestId>) {
     let mut back = Vec::new();
     let returned = &mut |calls: &[RequestId]| back.extend_from_slice(calls);
-    let outcome = instance.outcome(Patience { limit, returned }).await;
+    let outcome = match instance.outcome(Patience { limit, returned }).await {
+        Turn::Over(outcome) => outcome,
+        Turn::Streams { .. } => instance.stream(Taker::Whole).await.outcome,
+    };
     (outcome, back)
 }
 

@@ -17,8 +17,10 @@ use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
 use model::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
 use model::layer::AttachedLayer;
 use model::network::NetworkPolicy;
+use model::stream::Taker;
 use model::ports::{
     Image, Instance, LogLine, LogQuery, LogTail, Logs, PackageInfo, Patience, Sandbox, StartFailed,
+    Turn,
 };
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
@@ -278,7 +280,10 @@ pub(crate) async fn run(instance: &mut dyn Instance, invocation: &Invocation) ->
         return Outcome { result: Err(failure), run_us: 0, busy_us: None, memory_peak_bytes: None };
     }
     let returned = &mut |calls: &[RequestId]| panic!("{calls:?} were never handed over");
-    instance.outcome(Patience { limit: Duration::MAX, returned }).await
+    match instance.outcome(Patience { limit: Duration::MAX, returned }).await {
+        Turn::Over(outcome) => outcome,
+        Turn::Streams { .. } => instance.stream(Taker::Whole).await.outcome,
+    }
 }
 
 /// `version` of another runtime, with the memory that real libraries want.
