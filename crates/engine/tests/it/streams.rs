@@ -43,7 +43,7 @@ async fn used(world: &World) -> UsageSums {
     let query =
         UsageQuery { function: key("f"), since: UnixMillis(0), until: UnixMillis(u64::MAX) };
     let rows = world.usage.query(query).await.unwrap();
-    rows.first().map(|row| row.sums.clone()).unwrap()
+    rows.first().map(|row| row.sums).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
