@@ -26,7 +26,7 @@ macro_rules! sources {
 }
 
 /// File, text.
-const SOURCES: [(&str, &str); 17] = sources!(
+const SOURCES: [(&str, &str); 18] = sources!(
     "Call.java",
     "CallContext.java",
     "Channel.java",
@@ -39,6 +39,7 @@ const SOURCES: [(&str, &str); 17] = sources!(
     "JsonReader.java",
     "Loader.java",
     "Main.java",
+    "Pieces.java",
     "Scalars.java",
     "Shape.java",
     "StreamHandler.java",
