@@ -24,6 +24,8 @@ pub const PACKAGE_PATH_BYTES: usize = 1024;
 pub const CONTROL_BODY_BYTES: usize = 256 * 1024;
 /// How long a request body may take to arrive.
 pub const BODY_TIMEOUT_SECONDS: u64 = 60;
+/// How long a client may take nothing of a response that waits to be sent.
+pub const WRITE_TIMEOUT_SECONDS: u64 = 60;
 
 /// Default timeout of a function, in milliseconds (AWS Lambda's default).
 pub const TIMEOUT_DEFAULT_MS: u32 = 3_000;
