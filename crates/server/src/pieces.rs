@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
@@ -19,13 +19,15 @@ pub(crate) struct Pieces {
     parts: mpsc::Receiver<Part>,
     /// Where an error is counted that stands in the status, once the stream has ended without one of its own.
     errors: Option<ErrorCount>,
+    /// What is said once the connection has had a moment to send what it was given: an error makes it forget that.
+    cut: Option<Cut>,
     over: bool,
 }
 
 impl Pieces {
     /// `errors`: of an answer whose status is an error.
     pub(crate) fn new(parts: mpsc::Receiver<Part>, errors: Option<ErrorCount>) -> Self {
-        Self { parts, errors, over: false }
+        Self { parts, errors, cut: None, over: false }
     }
 }
 
@@ -40,20 +42,25 @@ impl Body for Pieces {
         if self.over {
             return Poll::Ready(None);
         }
-        self.parts.poll_recv(cx).map(|part| {
-            self.over = !matches!(part, Some(Part::Piece(_)));
-            match part {
-                Some(Part::Piece(piece)) => Some(Ok(Frame::data(piece))),
-                Some(Part::End(Ok(()))) => {
-                    if let Some(errors) = &self.errors {
-                        errors.count();
-                    }
-                    None
+        if let Some(cut) = self.cut.take() {
+            self.over = true;
+            return Poll::Ready(Some(Err(cut)));
+        }
+        let cut = match ready!(self.parts.poll_recv(cx)) {
+            Some(Part::Piece(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+            Some(Part::End(Ok(()))) => {
+                if let Some(errors) = &self.errors {
+                    errors.count();
                 }
-                Some(Part::End(Err(failure))) => Some(Err(Cut(Some(failure.kind)))),
-                None => Some(Err(Cut(None))),
+                self.over = true;
+                return Poll::Ready(None);
             }
-        })
+            Some(Part::End(Err(failure))) => Cut(Some(failure.kind)),
+            None => Cut(None),
+        };
+        self.cut = Some(cut);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {

@@ -37,6 +37,9 @@ pub(super) fn response(reply: &Bytes) -> Result<Response<Full<Bytes>>, String> {
 /// The response, but for its body, that a function asks for which answers in pieces: status, headers and cookies as in a reply. Without a content type it is bytes.
 pub(super) fn prelude(prelude: &[u8]) -> Result<Response<()>, String> {
     let read = || {
+        if !prelude.trim_ascii_start().starts_with(b"{") {
+            return Err("what it said before its body is not an object".to_owned());
+        }
         let Reply { status, headers, multi, cookies, .. } =
             serde_json::from_slice(prelude).map_err(|e| e.to_string())?;
         let mut response = head(status.unwrap_or_default(), headers, multi, cookies)?;

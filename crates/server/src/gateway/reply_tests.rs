@@ -212,8 +212,9 @@ fn what_stands_before_pieces_is_read_as_a_reply_is() {
     assert!(!full.headers().contains_key(header::CONNECTION));
     assert!(prelude(br#"{"statusCode":204}"#).unwrap().headers().is_empty());
     for (bad, word) in [
-        (&b"[]"[..], "expected"),
-        (b"", "EOF"),
+        (&b"[]"[..], "object"),
+        (b"", "object"),
+        (b"{", "EOF"),
         (br#"{"statusCode":99}"#, "statusCode"),
         (br#"{"headers":{"a b":"c"}}"#, "header"),
     ] {
