@@ -17,11 +17,11 @@ use model::ids::{Digest, FunctionKey, FunctionRef, RequestId};
 use model::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
 use model::layer::AttachedLayer;
 use model::network::NetworkPolicy;
-use model::stream::Taker;
 use model::ports::{
     Image, Instance, LogLine, LogQuery, LogTail, Logs, PackageInfo, Patience, Sandbox, StartFailed,
     Turn,
 };
+use model::stream::Taker;
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
 use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
