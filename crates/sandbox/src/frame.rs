@@ -597,6 +597,13 @@ mod tests {
         frame(kind, &[id.to_string().as_bytes(), &told, body].concat())
     }
 
+    /// Most bytes of a piece.
+    const PIECE_BYTES: usize = PACKET_BYTES - HEADER_BYTES - ID_BYTES;
+
+    fn stream(kind: u8, id: RequestId, body: &[u8]) -> Vec<u8> {
+        frame(kind, &[id.to_string().as_bytes(), body].concat())
+    }
+
     /// One of each kind, and what they should read as.
     fn conversation(id: RequestId, body: &[u8]) -> (Vec<u8>, Vec<Incoming>) {
         let body_bytes = Bytes::copy_from_slice(body);
@@ -606,6 +613,9 @@ mod tests {
             answer(KIND_RESPONSE, id, body),
             answer(KIND_ERROR, id, body),
             frame(KIND_INIT_ERROR, body),
+            stream(KIND_STREAM_START, id, b"{}"),
+            stream(KIND_CHUNK, id, b"x"),
+            answer(KIND_STREAM_END, id, b""),
             answer(KIND_RESPONSE, id, b""),
         ];
         let incoming = vec![
@@ -614,6 +624,9 @@ mod tests {
             Incoming::Response { id, told: TOLD, body: body_bytes.clone() },
             Incoming::Error { id, told: TOLD, body: body_bytes.clone(), last: false },
             Incoming::InitError(body_bytes),
+            Incoming::StreamStart { id, prelude: Bytes::from_static(b"{}") },
+            Incoming::Chunk { id, piece: Bytes::from_static(b"x") },
+            Incoming::StreamEnd { id, told: TOLD },
             Incoming::Response { id, told: TOLD, body: Bytes::new() },
         ];
         (bytes.concat(), incoming)
@@ -651,6 +664,18 @@ mod tests {
         for id in [[b'x'; 48], [0xff; 48], [b'-'; 48]] {
             assert_eq!(invalid(&frame(KIND_ERROR, &id)), "the request id is no UUID");
         }
+        let id = RequestId::generate();
+        for bytes in [
+            frame(KIND_STREAM_START, &[b'0'; 35]),
+            stream(KIND_STREAM_START, id, &vec![b' '; PIECE_BYTES + 1]),
+            stream(KIND_CHUNK, id, b""),
+            stream(KIND_CHUNK, id, &vec![0; PIECE_BYTES + 1]),
+            stream(KIND_STREAM_END, id, &[0; 11]),
+            stream(KIND_STREAM_END, id, &[0; 13]),
+        ] {
+            assert_eq!(invalid(&bytes), "a frame of a stream that is too short or too long");
+        }
+        assert_eq!(invalid(&frame(KIND_CHUNK, &[b'x'; 40])), "the request id is no UUID");
         for reserved in 5..8 {
             let mut bytes = frame(KIND_HELLO, b"");
             bytes[reserved] = 1;
@@ -795,6 +820,30 @@ mod tests {
             seen += 1;
         }
         assert!(matches!(reader.next_now(&ours), Err(FrameError::Closed)), "nothing is left");
+    }
+
+    #[tokio::test]
+    async fn what_lies_behind_a_frame_of_a_stream_is_not_waited_for() {
+        let (ours, theirs) = packets();
+        let (id, mut reader) = (RequestId::generate(), FrameReader::new());
+        let piece = [b'y'; PIECE_BYTES];
+        for bytes in [
+            stream(KIND_STREAM_START, id, b"{}"),
+            stream(KIND_CHUNK, id, &piece),
+            answer(KIND_STREAM_END, id, b""),
+        ] {
+            assert!(bytes.len() <= PACKET_BYTES);
+            rustix::io::write(&theirs, &bytes).unwrap();
+        }
+        // `last`, as of a call with none behind it: no readiness that still counts may be forgotten.
+        for expected in [
+            Incoming::StreamStart { id, prelude: Bytes::from_static(b"{}") },
+            Incoming::Chunk { id, piece: Bytes::copy_from_slice(&piece) },
+            Incoming::StreamEnd { id, told: TOLD },
+        ] {
+            let next = tokio::time::timeout(Duration::from_secs(20), reader.next(&ours, true));
+            assert!(next.await.unwrap().unwrap() == expected);
+        }
     }
 
     #[tokio::test]
