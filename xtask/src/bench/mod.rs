@@ -1,7 +1,7 @@
 //! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
 //!
 //! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`idle`] (a daemon with nothing to do),
-//! [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches), [`swap`] (new code
+//! [`stream`] (answers in pieces), [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches), [`swap`] (new code
 //! under load). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] and [`paced`]
 //! (the client, over [`http`]), [`stats`] and [`report`].
@@ -24,6 +24,7 @@ mod report;
 mod resolve;
 mod sandbox;
 mod stats;
+mod stream;
 mod swap;
 
 use std::path::PathBuf;
@@ -68,6 +69,8 @@ pub(crate) struct Options {
 enum Name {
     /// Warm calls through a function's URL
     Invoke,
+    /// Answers in pieces through a function's URL
+    Stream,
     /// First calls of a new version
     Cold,
     /// Memory and start of a daemon that holds many functions
@@ -139,6 +142,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         say!("");
         verdicts.extend(match name {
             Name::Invoke => invoke::run(&mut setup)?,
+            Name::Stream => stream::run(&setup)?,
             Name::Cold => cold::run(&mut setup)?,
             Name::Idle => idle::run(&mut setup)?,
             Name::Kill => kill::run(&mut setup)?,
