@@ -121,10 +121,7 @@ fn function_load(daemon: &Daemon, name: &str, connections: usize) -> Load {
 }
 
 /// Starts a server that is this text, and says on which port it listens.
-pub(super) fn plain_server(
-    node: &std::path::Path,
-    text: &str,
-) -> Result<(Running, SocketAddr)> {
+pub(super) fn plain_server(node: &std::path::Path, text: &str) -> Result<(Running, SocketAddr)> {
     let mut command = shell::command(node);
     let (running, line) = Running::start_server(command.args(["-e", text]))?;
     let port: u16 = line.parse().with_context(|| format!("expected a port, got {line:?}"))?;

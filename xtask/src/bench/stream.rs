@@ -92,11 +92,8 @@ fn measure(
         source.large()?;
         source.first_bytes(samples)?;
     }
-    let first = interleave(
-        rounds,
-        || subject.first_bytes(samples),
-        || baseline.first_bytes(samples),
-    )?;
+    let first =
+        interleave(rounds, || subject.first_bytes(samples), || baseline.first_bytes(samples))?;
     let large = interleave(rounds, || subject.large(), || baseline.large())?;
     row(table, language.name, &first.subject, &large.subject);
     row(table, "  plain node server", &first.baseline, &large.baseline);
