@@ -251,6 +251,7 @@ mod tests {
             failure: failure.map(str::to_owned),
             body: body.as_bytes().to_vec(),
             timings: None,
+            in_pieces: false,
         }
     }
 
