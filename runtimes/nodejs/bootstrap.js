@@ -9,7 +9,7 @@
 
 'use strict';
 
-const { closeSync, existsSync, lstatSync, openSync, readFileSync, readSync, statSync, writeSync } = require('fs');
+const { closeSync, existsSync, lstatSync, openSync, readFileSync, readSync, statSync, writeSync, writev } = require('fs');
 const Module = require('module');
 const { parse, stringify } = JSON;
 const { allocUnsafeSlow, byteLength } = Buffer;
@@ -44,6 +44,9 @@ const INIT_ERROR = 18;
 const RESPONSE = 19;
 const ERROR = 20;
 const LAST_ERROR = 21;
+const STREAM_START = 22;
+const CHUNK = 23;
+const STREAM_END = 24;
 
 // What a process that is started ahead tries itself with, and how often: the engine learns shapes in a few rounds.
 const WARM_EVENT = '{"version":"2.0","headers":{"host":"localhost"},"list":[1,2.5,true,null]}';
@@ -64,6 +67,8 @@ const fixed = {};
 // Where frames come from and go to.
 let socket = FD;
 let handler;
+// What makes answers in pieces (stream.js), once the function has asked for it.
+let streaming;
 // What follows an answer.
 let next = serve;
 let current = null;
@@ -159,6 +164,10 @@ function send(kind, id, body) {
   putUint32(frame, 0, end - HEADER_BYTES);
   frame[4] = kind;
   frame[5] = frame[6] = frame[7] = 0;
+  writeAll(frame, end);
+}
+
+function writeAll(frame, end) {
   for (let at = 0; at < end; ) {
     try {
       at += writeSync(socket, frame, at, min(end - at, CHUNK_BYTES));
@@ -179,6 +188,9 @@ class Call {
     this.due = null;
     this.promised = false;
     this.called = false;
+    // Of a handler that answers in pieces: where it writes them, and whether it has returned.
+    this.stream = null;
+    this.returned = false;
     this.callback = (error, value) => {
       // Only the first call counts.
       if (this.called) return;
@@ -211,6 +223,10 @@ class Call {
   // Answers at once. Only the first answer counts.
   succeed(value) {
     if (this.sent) return;
+    if (this.stream !== null) {
+      this.stream.end();
+      return;
+    }
     this.sent = true;
     let body;
     try {
@@ -228,7 +244,16 @@ class Call {
     if (this.sent) return;
     this.sent = true;
     // What AWS Lambda answers to a failure without a reason.
-    this.end(ERROR, faultJson(error === undefined || error === null ? 'handled' : error));
+    const body = faultJson(error === undefined || error === null ? 'handled' : error);
+    if (this.stream === null) this.end(ERROR, body);
+    else this.stream.abandon(() => this.end(ERROR, body));
+  }
+
+  // The handler has returned, or its stream has ended: the call is over when both have.
+  whole() {
+    if (this.sent || !this.returned || !this.stream.writableFinished) return;
+    this.sent = true;
+    this.end(STREAM_END, '');
   }
 
   end(kind, body) {
@@ -290,6 +315,10 @@ function run(id, deadline, extra, event, spoiled) {
     return;
   }
   try {
+    if (streaming !== undefined && streaming.isStreaming(handler)) {
+      runInPieces(call, event);
+      return;
+    }
     const result = handler(event, call.context, call.callback);
     if (isThenable(result)) {
       call.promised = true;
@@ -298,6 +327,41 @@ function run(id, deadline, extra, event, spoiled) {
   } catch (e) {
     call.fail(e);
   }
+}
+
+// A handler that gets a stream to write its answer to.
+function runInPieces(call, event) {
+  const stream = new streaming.ResponseStream(call.id);
+  call.stream = stream;
+  stream.on('finish', () => call.whole());
+  stream.on('error', (e) => call.fail(e));
+  const returned = () => {
+    call.promised = false;
+    call.returned = true;
+    call.whole();
+  };
+  const result = handler(event, stream, call.context);
+  if (isThenable(result)) {
+    call.promised = true;
+    result.then(returned, call.context.fail);
+  } else returned();
+}
+
+// The global object `awslambda`. Functions that never ask for it do not pay for it.
+function offerStreams() {
+  let own;
+  const first = () => {
+    streaming = require('./stream.js')({
+      kinds: { STREAM_START, CHUNK },
+      packetBytes: CHUNK_BYTES,
+      stringify,
+      write: (parts, done) => writev(socket, parts, null, (e) => (e ? exit(1) : done())),
+      writeSync: (frame) => writeAll(frame, frame.length),
+    });
+    return (own = streaming.awslambda);
+  };
+  const set = (value) => (own = value);
+  Object.defineProperty(globalThis, 'awslambda', { configurable: true, get: () => own ?? first(), set });
 }
 
 function isThenable(value) {
@@ -558,6 +622,7 @@ function listen() {
 async function main() {
   writeThrough('stdout');
   writeThrough('stderr');
+  offerStreams();
   listen();
   if (proc.argv[2] === 'ahead') {
     proc.argv.pop();

@@ -12,6 +12,8 @@ import posix
 import sys
 import time
 
+# Where this file and its like lie.
+FOLDER = __file__.rpartition("/")[0]
 FD = 3
 HEADER_BYTES = 8
 # What a packet holds at most, and what one read takes.
@@ -29,6 +31,7 @@ READY = 17
 INIT_ERROR = 18
 RESPONSE = 19
 ERROR = 20
+STREAM_END = 24
 
 # Bounds of an error's JSON, so that it fits a frame whatever was raised: a character takes at most 12 bytes, as two escapes.
 MESSAGE_CHARS = 256 * 1024
@@ -273,11 +276,11 @@ def user_frames(error):
     try:
         import traceback
 
-        own = describe.__code__.co_filename
+        own = FOLDER + "/"
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__, limit=-TRACE_ENTRIES)
-            if frame.filename != own and not frame.filename.startswith("<frozen importlib")
+            if not frame.filename.startswith(own) and not frame.filename.startswith("<frozen importlib")
         ]
         return traceback.format_list(frames)
     except BaseException:
@@ -385,6 +388,8 @@ def set_up_logging(logging):
 
 request_in_progress = ""
 traced = False
+# Parts of the runtime that few functions need.
+loaded = {}
 
 
 def set_trace(trace):
@@ -416,6 +421,22 @@ def read_client_context(text):
         raise Fault("LambdaContextUnmarshalError", "Unable to parse Client Context JSON: %s" % e) from None
 
 
+def streams(answer):
+    """What sends an answer in pieces (stream.py), if it is one."""
+    kind = type(answer)
+    if not hasattr(kind, "__next__") and not hasattr(kind, "__anext__"):
+        return None
+    if "stream" not in loaded:
+        import _frozen_importlib
+        import _frozen_importlib_external
+
+        # Not by way of `sys.path`: the name is the function's to use.
+        spec = _frozen_importlib_external.spec_from_file_location("stream", FOLDER + "/stream.py")
+        loaded["stream"] = _frozen_importlib.module_from_spec(spec)
+        spec.loader.exec_module(loaded["stream"])
+    return loaded["stream"]
+
+
 def run(handler, frame):
     """Runs one call. Returns the kind and the body of the answer."""
     global request_in_progress
@@ -440,7 +461,12 @@ def run(handler, frame):
                 return RESPONSE, answer
             return RESPONSE, encode(answer)
         except Exception as e:
-            raise Fault("MarshalError", "Unable to marshal response: %s" % e) from None
+            stream = streams(answer)
+            if stream is None:
+                raise Fault("MarshalError", "Unable to marshal response: %s" % e) from None
+        # What is no JSON may still come in pieces.
+        stream.run(answer, stream.Pieces(bytes(frame[ID_AT:DEADLINE_AT]), send, encode, CHUNK_BYTES))
+        return STREAM_END, b""
     except SystemExit:
         raise
     except BaseException as e:
@@ -504,8 +530,7 @@ def warm():
     Nothing is read or written, and what it leaves behind is undone.
     """
     global request_in_progress
-    folder = __file__.rpartition("/")[0]
-    sys.path.insert(0, folder)
+    sys.path.insert(0, FOLDER)
     handler = load("ahead.handler")
     length = EXTRA_AT - HEADER_BYTES + len(WARM_EVENT)
     frame = length.to_bytes(4, "little") + bytes((INVOKE, 0, 0, 0)) + b"0" * 36 + bytes(12) + WARM_EVENT
@@ -514,9 +539,9 @@ def warm():
         kind, body = run(handler, frame)
         send(kind, frame[ID_AT:DEADLINE_AT] + tell(0), body, writev=lambda fd, parts: sum(map(len, parts)))
     request_in_progress = ""
-    sys.path.remove(folder)
+    sys.path.remove(FOLDER)
     del sys.modules["ahead"]
-    sys.path_importer_cache.pop(folder, None)
+    sys.path_importer_cache.pop(FOLDER, None)
 
 
 def adopt(init):

@@ -1,4 +1,5 @@
-//! One attempt, as straight-line code: pool, instance, outcome, meter. [`serve`] is the attempt at a call, with what an alias wants of it besides.
+//! One attempt, as straight-line code: pool, instance, outcome, meter. [`serve`] is the attempt at a call, with what an alias wants of it besides. An answer
+//! that comes in pieces is handed on by [`crate::stream`], or collected here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,10 +8,12 @@ use model::Result;
 use model::error::Code;
 use model::ids::RequestId;
 use model::invocation::{Call, Completed, Invocation, Outcome, Timings};
-use model::ports::UsageSums;
+use model::ports::{Turn, UsageSums};
+use model::stream::Taker;
 
 use crate::pool::{Lent, Moved, Pool, Refused, Stay, stopping};
 use crate::route::Lead;
+use crate::stream::Begun;
 use crate::{Shared, shadow};
 
 /// Runs `call` once, where `lead` leads: counted if its alias shifts, copied if that has a shadow.
@@ -38,15 +41,39 @@ pub(crate) async fn serve(
 }
 
 /// Runs `call` once, on `pool` where `lead` leads, or on the one that came after it. `accepted` is when the call came in; its wait for an instance counts
-/// from there.
+/// from there. Pieces are collected.
 pub(crate) async fn attempt(
+    shared: &Shared,
+    lead: &Lead,
+    pool: Arc<Pool>,
+    call: Call,
+    number: u32,
+    accepted: Instant,
+) -> Result<Completed> {
+    match begin(shared, lead, pool, call, number, accepted).await? {
+        Tried::Over(completed) => Ok(completed),
+        Tried::Streams(begun) => Ok(begun.run(shared, Taker::Whole).await.0),
+    }
+}
+
+/// How far an attempt comes without anybody who takes pieces.
+#[derive(Debug)]
+pub(crate) enum Tried {
+    /// To its end.
+    Over(Completed),
+    /// To the first pieces of its answer.
+    Streams(Box<Begun>),
+}
+
+/// Runs `call` once, to its end or until its answer comes in pieces.
+pub(crate) async fn begin(
     shared: &Shared,
     lead: &Lead,
     mut pool: Arc<Pool>,
     call: Call,
     number: u32,
     accepted: Instant,
-) -> Result<Completed> {
+) -> Result<Tried> {
     let (id, bytes_in) = (call.id, call.payload.len());
     let invocation = Invocation {
         id,
@@ -73,27 +100,34 @@ pub(crate) async fn attempt(
         invocation.timeout = timeout(&pool);
         grant = pool.acquire(*invocation, deadline, stay).await;
     }
-    let done = Done { shared, pool: &pool, id, bytes_in, accepted };
+    let done = Done { pool, id, bytes_in, accepted };
     let mut lent = match grant {
         Ok(lent) => lent,
         Err(Refused::Function(failure)) => {
             let outcome =
                 Outcome { result: Err(failure), run_us: 0, busy_us: None, memory_peak_bytes: None };
             let timings = Timings { cold: true, ..Timings::default() };
-            return Ok(done.with(outcome, timings));
+            return Ok(Tried::Over(done.with(shared, outcome, timings, 0)));
         }
         Err(Refused::Moved(_)) => return Err(stopping()),
         Err(Refused::Error(error)) => {
             if error.code() == Code::Throttled {
-                pool.meter.add(&UsageSums { throttles: 1, ..UsageSums::default() });
+                done.pool.meter.add(&UsageSums { throttles: 1, ..UsageSums::default() });
             }
             return Err(error);
         }
     };
     let timings = started(&lent);
-    let outcome = pool.outcome(&mut lent).await;
-    pool.release(lent);
-    Ok(done.with(outcome, timings))
+    match done.pool.outcome(&mut lent).await {
+        Turn::Over(outcome) => {
+            done.pool.release(lent);
+            Ok(Tried::Over(done.with(shared, outcome, timings, 0)))
+        }
+        Turn::Streams { prelude, run_us } => {
+            let begun = Begun { done, lent, timings, prelude, run_us };
+            Ok(Tried::Streams(Box::new(begun)))
+        }
+    }
 }
 
 /// How long a call may run.
@@ -118,22 +152,34 @@ fn started(lent: &Lent) -> Timings {
 }
 
 /// What is known of an attempt before its outcome.
-struct Done<'a> {
-    shared: &'a Shared,
-    pool: &'a Pool,
-    id: RequestId,
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) id: RequestId,
     bytes_in: usize,
     accepted: Instant,
 }
 
-impl Done<'_> {
-    /// Meters the attempt and words the answer.
-    fn with(&self, outcome: Outcome, mut timings: Timings) -> Completed {
-        let version = &self.pool.version;
-        timings.handler_us = outcome.run_us;
-        timings.total_us = micros(self.shared.clock.instant() - self.accepted);
-        let spent = timings.sandbox_us + timings.runtime_us + timings.code_us + outcome.run_us;
+impl Done {
+    /// Where the time went, of a call that ran so long and has an answer now.
+    pub(crate) fn timings(&self, shared: &Shared, run_us: u64, mut timings: Timings) -> Timings {
+        timings.handler_us = run_us;
+        timings.total_us = micros(shared.clock.instant() - self.accepted);
+        let spent = timings.sandbox_us + timings.runtime_us + timings.code_us + run_us;
         timings.queue_us = timings.total_us.saturating_sub(spent);
+        timings
+    }
+
+    /// Meters the attempt and words the answer. `streamed`: bytes of it that the outcome does not hold.
+    pub(crate) fn with(
+        &self,
+        shared: &Shared,
+        outcome: Outcome,
+        timings: Timings,
+        streamed: u64,
+    ) -> Completed {
+        let version = &self.pool.version;
+        let timings = self.timings(shared, outcome.run_us, timings);
         let duration_ms = outcome.run_us.div_ceil(1000);
         let bytes_out = match &outcome.result {
             Ok(body) => body.len(),
@@ -151,7 +197,7 @@ impl Done<'_> {
             duration_ms,
             memory_mb_ms: duration_ms * u64::from(version.config.memory_mb),
             bytes_in: self.bytes_in as u64,
-            bytes_out: bytes_out as u64,
+            bytes_out: bytes_out as u64 + streamed,
         });
         Completed { id: self.id, version: version.label(), outcome, timings, errors: None }
     }

@@ -1,14 +1,14 @@
 //! Decides which instance serves which call, and when instances start and stop. Knows no HTTP, no SQL, no process.
 //!
-//! [`Engine::invoke`] and [`Engine::enqueue`] are the only doors to execution. Inside, a call passes `route` (name, alias → version → pool), `pool` with
-//! `admit` (an instance, within the limits of function, `namespace` and host) and `attempt` (run it); queued calls take the same way through `drain`.
+//! [`Engine::invoke`], [`Engine::invoke_in_pieces`] and [`Engine::enqueue`] are the only doors to execution. Inside, a call passes `route` (name, alias → version → pool), `pool` with
+//! `admit` (an instance, within the limits of function, `namespace` and host) and `attempt` (run it); queued calls take the same way through `drain`, answers in pieces go on in `stream`.
 //! `swap` makes ready what a change of a function brings, `forecast` learns when calls come. What an alias wants to know of its calls is counted in `shift` and compared by way of `shadow`.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::Result;
 use model::alias::Parameters;
@@ -39,18 +39,20 @@ mod retry;
 mod route;
 mod shadow;
 mod shift;
+mod stream;
 mod swap;
 
 pub use config::EngineConfig;
 pub use route::Readiness;
 pub use shadow::{Answer, Room, SHADOW_WHOLE_BYTES, ShadowPair, ShadowSkips, Shadowed};
 pub use shift::Shifting;
+pub use stream::{Reply, Stream};
 pub use swap::{Faulty, Prepared};
 
 use admit::Admission;
-use pool::{Counts, PoolDeps};
+use pool::{Counts, Pool, PoolDeps};
 use registry::Registry;
-use route::{Asked, Routes};
+use route::{Asked, Lead, Routes};
 use shadow::Shadows;
 
 /// How often idle instances are looked over and use is reported.
@@ -154,19 +156,38 @@ impl Engine {
     }
 
     /// Runs a call and answers with its outcome. The call goes on if the caller goes away: a function may count on being run whole.
-    /// `parameters`: what the alias's rules and sticky key may read besides the event.
+    /// `parameters`: what the alias's rules and sticky key may read besides the event. An answer that comes in pieces is collected, up to the limit of any other.
     ///
     /// Errors: `not-found`, `throttled`, `unavailable`, `sandbox-failed`. A function that fails is no error.
     pub async fn invoke(&self, call: Call, parameters: &dyn Parameters) -> Result<Completed> {
-        let accepted = self.shared.clock.instant();
-        self.refuse_when_stopping()?;
-        let (routes, asked) = (&self.shared.routes, Asked::of(&call, parameters));
-        let lead = routes.lead(asked)?;
-        lead.route.namespace().take_call(|| accepted)?;
-        let led = routes.pool(asked, lead).await?;
+        let (led, accepted) = self.accept(&call, parameters).await?;
         let shared = Arc::clone(&self.shared);
         let run = async move { attempt::serve(&shared, led, call, 1, accepted).await };
         self.shared.tasks.run_to_end("attempt", run).await
+    }
+
+    /// The same for a caller who takes the answer as it comes, if the function gives it in pieces.
+    ///
+    /// Errors: as [`Engine::invoke`], and only before the answer begins; from there on the stream says how it ends.
+    pub async fn invoke_in_pieces(&self, call: Call, parameters: &dyn Parameters) -> Result<Reply> {
+        let (led, accepted) = self.accept(&call, parameters).await?;
+        let shared = Arc::clone(&self.shared);
+        let run = async move { stream::serve_in_pieces(&shared, led, call, accepted).await };
+        self.shared.tasks.run_to_end("attempt", run).await
+    }
+
+    /// Finds out where a call goes, and when it came.
+    async fn accept(
+        &self,
+        call: &Call,
+        parameters: &dyn Parameters,
+    ) -> Result<((Lead, Arc<Pool>), Instant)> {
+        let accepted = self.shared.clock.instant();
+        self.refuse_when_stopping()?;
+        let (routes, asked) = (&self.shared.routes, Asked::of(call, parameters));
+        let lead = routes.lead(asked)?;
+        lead.route.namespace().take_call(|| accepted)?;
+        Ok((routes.pool(asked, lead).await?, accepted))
     }
 
     /// Memory that all live instances may have together, in MiB: what a function's share of memory is a share of.

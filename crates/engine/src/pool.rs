@@ -17,7 +17,8 @@ use model::function::Version;
 use model::ids::RequestId;
 use model::invocation::{Failure, Invocation, Outcome};
 use model::limits;
-use model::ports::{Image, Instance, Patience, Sandbox, StartFailed};
+use model::ports::{Image, Instance, Patience, Sandbox, StartFailed, Turn};
+use model::stream::{StreamEnd, Taker};
 use model::tasks::Tasks;
 use tokio::sync::{OnceCell, oneshot};
 
@@ -206,11 +207,26 @@ impl Pool {
             || self.deps.admission.has_room(&self.function, &self.namespace, memory_mb)
     }
 
-    /// Waits for the outcome of the call that has `lent`.
-    pub(crate) async fn outcome(self: &Arc<Self>, lent: &mut Lent) -> Outcome {
+    /// Waits for the outcome of the call that has `lent`, or for the beginning of an answer in pieces.
+    pub(crate) async fn outcome(self: &Arc<Self>, lent: &mut Lent) -> Turn {
         let Lent { instance, ahead, served, .. } = lent;
         let returned = &mut |calls: &[RequestId]| self.return_to_line(ahead, calls);
-        let outcome = instance.outcome(Patience { limit: PATIENCE, returned }).await;
+        let turn = instance.outcome(Patience { limit: PATIENCE, returned }).await;
+        if let Turn::Over(outcome) = &turn {
+            self.learn(served, outcome);
+        }
+        turn
+    }
+
+    /// Waits for the end of such an answer.
+    pub(crate) async fn stream(&self, lent: &mut Lent, taker: Taker<'_>) -> StreamEnd {
+        let end = lent.instance.stream(taker).await;
+        self.learn(&mut lent.served, &end.outcome);
+        end
+    }
+
+    /// A call of an instance that has `served` others is over.
+    fn learn(&self, served: &mut u32, outcome: &Outcome) {
         *served = served.saturating_add(1);
         self.ended.fetch_add(1, Ordering::Relaxed);
         // Code that is not compiled yet says nothing of a function known to be quick: to start more instances now would only make it worse.
@@ -219,7 +235,6 @@ impl Pool {
         {
             self.pace.learn(busy_us);
         }
-        outcome
     }
 
     /// Takes an instance back after a call, or learns that it died.

@@ -233,15 +233,20 @@ impl Shadows {
 
 /// Who waits for the first answer.
 #[derive(Debug)]
-pub(crate) struct Copied(oneshot::Sender<Answer>);
+pub(crate) struct Copied(oneshot::Sender<Option<Answer>>);
 
 impl Copied {
     /// Tells what the caller gets. A call that came to no outcome has nothing to compare.
     pub(crate) fn answered(self, version: VersionRef, result: &Result<Completed>) {
         if let Ok(completed) = result {
             // The copy may be over already, without an outcome.
-            drop(self.0.send(Answer::of(version, completed)));
+            drop(self.0.send(Some(Answer::of(version, completed))));
         }
+    }
+
+    /// Tells that the caller's answer was not held.
+    pub(crate) fn not_comparable(self) {
+        drop(self.0.send(None));
     }
 }
 
@@ -276,7 +281,7 @@ struct Copy {
     version: VersionRef,
     request: RequestId,
     call: Call,
-    answered: oneshot::Receiver<Answer>,
+    answered: oneshot::Receiver<Option<Answer>>,
 }
 
 impl Copy {
@@ -288,6 +293,7 @@ impl Copy {
             return skip(&shared, &lead.route, &alias, 1);
         };
         let Ok(answer) = answered.await else { return };
+        let Some(answer) = answer else { return skip(&shared, &lead.route, &alias, 1) };
         let skipped = alias.skipped.take();
         let identical = answer.result == shadow.result;
         let pair = ShadowPair {

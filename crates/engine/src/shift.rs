@@ -58,6 +58,12 @@ impl Counters {
         }
     }
 
+    /// Where errors of `version` are counted, if the shift leads to it or away from it.
+    pub(crate) fn errors_of(&self, version: VersionRef) -> Option<ErrorCount> {
+        let counter = self.0.iter().find(|(of, _)| *of == version);
+        counter.map(|(_, counter)| counter.errors.clone())
+    }
+
     pub(crate) fn samples(&self) -> Vec<(VersionRef, Sample)> {
         self.0.iter().map(|(version, counter)| (*version, counter.sample())).collect()
     }

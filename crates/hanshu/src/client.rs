@@ -34,7 +34,7 @@ pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:9000";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a control call may take.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Most bytes of an answer that are read into memory: a function's answer is at most 6 MiB, a listing page far less.
+/// Most bytes of an answer that are read into memory: a function's answer is at most 6 MiB unless it comes in pieces, a listing page far less.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// How long the daemon may take over a package: unpacking and checking 250 MiB on a slow disk.
@@ -184,6 +184,11 @@ impl Client {
             CliError::new(format!("the daemon's answer broke off: {e}"))
                 .hint("its log says why; try again")
         })?;
+        if bytes.len() as u64 == ANSWER_BYTES_MAX {
+            let message = format!("the answer is too large: {ANSWER_BYTES_MAX} bytes and more");
+            return Err(CliError::new(message)
+                .hint("an answer in pieces is written as it comes, without --output json"));
+        }
         let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body: bytes };
         if answer.status >= 400 { Err(answer.refusal()) } else { Ok(answer) }
     }

@@ -84,6 +84,8 @@ pub(crate) struct ServerSection {
     pub connections_max: usize,
     /// How long a request body may take to arrive.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of a response.
+    pub write_timeout: Duration,
     /// How long calls in flight may go on after the daemon was told to stop.
     pub grace: Duration,
     /// How functions are reached from outside, without a slash at the end; absent means the address listened on.
@@ -182,6 +184,7 @@ impl ServerSection {
         Ok(Self {
             connections_max: values.count(&s::CONNECTIONS_MAX)?,
             body_timeout: values.seconds(&s::BODY_TIMEOUT_SECONDS)?,
+            write_timeout: values.seconds(&s::WRITE_TIMEOUT_SECONDS)?,
             grace: values.seconds(&s::GRACE_SECONDS)?,
             public_url: values.text(&s::PUBLIC_URL)?.map(|u| u.trim_end_matches('/').to_owned()),
         })

@@ -114,6 +114,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         dev: config.dev,
         connections_max: config.server.connections_max,
         body_timeout: config.server.body_timeout,
+        write_timeout: config.server.write_timeout,
         drain_grace: config.server.grace,
         public_url: config.server.public_url.clone().unwrap_or_else(|| url.clone()),
         isolation,

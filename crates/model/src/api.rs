@@ -43,6 +43,8 @@ pub const HEADER_TIMINGS: &str = "x-hanshu-timings";
 pub const HEADER_FUNCTION_ERROR: &str = "x-hanshu-function-error";
 /// Answer header: the version that ran.
 pub const HEADER_VERSION: &str = "x-hanshu-version";
+/// What a function said before an answer in pieces: status, headers and cookies, as JSON. Only there with such an answer.
+pub const HEADER_STREAM: &str = "x-hanshu-stream";
 /// Request header of a call: JSON text that the function sees as `context.clientContext`, base64-encoded.
 pub const HEADER_CLIENT_CONTEXT: &str = "x-hanshu-client-context";
 /// Request header of a change: why it is made, at most 500 characters; kept with it.

@@ -24,6 +24,7 @@ pub mod network;
 pub mod ports;
 pub mod provisioned;
 pub mod secret;
+pub mod stream;
 #[cfg(feature = "suites")]
 pub mod suites;
 pub mod tasks;

@@ -4,6 +4,8 @@
 pub const SYNC_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
 /// Largest response of a call, in bytes; the same figure as the request's.
 pub const RESPONSE_BYTES: usize = 6 * 1024 * 1024;
+/// Pieces of a streamed answer that are held for a caller who has not taken them yet; a piece is a packet of at most 64 KiB.
+pub const STREAM_PIECES: usize = 4;
 /// Largest payload of an asynchronous call, in bytes (1 MB: AWS Lambda quotas).
 pub const ASYNC_PAYLOAD_BYTES: usize = 1024 * 1024;
 
@@ -22,6 +24,8 @@ pub const PACKAGE_PATH_BYTES: usize = 1024;
 pub const CONTROL_BODY_BYTES: usize = 256 * 1024;
 /// How long a request body may take to arrive.
 pub const BODY_TIMEOUT_SECONDS: u64 = 60;
+/// How long a client may take nothing of a response that waits to be sent.
+pub const WRITE_TIMEOUT_SECONDS: u64 = 60;
 
 /// Default timeout of a function, in milliseconds (AWS Lambda's default).
 pub const TIMEOUT_DEFAULT_MS: u32 = 3_000;

@@ -49,6 +49,9 @@ const KIND_INIT_ERROR: u8 = 18;
 const KIND_RESPONSE: u8 = 19;
 const KIND_ERROR: u8 = 20;
 const KIND_LAST_ERROR: u8 = 21;
+const KIND_STREAM_START: u8 = 22;
+const KIND_CHUNK: u8 = 23;
+const KIND_STREAM_END: u8 = 24;
 
 /// What a bootstrap says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,15 +82,43 @@ pub(crate) enum Incoming {
         /// The process ends with this answer.
         last: bool,
     },
+    /// The answer comes in pieces from here on.
+    StreamStart {
+        /// The call it claims to answer.
+        id: RequestId,
+        /// What stands before the pieces: JSON, not checked.
+        prelude: Bytes,
+    },
+    /// A piece of an answer.
+    Chunk {
+        /// The call it claims to answer.
+        id: RequestId,
+        /// At least one byte, and no more than fit a packet.
+        piece: Bytes,
+    },
+    /// The answer that came in pieces is whole.
+    StreamEnd {
+        /// The call it claims to answer.
+        id: RequestId,
+        /// What the bootstrap says of the call.
+        told: Told,
+    },
 }
 
 impl Incoming {
     /// What it says beside the answer, if it is one.
     pub(crate) fn told(&self) -> Option<Told> {
         match self {
-            Self::Response { told, .. } | Self::Error { told, .. } => Some(*told),
+            Self::Response { told, .. }
+            | Self::Error { told, .. }
+            | Self::StreamEnd { told, .. } => Some(*told),
             _ => None,
         }
+    }
+
+    /// Whether more frames of the same call come behind it, perhaps at once.
+    fn goes_on(&self) -> bool {
+        matches!(self, Self::StreamStart { .. } | Self::Chunk { .. })
     }
 }
 
@@ -207,6 +238,7 @@ impl Header {
                 let bytes = payload_bytes - ANSWER_FIXED_BYTES;
                 return Err(FrameError::TooLarge { bytes, limit: limits::RESPONSE_BYTES });
             }
+            KIND_STREAM_START | KIND_CHUNK | KIND_STREAM_END => stream_length(kind, payload_bytes)?,
             KIND_HELLO | KIND_READY | KIND_INIT_ERROR | KIND_RESPONSE | KIND_ERROR
             | KIND_LAST_ERROR => {}
             _ => return Err(FrameError::Invalid("unknown kind")),
@@ -228,16 +260,44 @@ impl Header {
             KIND_HELLO => Ok(Incoming::Hello),
             KIND_READY => Ok(Incoming::Ready),
             KIND_INIT_ERROR => Ok(Incoming::InitError(payload)),
+            KIND_STREAM_START => {
+                let (id, prelude) = split_id(payload)?;
+                Ok(Incoming::StreamStart { id, prelude })
+            }
+            KIND_CHUNK => {
+                let (id, piece) = split_id(payload)?;
+                Ok(Incoming::Chunk { id, piece })
+            }
             kind => {
                 let (id, told, body) = split_answer(payload)?;
-                Ok(if kind == KIND_RESPONSE {
-                    Incoming::Response { id, told, body }
-                } else {
-                    Incoming::Error { id, told, body, last: kind == KIND_LAST_ERROR }
+                Ok(match kind {
+                    KIND_RESPONSE => Incoming::Response { id, told, body },
+                    KIND_STREAM_END => Incoming::StreamEnd { id, told },
+                    _ => Incoming::Error { id, told, body, last: kind == KIND_LAST_ERROR },
                 })
             }
         }
     }
+}
+
+/// Whether a frame of a stream may be so long: start and pieces are one packet each, so that none of them is held half-way for longer than that.
+fn stream_length(kind: u8, payload_bytes: usize) -> Result<(), FrameError> {
+    let allowed = match kind {
+        KIND_STREAM_START => ID_BYTES..=PACKET_BYTES - HEADER_BYTES,
+        KIND_CHUNK => ID_BYTES + 1..=PACKET_BYTES - HEADER_BYTES,
+        _ => ANSWER_FIXED_BYTES..=ANSWER_FIXED_BYTES,
+    };
+    if allowed.contains(&payload_bytes) {
+        return Ok(());
+    }
+    Err(FrameError::Invalid("a frame of a stream that is too short or too long"))
+}
+
+fn split_id(mut payload: Bytes) -> Result<(RequestId, Bytes), FrameError> {
+    const BAD: FrameError = FrameError::Invalid("the request id is no UUID");
+    let (id, _) = payload.split_first_chunk::<ID_BYTES>().ok_or(BAD)?;
+    let id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()).ok_or(BAD)?;
+    Ok((id, payload.split_off(ID_BYTES)))
 }
 
 fn split_answer(mut payload: Bytes) -> Result<(RequestId, Told, Bytes), FrameError> {
@@ -309,7 +369,7 @@ impl FrameReader {
             });
             match read {
                 Ok(Ok(Some(frame))) => {
-                    if last {
+                    if last && !frame.goes_on() {
                         let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
                         socket.try_io(Interest::READABLE, empty).unwrap_or_default();
                     }
@@ -537,6 +597,13 @@ mod tests {
         frame(kind, &[id.to_string().as_bytes(), &told, body].concat())
     }
 
+    /// Most bytes of a piece.
+    const PIECE_BYTES: usize = PACKET_BYTES - HEADER_BYTES - ID_BYTES;
+
+    fn stream(kind: u8, id: RequestId, body: &[u8]) -> Vec<u8> {
+        frame(kind, &[id.to_string().as_bytes(), body].concat())
+    }
+
     /// One of each kind, and what they should read as.
     fn conversation(id: RequestId, body: &[u8]) -> (Vec<u8>, Vec<Incoming>) {
         let body_bytes = Bytes::copy_from_slice(body);
@@ -546,6 +613,9 @@ mod tests {
             answer(KIND_RESPONSE, id, body),
             answer(KIND_ERROR, id, body),
             frame(KIND_INIT_ERROR, body),
+            stream(KIND_STREAM_START, id, b"{}"),
+            stream(KIND_CHUNK, id, b"x"),
+            answer(KIND_STREAM_END, id, b""),
             answer(KIND_RESPONSE, id, b""),
         ];
         let incoming = vec![
@@ -554,6 +624,9 @@ mod tests {
             Incoming::Response { id, told: TOLD, body: body_bytes.clone() },
             Incoming::Error { id, told: TOLD, body: body_bytes.clone(), last: false },
             Incoming::InitError(body_bytes),
+            Incoming::StreamStart { id, prelude: Bytes::from_static(b"{}") },
+            Incoming::Chunk { id, piece: Bytes::from_static(b"x") },
+            Incoming::StreamEnd { id, told: TOLD },
             Incoming::Response { id, told: TOLD, body: Bytes::new() },
         ];
         (bytes.concat(), incoming)
@@ -591,6 +664,18 @@ mod tests {
         for id in [[b'x'; 48], [0xff; 48], [b'-'; 48]] {
             assert_eq!(invalid(&frame(KIND_ERROR, &id)), "the request id is no UUID");
         }
+        let id = RequestId::generate();
+        for bytes in [
+            frame(KIND_STREAM_START, &[b'0'; 35]),
+            stream(KIND_STREAM_START, id, &vec![b' '; PIECE_BYTES + 1]),
+            stream(KIND_CHUNK, id, b""),
+            stream(KIND_CHUNK, id, &vec![0; PIECE_BYTES + 1]),
+            stream(KIND_STREAM_END, id, &[0; 11]),
+            stream(KIND_STREAM_END, id, &[0; 13]),
+        ] {
+            assert_eq!(invalid(&bytes), "a frame of a stream that is too short or too long");
+        }
+        assert_eq!(invalid(&frame(KIND_CHUNK, &[b'x'; 40])), "the request id is no UUID");
         for reserved in 5..8 {
             let mut bytes = frame(KIND_HELLO, b"");
             bytes[reserved] = 1;
@@ -735,6 +820,30 @@ mod tests {
             seen += 1;
         }
         assert!(matches!(reader.next_now(&ours), Err(FrameError::Closed)), "nothing is left");
+    }
+
+    #[tokio::test]
+    async fn what_lies_behind_a_frame_of_a_stream_is_not_waited_for() {
+        let (ours, theirs) = packets();
+        let (id, mut reader) = (RequestId::generate(), FrameReader::new());
+        let piece = [b'y'; PIECE_BYTES];
+        for bytes in [
+            stream(KIND_STREAM_START, id, b"{}"),
+            stream(KIND_CHUNK, id, &piece),
+            answer(KIND_STREAM_END, id, b""),
+        ] {
+            assert!(bytes.len() <= PACKET_BYTES);
+            rustix::io::write(&theirs, &bytes).unwrap();
+        }
+        // `last`, as of a call with none behind it: no readiness that still counts may be forgotten.
+        for expected in [
+            Incoming::StreamStart { id, prelude: Bytes::from_static(b"{}") },
+            Incoming::Chunk { id, piece: Bytes::copy_from_slice(&piece) },
+            Incoming::StreamEnd { id, told: TOLD },
+        ] {
+            let next = tokio::time::timeout(Duration::from_secs(20), reader.next(&ours, true));
+            assert!(next.await.unwrap().unwrap() == expected);
+        }
     }
 
     #[tokio::test]

@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use bytes::Bytes;
-use http_body_util::{Either, Full};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -29,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::App;
 use crate::gateway;
 use crate::routes;
+use crate::stalled::Stalled;
 
 /// Largest head of a request, in bytes; over it: 431.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -115,7 +115,7 @@ async fn serve_one(
         tracing::debug!(%peer, "cannot set TCP_NODELAY: {e}");
     }
     let Shared { app, router, drain, abort } = shared;
-    let head_timeout = app.config.head_timeout;
+    let (head_timeout, write_timeout) = (app.config.head_timeout, app.config.write_timeout);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         let (app, router) = (app.clone(), router.clone());
@@ -125,7 +125,7 @@ async fn serve_one(
             } else {
                 request.extensions_mut().insert(Peer(peer.ip()));
                 match router.call(request).await {
-                    Ok(response) => response.map(Either::<Full<Bytes>, Body>::Right),
+                    Ok(response) => response.map(Either::<gateway::Answer, Body>::Right),
                     Err(never) => match never {},
                 }
             })
@@ -136,7 +136,7 @@ async fn serve_one(
         .header_read_timeout(head_timeout)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Stalled::new(stream, write_timeout)), service);
     let mut connection = pin!(connection);
     let mut drained = pin!(drain.token.cancelled());
     let mut listening = false;

@@ -18,8 +18,10 @@ pub mod fuzz;
 mod gateway;
 mod openapi;
 mod parameters;
+mod pieces;
 mod reseal;
 mod routes;
+mod stalled;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +51,8 @@ pub struct ServerConfig {
     pub body_timeout: Duration,
     /// How long a request's head may take to arrive; also how long a connection may idle between two requests.
     pub head_timeout: Duration,
+    /// How long a client may take nothing of a response that waits to be sent; then the connection is closed.
+    pub write_timeout: Duration,
     /// How long requests in flight may go on once the server shall stop.
     pub drain_grace: Duration,
     /// Under which URL clients reach this server, for instance `http://127.0.0.1:9000`.
@@ -64,6 +68,7 @@ impl Default for ServerConfig {
             connections_max: 4_096,
             body_timeout: Duration::from_secs(limits::BODY_TIMEOUT_SECONDS),
             head_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS),
             drain_grace: Duration::from_secs(20),
             public_url: "http://127.0.0.1:9000".into(),
             isolation: Isolation::default(),

@@ -26,6 +26,9 @@ final class Instance implements AutoCloseable {
     static final int RESPONSE = 19;
     static final int ERROR = 20;
     static final int LAST_ERROR = 21;
+    static final int STREAM_START = 22;
+    static final int CHUNK = 23;
+    static final int STREAM_END = 24;
     static final String ID = "8d1e1c5e-0000-4000-8000-0123456789ab";
     /** Nothing in these tests takes longer unless it hangs. */
     private static final int PATIENCE_MS = 30_000;
@@ -94,11 +97,28 @@ final class Instance implements AutoCloseable {
         return call(event.getBytes(StandardCharsets.UTF_8), "", System.currentTimeMillis() + 20_000);
     }
 
+    /** One call that is answered in pieces: what stands before them, they, and the error behind them, by bars. */
+    String stream(String event) throws IOException {
+        invoke(event.getBytes(StandardCharsets.UTF_8), "", System.currentTimeMillis() + 20_000);
+        StringBuilder told = new StringBuilder();
+        for (Frame frame = expect(STREAM_START); ; frame = receive()) {
+            int bodyAt = frame.kind() == STREAM_START || frame.kind() == CHUNK ? 36 : 48;
+            byte[] bytes = frame.payload();
+            if (!new String(bytes, 0, 36, StandardCharsets.US_ASCII).equals(ID) || bytes.length > 65536 - 8) {
+                throw new AssertionError("a piece of another call, or too large: " + bytes.length);
+            }
+            if (frame.kind() == STREAM_END) {
+                return told.toString();
+            }
+            told.append(told.isEmpty() ? "" : "|").append(new String(bytes, bodyAt, bytes.length - bodyAt, StandardCharsets.UTF_8));
+            if (frame.kind() == ERROR) {
+                return told.toString();
+            }
+        }
+    }
+
     Answer call(byte[] event, String extra, long deadlineMs) throws IOException {
-        byte[] more = extra.getBytes(StandardCharsets.UTF_8);
-        ByteBuffer payload = ByteBuffer.allocate(48 + more.length + event.length).order(ByteOrder.LITTLE_ENDIAN);
-        payload.put(ID.getBytes(StandardCharsets.US_ASCII)).putLong(deadlineMs).putInt(more.length).put(more).put(event);
-        send(INVOKE, payload.array());
+        invoke(event, extra, deadlineMs);
         Frame frame = receive();
         byte[] bytes = frame.payload();
         if (!new String(bytes, 0, 36, StandardCharsets.US_ASCII).equals(ID)) {
@@ -106,6 +126,13 @@ final class Instance implements AutoCloseable {
         }
         byte[] told = java.util.Arrays.copyOfRange(bytes, 36, 48);
         return new Answer(frame.kind(), new String(bytes, 48, bytes.length - 48, StandardCharsets.UTF_8), told);
+    }
+
+    private void invoke(byte[] event, String extra, long deadlineMs) throws IOException {
+        byte[] more = extra.getBytes(StandardCharsets.UTF_8);
+        ByteBuffer payload = ByteBuffer.allocate(48 + more.length + event.length).order(ByteOrder.LITTLE_ENDIAN);
+        payload.put(ID.getBytes(StandardCharsets.US_ASCII)).putLong(deadlineMs).putInt(more.length).put(more).put(event);
+        send(INVOKE, payload.array());
     }
 
     void send(int kind, byte[] payload) throws IOException {

@@ -17,7 +17,7 @@ public final class Tests {
         aws = arguments[1];
         int passed = 0;
         int failed = 0;
-        for (Class<?> suite : new Class<?>[] {LoadingTests.class, ValueTests.class, CallTests.class, AheadTests.class, AwsTests.class}) {
+        for (Class<?> suite : new Class<?>[] {LoadingTests.class, ValueTests.class, CallTests.class, AheadTests.class, StreamTests.class, AwsTests.class}) {
             Method[] tests = suite.getDeclaredMethods();
             Arrays.sort(tests, Comparator.comparing(Method::getName));
             for (Method test : tests) {

@@ -85,7 +85,9 @@ final class ValueTests {
         try (Instance instance = Instance.ready(Tests.functions, "Streams::copy")) {
             Tests.answers(instance, " {\"a\" : 1.50}", " {\"a\" : 1.50}");
             Tests.answers(instance, "", "{}");
-            Tests.fails(instance, "not json", "Runtime.MarshalError");
+            Tests.fails(instance, "{not json", "Runtime.MarshalError");
+            Tests.same("{}|not json", instance.stream("not json"));
+            Tests.answers(instance, "true", "true");
         }
         try (Instance instance = Instance.ready(Tests.functions, "Streams::silent")) {
             Tests.answers(instance, "1", "null");

@@ -9,7 +9,22 @@ const os = require('node:os');
 const path = require('node:path');
 
 const BOOTSTRAP = path.join(__dirname, '..', 'bootstrap.js');
-const KIND = { INIT: 1, INVOKE: 2, HELLO: 16, READY: 17, INIT_ERROR: 18, RESPONSE: 19, ERROR: 20, LAST_ERROR: 21 };
+const KIND = {
+  INIT: 1,
+  INVOKE: 2,
+  HELLO: 16,
+  READY: 17,
+  INIT_ERROR: 18,
+  RESPONSE: 19,
+  ERROR: 20,
+  LAST_ERROR: 21,
+  STREAM_START: 22,
+  CHUNK: 23,
+  STREAM_END: 24,
+};
+// Frames that say how the call went; and those that name the call and have nothing more before their body.
+const TOLD = [KIND.RESPONSE, KIND.ERROR, KIND.LAST_ERROR, KIND.STREAM_END];
+const NAMED = [...TOLD, KIND.STREAM_START, KIND.CHUNK];
 // Nothing in these tests takes longer unless it hangs.
 const PATIENCE_MS = 20_000;
 
@@ -86,10 +101,12 @@ class Instance {
         if (have.length >= total) {
           this.received = have.subarray(total);
           const kind = have[4];
-          const answer = kind === KIND.RESPONSE || kind === KIND.ERROR || kind === KIND.LAST_ERROR;
-          const id = answer ? have.toString('latin1', 8, 44) : '';
+          const answer = TOLD.includes(kind);
+          const named = NAMED.includes(kind);
+          const id = named ? have.toString('latin1', 8, 44) : '';
           const told = answer ? [44, 48, 52].map((at) => have.readUInt32LE(at)) : [];
-          return { kind, id, told, body: have.toString('utf8', answer ? 56 : 8, total) };
+          const bytes = have.subarray(answer ? 56 : named ? 44 : 8, total);
+          return { kind, id, told, bytes, body: bytes.toString('utf8') };
         }
         if (this.ended) return null;
         await new Promise((resolve) => this.waiting.push(resolve));
@@ -127,6 +144,25 @@ class Instance {
     if (answer.kind === KIND.LAST_ERROR) return { error: body, last: true };
     this.told = answer.told;
     return answer.kind === KIND.ERROR ? { error: body } : { value: body, text: answer.body };
+  }
+
+  // One call that is answered in pieces: `{prelude, pieces, error?}`. `onPiece` may hold the reading up.
+  async stream(event = '{}', onPiece = () => {}) {
+    const id = this.send(event);
+    const start = await this.next();
+    if (start?.kind === KIND.ERROR) return { error: JSON.parse(start.body), pieces: [] };
+    if (start?.kind !== KIND.STREAM_START || start.id !== id) throw new Error(`expected a stream, got ${JSON.stringify(start)}`);
+    const pieces = [];
+    for (;;) {
+      const frame = await this.next();
+      if (frame?.id !== id) throw new Error(`expected a piece of ${id}, got ${JSON.stringify(frame)}`);
+      const prelude = JSON.parse(start.body);
+      if (frame.kind === KIND.STREAM_END) return { prelude, pieces };
+      if (frame.kind === KIND.ERROR) return { prelude, pieces, error: JSON.parse(frame.body) };
+      if (frame.kind !== KIND.CHUNK) throw new Error(`expected a piece, got ${JSON.stringify(frame)}`);
+      pieces.push(frame.bytes);
+      await onPiece(frame.bytes);
+    }
   }
 
   async stop() {

@@ -15,6 +15,7 @@ import uuid
 
 BOOTSTRAP = pathlib.Path(__file__).resolve().parent.parent / "bootstrap.py"
 INIT, INVOKE, HELLO, READY, INIT_ERROR, RESPONSE, ERROR = 1, 2, 16, 17, 18, 19, 20
+STREAM_START, CHUNK, STREAM_END = 22, 23, 24
 # Nothing in these tests takes longer unless it hangs.
 PATIENCE_SECONDS = 20
 
@@ -139,6 +140,25 @@ class Instance:
         kind, body = self.call_raw(event, **options)
         assert kind == ERROR, body
         return json.loads(body)
+
+    def stream(self, event=b"{}"):
+        """One call that is answered in pieces: what stands before them, they, and the error behind them or `None`."""
+        request_id = self.send(event)
+        prelude, pieces = None, []
+        while True:
+            kind, payload = self.next()
+            assert payload[:36].decode() == request_id, payload
+            if kind == STREAM_END:
+                assert len(payload) == 48, payload
+                return prelude, pieces, None
+            if kind == ERROR:
+                return prelude, pieces, json.loads(payload[48:])
+            if prelude is None:
+                assert kind == STREAM_START, (kind, payload)
+                prelude = json.loads(payload[36:])
+            else:
+                assert kind == CHUNK and 36 < len(payload) <= 65536 - 8, (kind, len(payload))
+                pieces.append(payload[36:])
 
     def exit_code(self):
         """Waits for the end of a process that ends by itself."""

@@ -48,7 +48,7 @@ pub(crate) fn run(setup: &mut Setup) -> Result<Vec<Verdict>> {
 fn node(setup: &Setup, daemon: &Daemon, table: &mut Table) -> Result<Vec<Verdict>> {
     let name = deploy(daemon, &NODE)?;
     let version = daemon.api()?.runtime_version(&NODE)?;
-    let (plain, address) = plain_server(&NODE.interpreter(&version)?)?;
+    let (plain, address) = plain_server(&NODE.interpreter(&version)?, NODE_HELLO)?;
     let mut verdicts = Vec::new();
     for connections in [1, MANY] {
         let subject = function_load(daemon, &name, connections);
@@ -120,9 +120,10 @@ fn function_load(daemon: &Daemon, name: &str, connections: usize) -> Load {
     Load { address: daemon.address, request, connections }
 }
 
-fn plain_server(node: &std::path::Path) -> Result<(Running, SocketAddr)> {
+/// Starts a server that is this text, and says on which port it listens.
+pub(super) fn plain_server(node: &std::path::Path, text: &str) -> Result<(Running, SocketAddr)> {
     let mut command = shell::command(node);
-    let (running, line) = Running::start_server(command.args(["-e", NODE_HELLO]))?;
+    let (running, line) = Running::start_server(command.args(["-e", text]))?;
     let port: u16 = line.parse().with_context(|| format!("expected a port, got {line:?}"))?;
     Ok((running, SocketAddr::from(([127, 0, 0, 1], port))))
 }
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_plain_server_answers_alone_and_under_load() {
-        let (plain, address) = plain_server("node".as_ref()).unwrap();
+        let (plain, address) = plain_server("node".as_ref(), NODE_HELLO).unwrap();
         let hello = request("GET", "/", "", b"");
         let answer = Connection::open(address).unwrap().call(&hello).unwrap();
         assert_eq!((answer.status, answer.text()), (200, "Hello world".to_owned()));

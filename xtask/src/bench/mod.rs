@@ -1,7 +1,7 @@
 //! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
 //!
 //! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`burst`] (many of them at once), [`density`] (many live instances), [`idle`] (a daemon with nothing to do),
-//! [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches), [`swap`] (new code
+//! [`stream`] (answers in pieces), [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches), [`swap`] (new code
 //! under load). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] and [`paced`]
 //! (the client, over [`http`]), [`stats`] and [`report`].
@@ -28,6 +28,7 @@ mod report;
 mod resolve;
 mod sandbox;
 mod stats;
+mod stream;
 mod swap;
 
 use std::path::PathBuf;
@@ -78,6 +79,8 @@ pub(crate) struct Options {
 enum Name {
     /// Warm calls through a function's URL
     Invoke,
+    /// Answers in pieces through a function's URL
+    Stream,
     /// First calls of a new version
     Cold,
     /// First calls of many functions at once
@@ -153,6 +156,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         say!("");
         verdicts.extend(match name {
             Name::Invoke => invoke::run(&mut setup)?,
+            Name::Stream => stream::run(&setup)?,
             Name::Cold => cold::run(&mut setup)?,
             Name::Burst => burst::run(&mut setup)?,
             Name::Density => density::run(&mut setup)?,

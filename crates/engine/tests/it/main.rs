@@ -12,5 +12,6 @@ mod queued;
 mod scripted;
 mod shadows;
 mod shifts;
+mod streams;
 mod swaps;
 mod sync;

@@ -23,11 +23,15 @@ use model::keys;
 use model::namespace::{Namespace, NamespaceSettings, Quotas};
 use model::network::NetworkPolicy;
 use model::ports::{
-    Expect, Image, Instance, Meta, PackageInfo, Patience, Queue, Sandbox, StartFailed,
+    Expect, Image, Instance, Meta, PackageInfo, Patience, Queue, Sandbox, StartFailed, Turn,
 };
+use model::stream::{Part, StreamEnd, Taker};
 use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage, TestClock};
 
 use crate::blind::{BlindMeta, Blindness};
+
+/// What stands before the pieces of a stream.
+pub(crate) const PRELUDE: &[u8] = br#"{"statusCode":200}"#;
 
 /// What happened in the sandbox.
 #[derive(Debug, Default)]
@@ -35,11 +39,14 @@ pub(crate) struct Counts {
     pub(crate) started: AtomicUsize,
     pub(crate) stopped: AtomicUsize,
     pub(crate) finished: AtomicUsize,
+    /// Pieces written.
+    pub(crate) pieces: AtomicUsize,
 }
 
 /// Handlers: `echo`, `who` (the instance's number), `sleep:MS`, `fail`, `die`, `init-fail`, `no-sandbox`, `env:NAME` (a variable of the version),
 /// `arn` (the name that the call came by), `late:MS` (as `echo`, but starts so much later); `quick`, which says that it takes microseconds, lets
-/// calls wait behind each other, and takes the payload's milliseconds if that is a number, or dies at `die`.
+/// calls wait behind each other, and takes the payload's milliseconds if that is a number, or dies at `die`; `stream:N`, N pieces of a kilobyte, each of
+/// which takes a millisecond; `cut:N`, the same with an error behind them.
 #[derive(Debug, Default)]
 pub(crate) struct ScriptedSandbox {
     pub(crate) counts: Arc<Counts>,
@@ -135,8 +142,11 @@ impl Instance for ScriptedInstance {
         self.calls.drain(stay..).map(|call| call.id).collect()
     }
 
-    async fn outcome(&mut self, patience: Patience<'_>) -> Outcome {
+    async fn outcome(&mut self, patience: Patience<'_>) -> Turn {
         let invocation = self.calls.front().cloned().unwrap();
+        if matches!(self.handler.split_once(':'), Some(("stream" | "cut", _))) {
+            return Turn::Streams { prelude: Bytes::from_static(PRELUDE), run_us: 500 };
+        }
         let result = match self.handler.split_once(':').unwrap_or((&self.handler, "")) {
             ("echo" | "late", _) => Ok(invocation.payload),
             ("say", text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
@@ -157,7 +167,36 @@ impl Instance for ScriptedInstance {
         self.calls.pop_front();
         self.counts.finished.fetch_add(1, Ordering::SeqCst);
         let busy_us = (self.handler == "quick").then_some(5);
-        Outcome { result, run_us: 1_500, busy_us, memory_peak_bytes: None }
+        Turn::Over(Outcome { result, run_us: 1_500, busy_us, memory_peak_bytes: None })
+    }
+
+    async fn stream(&mut self, taker: Taker<'_>) -> StreamEnd {
+        let (how, count) = self.handler.split_once(':').unwrap();
+        let count: usize = count.parse().unwrap();
+        let (mut kept, mut bytes) = (Vec::new(), 0);
+        for _ in 0..count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let piece = Bytes::from_static(&[b'x'; 1024]);
+            bytes += piece.len() as u64;
+            let keep_bytes = match taker {
+                Taker::Whole => usize::MAX,
+                Taker::Caller { keep_bytes, .. } => keep_bytes,
+            };
+            kept.extend_from_slice(&piece[..piece.len().min(keep_bytes - kept.len())]);
+            if let Taker::Caller { pieces, .. } = taker {
+                drop(pieces.send(Part::Piece(piece)).await);
+            }
+            self.counts.pieces.fetch_add(1, Ordering::SeqCst);
+        }
+        self.calls.pop_front();
+        self.counts.finished.fetch_add(1, Ordering::SeqCst);
+        let result = if how == "cut" {
+            Err(Failure::new(FailureKind::Handler, "Error", "half-way"))
+        } else {
+            Ok(kept.into())
+        };
+        let outcome = Outcome { result, run_us: 9_500, busy_us: None, memory_peak_bytes: None };
+        StreamEnd { outcome, bytes }
     }
 
     fn alive(&self) -> bool {

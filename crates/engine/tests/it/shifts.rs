@@ -13,7 +13,7 @@ const HALF: &str = r#"{"targets":[{"version":1,"weight":1},{"version":2,"weight"
     {"when":[{"on":"header.to","exact":"3"}],"to":3},{"when":[{"on":"header.to","exact":"2"}],"to":2},
     {"when":[{"on":"header.to","exact":"1"}],"to":1}]}"#;
 
-fn rollout(started_at: u64, step: usize) -> Rollout {
+pub(crate) fn rollout(started_at: u64, step: usize) -> Rollout {
     Rollout {
         to: VersionRef::Number(2),
         before: vec![Target { version: VersionRef::Number(1), weight: 1 }],

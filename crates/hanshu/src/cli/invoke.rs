@@ -20,7 +20,7 @@ use crate::client::invoke::Invoked;
 const LOG_LINES: usize = 1_000;
 
 const AFTER_HELP: &str = "\
-The function's answer goes to standard output exactly as it wrote it; its error, log and timings go to standard error.
+The function's answer goes to standard output exactly as it wrote it, and as it writes if it answers in pieces; its error, log and timings go to standard error.
 Exit codes: 0 it answered; 1 it failed; 2 it could not be called.
 
 Examples:
@@ -66,7 +66,16 @@ impl InvokeArgs {
         };
         let payload = values::payload(self.payload.as_deref())?;
         let client = cx.client()?;
-        let done = client.invoke(&target, kind, &payload)?;
+        let mut ends_a_line = true;
+        let mut show = |piece: &[u8]| {
+            ends_a_line = piece.ends_with(b"\n");
+            cx.screen.raw(piece)
+        };
+        let shown = cx.screen.format() == Format::Text;
+        let done = client.invoke(&target, kind, &payload, shown.then_some(&mut show))?;
+        if cx.screen.read_by_a_person() && !ends_a_line {
+            cx.screen.line("")?;
+        }
         let lines = if self.logs { lines_of(&client, &target, &done)? } else { Vec::new() };
         if cx.screen.format() == Format::Json {
             cx.screen.json(&document(kind, &done, &lines))?;
@@ -94,6 +103,15 @@ impl InvokeArgs {
         match (kind, &done.failure) {
             (InvocationKind::Async, _) => cx.screen.line(&done.request_id)?,
             (InvocationKind::DryRun, _) => cx.screen.note("the call would be accepted"),
+            (InvocationKind::Sync, Some(_)) if done.in_pieces => {
+                let error = cx.screen.red("error");
+                cx.screen.note(&format!("{error}: the answer broke off: the function failed"));
+                cx.screen.note(&format!(
+                    "  hint: hanshu logs {} --request {}",
+                    self.name, done.request_id
+                ));
+            }
+            (InvocationKind::Sync, None) if done.in_pieces => {}
             (InvocationKind::Sync, Some(failure)) => {
                 cx.screen
                     .note(&format!("{}: the function failed ({failure})", cx.screen.red("error")));
@@ -204,6 +222,7 @@ mod tests {
             failure: failure.map(str::to_owned),
             body: body.as_bytes().to_vec(),
             timings: None,
+            in_pieces: false,
         }
     }
 

@@ -203,7 +203,7 @@ fn event(folder: &Path) -> anyhow::Result<Vec<u8>> {
 /// One call, as long as its caller waited for it.
 fn timed(client: &Client, target: &FunctionRef, event: &[u8]) -> Result<(u64, Invoked), CliError> {
     let start = Instant::now();
-    let done = client.invoke(target, InvocationKind::Sync, event)?;
+    let done = client.invoke(target, InvocationKind::Sync, event, None)?;
     Ok((u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX), done))
 }
 
@@ -251,6 +251,7 @@ mod tests {
             failure: failure.map(str::to_owned),
             body: body.as_bytes().to_vec(),
             timings: None,
+            in_pieces: false,
         }
     }
 

@@ -1,14 +1,17 @@
 //! Calls a function through the REST API.
 
+use std::io::{self, Read as _};
 use std::time::Duration;
 
 use model::api::{
-    HEADER_FUNCTION_ERROR, HEADER_INVOCATION, HEADER_REQUEST_ID, HEADER_TIMINGS, HEADER_VERSION,
+    HEADER_FUNCTION_ERROR, HEADER_INVOCATION, HEADER_REQUEST_ID, HEADER_STREAM, HEADER_TIMINGS,
+    HEADER_VERSION,
 };
 use model::ids::FunctionRef;
 use model::invocation::{InvocationKind, Timings};
 use model::limits;
-use ureq::http::Method;
+use ureq::http::{Method, Response};
+use ureq::{Body, SendBody};
 
 use super::{Answer, Ask, Client, encode};
 use crate::cli::failure::CliError;
@@ -30,15 +33,26 @@ pub(crate) struct Invoked {
     pub body: Vec<u8>,
     /// Where the time went; absent for calls that did not run.
     pub timings: Option<Timings>,
+    /// Whether the answer came in pieces, which were handed on and are not in `body`.
+    pub in_pieces: bool,
 }
 
+/// What is said of a call whose answer came in pieces and broke off.
+pub(crate) const CUT: &str = "stream-cut";
+/// What is read of an answer at once, in bytes.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Who takes the pieces of an answer as they come.
+pub(crate) type Pieces<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+
 impl Client {
-    /// Calls a function. A failure of the function is no error here.
+    /// Calls a function. A failure of the function is no error here. Without anybody who takes `pieces` they are collected.
     pub(crate) fn invoke(
         &self,
         target: &FunctionRef,
         kind: InvocationKind,
         payload: &[u8],
+        pieces: Option<Pieces<'_>>,
     ) -> Result<Invoked, CliError> {
         if payload.len() > limits::SYNC_PAYLOAD_BYTES {
             return Err(CliError::new(format!(
@@ -60,8 +74,11 @@ impl Client {
             InvocationKind::Async => "async",
             InvocationKind::DryRun => "dry-run",
         };
+        // An absent body and an empty one mean the same, but a POST says how long its body is.
+        let payload = if payload.is_empty() { b"{}" } else { payload };
         let headers = [
             ("content-type", "application/json"),
+            ("content-length", &payload.len().to_string()),
             (HEADER_INVOCATION, kind),
             (HEADER_TIMINGS, "1"),
         ];
@@ -71,9 +88,32 @@ impl Client {
             headers: &headers,
             patience: Some(INVOKE_TIMEOUT),
         };
-        // An absent body and an empty one mean the same, but a POST says how long its body is.
-        let payload = if payload.is_empty() { b"{}" } else { payload };
-        self.ask(ask, payload).map(Invoked::from)
+        let response = self.send(ask, SendBody::from_reader(&mut &*payload))?;
+        match pieces {
+            Some(pieces) if response.headers().contains_key(HEADER_STREAM) => {
+                hand_on(response, pieces)
+                    .map_err(|e| CliError::new(format!("the answer cannot be written: {e}")))
+            }
+            _ => self.accept(response).map(Invoked::from),
+        }
+    }
+}
+
+/// Hands pieces on until there are no more.
+fn hand_on(response: Response<Body>, pieces: Pieces<'_>) -> io::Result<Invoked> {
+    let (parts, body) = response.into_parts();
+    let head = Answer { status: parts.status.as_u16(), headers: parts.headers, body: Vec::new() };
+    let mut invoked = Invoked { in_pieces: true, ..Invoked::from(head) };
+    let (mut reader, mut buffer) = (body.into_reader(), vec![0; PIECE_BYTES]);
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(invoked),
+            Ok(n) => pieces(buffer.get(..n).unwrap_or_default())?,
+            Err(_) => {
+                invoked.failure = Some(CUT.to_owned());
+                return Ok(invoked);
+            }
+        }
     }
 }
 
@@ -86,6 +126,7 @@ impl From<Answer> for Invoked {
             failure: answer.header(HEADER_FUNCTION_ERROR).map(str::to_owned),
             timings: answer.header(HEADER_TIMINGS).and_then(|t| serde_json::from_str(t).ok()),
             body: answer.body,
+            in_pieces: false,
         }
     }
 }

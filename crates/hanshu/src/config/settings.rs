@@ -214,6 +214,15 @@ pub(crate) static CONNECTIONS_MAX: Setting = number(
     10_000,
     "Connections that are open at once. Further ones wait to be accepted.",
 );
+/// `server.write_timeout_seconds`
+pub(crate) static WRITE_TIMEOUT_SECONDS: Setting = number(
+    "server.write_timeout_seconds",
+    "seconds",
+    (1, 3_600),
+    limits::WRITE_TIMEOUT_SECONDS,
+    "How long a client may take nothing of a response that waits to be sent; then the connection is closed. Slow is allowed: \
+     every byte that is taken begins the time anew.",
+);
 /// `server.body_timeout_seconds`
 pub(crate) static BODY_TIMEOUT_SECONDS: Setting = number(
     "server.body_timeout_seconds",
@@ -342,6 +351,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &QUEUE_WAIT_SECONDS,
     &ASYNC_CONCURRENCY,
     &CONNECTIONS_MAX,
+    &WRITE_TIMEOUT_SECONDS,
     &BODY_TIMEOUT_SECONDS,
     &GRACE_SECONDS,
     &PUBLIC_URL,

@@ -41,5 +41,6 @@ mod secrets;
 mod shadows;
 mod shifts;
 mod starters;
+mod streams;
 mod up;
 mod versions;

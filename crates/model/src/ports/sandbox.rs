@@ -12,6 +12,7 @@ use crate::function::{RuntimeInfo, Version};
 use crate::ids::{Digest, RequestId};
 use crate::invocation::{Failure, Invocation, Outcome, StartCounts, StartTimings};
 use crate::network::NetworkPolicy;
+use crate::stream::{StreamEnd, Taker};
 
 /// What a package turned out to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,20 @@ impl std::fmt::Debug for Patience<'_> {
     }
 }
 
+/// What came of a call's turn.
+#[derive(Debug)]
+pub enum Turn {
+    /// All of it: the call is over.
+    Over(Outcome),
+    /// Its answer comes in pieces, and the first are about to. The call is over once [`Instance::stream`] says so.
+    Streams {
+        /// What stands before the pieces: JSON, not checked, of at most a packet.
+        prelude: Bytes,
+        /// Time until then since its turn came, in microseconds.
+        run_us: u64,
+    },
+}
+
 /// Why no instance came up.
 #[derive(Debug)]
 pub enum StartFailed {
@@ -100,8 +115,16 @@ pub trait Instance: Send + std::fmt::Debug {
     /// What came of the first call that was handed over and has no outcome yet. Enforces its deadline: when it passes, every process of the instance is gone and
     /// the outcome is a timeout. Once an instance has died, the calls that are not taken back fail without a wait.
     ///
+    /// A call whose answer comes in pieces is not over yet: [`Instance::stream`] has to follow. What waits behind it is taken back.
+    ///
     /// Not cancel-safe: dropped half-way, the instance must be dropped as well.
-    async fn outcome(&mut self, patience: Patience<'_>) -> Outcome;
+    async fn outcome(&mut self, patience: Patience<'_>) -> Turn;
+
+    /// Hands on the pieces of an answer that has begun, until the call is over. As long as the taker has no room nothing is read, so that the function
+    /// waits when it writes. A taker that goes away changes nothing for the function: what it writes is dropped. The deadline holds as for any call.
+    ///
+    /// Not cancel-safe: dropped half-way, the instance must be dropped as well.
+    async fn stream(&mut self, taker: Taker<'_>) -> StreamEnd;
 
     /// Whether it can serve another call. `false` after a timeout, an exit, a broken protocol; also if it died while idle.
     fn alive(&self) -> bool;

@@ -26,6 +26,11 @@
 //! | `import` | loads the module `name` in the language's own way, returns what it calls `text`, or fails |
 //! | `environment` | returns its environment variables as an object |
 //!
+//! The handler in [`Kit::streams`] says `{"statusCode": 201, "headers": {"x-said": "before"}}` and answers with `pieces` pieces of `bytes` bytes, the first of the
+//! letter a, the next of b, again from a behind z. It prints `wrote N` when it has written the Nth, counted from 1. `then` says what comes behind them:
+//! `return`; `throw`, an error that says `half-way`; `exit`, the end of its process with exit code 7; `never`, a wait for ever; `endless`, more pieces without
+//! end.
+//!
 //! The two packages in [`Kit::layers`] hold these files, and each a module where the language looks for those of layers:
 //!
 //! | in the first | in the second |
@@ -43,6 +48,7 @@ mod calls;
 mod isolation;
 mod layers;
 mod limits;
+mod streams;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -56,7 +62,10 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::function::{CodeRef, FunctionConfig, Version};
 use crate::ids::{FunctionKey, NamespaceName, RequestId};
 use crate::invocation::{CallContext, Failure, FailureKind, Invocation, Outcome};
-use crate::ports::{Image, Instance, LogLine, LogQuery, Logs, Patience, Sandbox, StartFailed};
+use crate::ports::{
+    Image, Instance, LogLine, LogQuery, Logs, Patience, Sandbox, StartFailed, Turn,
+};
+use crate::stream::Taker;
 
 /// Time for a call that is expected to answer.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -78,6 +87,8 @@ pub struct Kit {
     pub handler: &'static str,
     /// The package whose handler does what the table says.
     pub package: Bytes,
+    /// The package whose handler, of the same name, answers in pieces.
+    pub streams: Bytes,
     /// Two layers that hold what the table says.
     pub layers: [Bytes; 2],
     /// Packages with a handler of the same name that cannot be loaded: what is wrong, package, a word that the error must hold.
@@ -134,6 +145,15 @@ scenarios! {
     ahead::calls_come_back_from_behind_one_that_takes_long,
     ahead::calls_come_back_from_behind_one_that_ends_the_process,
     ahead::large_calls_wait_for_their_turn,
+    streams::pieces_arrive_in_order_and_whole,
+    streams::pieces_are_collected_for_whoever_wants_them_together,
+    streams::nothing_is_read_while_nobody_takes,
+    streams::a_taker_that_leaves_does_not_end_the_function,
+    streams::an_error_behind_the_first_piece_is_the_outcome,
+    streams::an_end_of_the_process_is_one_of_the_answer,
+    streams::a_stream_ends_at_the_deadline,
+    streams::calls_come_back_from_behind_a_stream,
+    streams::who_does_not_stream_is_not_told_so,
     calls::stop_ends_everything,
     calls::drop_ends_everything,
     limits::a_busy_loop_ends_at_the_deadline,
@@ -251,11 +271,14 @@ async fn run(instance: &mut Box<dyn Instance>, invocation: &Invocation) -> Outco
     outcome(instance, AMPLE).await.0
 }
 
-/// The next outcome, and which calls behind it came back.
+/// The next outcome, and which calls behind it came back. Pieces are collected.
 async fn outcome(instance: &mut Box<dyn Instance>, limit: Duration) -> (Outcome, Vec<RequestId>) {
     let mut back = Vec::new();
     let returned = &mut |calls: &[RequestId]| back.extend_from_slice(calls);
-    let outcome = instance.outcome(Patience { limit, returned }).await;
+    let outcome = match instance.outcome(Patience { limit, returned }).await {
+        Turn::Over(outcome) => outcome,
+        Turn::Streams { .. } => instance.stream(Taker::Whole).await.outcome,
+    };
     (outcome, back)
 }
 

@@ -15,12 +15,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use model::ids::RequestId;
 use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartPath, StartTimings};
-use model::ports::{Instance, Patience};
+use model::ports::{Instance, Patience, Turn};
+use model::stream::{StreamEnd, Taker};
 use rustix::net::RecvFlags;
 use tokio::net::UnixStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::error::Elapsed;
 
 use super::failure::{self, Autopsy};
+use super::flow::Flow;
 use super::image::Shared;
 use super::remains::Remains;
 use super::runtimes::MemoryEnd;
@@ -48,7 +51,7 @@ pub(super) struct ProcessInstance {
     unsent: Option<Outgoing>,
     /// Whether the bootstrap counted all that was written by the last call that could be checked, so that the output of calls in a row can be told apart.
     counts_output: bool,
-    output: Output,
+    pub(super) output: Output,
     shared: Arc<Shared>,
     pub(super) timings: StartTimings,
     memory_mb: u32,
@@ -71,7 +74,9 @@ struct Handed {
 }
 
 /// What came of waiting for a frame.
-type Frame = Result<Incoming, FrameError>;
+pub(super) type Frame = Result<Incoming, FrameError>;
+/// The same, or the deadline.
+type Timed = Result<Frame, Elapsed>;
 
 impl ProcessInstance {
     pub(super) fn new(
@@ -138,13 +143,13 @@ impl ProcessInstance {
     }
 
     /// The next frame; output is taken meanwhile.
-    async fn next(&mut self) -> Frame {
+    pub(super) async fn next(&mut self) -> Frame {
         let mut nobody = |_: &[RequestId]| {};
-        self.answer(Patience { limit: Duration::MAX, returned: &mut nobody }).await
+        self.answer(&mut Patience { limit: Duration::MAX, returned: &mut nobody }).await
     }
 
     /// The next frame, once what is still to be sent has been; output is taken meanwhile.
-    async fn answer(&mut self, patience: Patience<'_>) -> Frame {
+    async fn answer(&mut self, patience: &mut Patience<'_>) -> Frame {
         loop {
             // What is written while other calls wait may be theirs: it stays in the pipes until the answer tells.
             let alone = self.calls.len() <= 1;
@@ -290,11 +295,17 @@ impl ProcessInstance {
         }
     }
 
-    /// The outcome's half that an answer to `call` gives.
-    async fn judge(&mut self, call: Option<RequestId>, frame: Frame) -> Result<Bytes, Failure> {
-        match frame {
-            Ok(Incoming::Response { id, body, .. }) if Some(id) == call => Ok(body),
-            Ok(Incoming::Error { id, body, last, .. }) if Some(id) == call => {
+    /// The outcome's half that an answer to `call` gives. `kept`: of one that came in pieces.
+    async fn judge(
+        &mut self,
+        call: RequestId,
+        frame: Frame,
+        kept: Option<Bytes>,
+    ) -> Result<Bytes, Failure> {
+        match (frame, kept) {
+            (Ok(Incoming::Response { id, body, .. }), None) if id == call => Ok(body),
+            (Ok(Incoming::StreamEnd { id, .. }), Some(kept)) if id == call => Ok(kept),
+            (Ok(Incoming::Error { id, body, last, .. }), _) if id == call => {
                 let failure = checked(FailureKind::Handler, body);
                 if failure.kind == FailureKind::Handler && !last {
                     self.note(&failure);
@@ -303,8 +314,28 @@ impl ProcessInstance {
                     Err(self.fail(failure).await)
                 }
             }
-            frame => Err(self.unexpected(frame, "the answer to this call").await),
+            (frame, _) => Err(self.unexpected(frame, "the answer to this call").await),
         }
+    }
+
+    /// The first call is over: with this frame, at this time.
+    async fn over(&mut self, frame: Timed, kept: Option<Bytes>) -> Outcome {
+        let now = self.shared.clock.instant();
+        let told = frame.as_ref().ok().and_then(|frame| frame.as_ref().ok()?.told());
+        let Some(call) = self.calls.pop_front() else { return idle() };
+        let run_us = micros(call.begun, now);
+        // Before anything is decided: what was written before the answer belongs to this call.
+        self.settle(told);
+        let result = match frame {
+            Ok(frame) => self.judge(call.id, frame, kept).await,
+            Err(_) => Err(self.fail(failure::timed_out(call.timeout)).await),
+        };
+        if self.broken {
+            self.died = result.as_ref().err().cloned();
+        }
+        self.turn();
+        let memory_peak_bytes = self.remains.memory.and_then(|memory| memory.peak_bytes);
+        Outcome { result, run_us, busy_us: told.map(|told| told.busy_us), memory_peak_bytes }
     }
 }
 
@@ -341,32 +372,36 @@ impl Instance for ProcessInstance {
         taken
     }
 
-    async fn outcome(&mut self, patience: Patience<'_>) -> Outcome {
-        let Some(first) = self.calls.front() else {
-            return failed(failure::protocol("no call was handed over"));
-        };
+    async fn outcome(&mut self, mut patience: Patience<'_>) -> Turn {
+        let Some(first) = self.calls.front() else { return Turn::Over(idle()) };
         if let Some(failure) = self.died.clone() {
             self.calls.pop_front();
-            return failed(failure);
+            return Turn::Over(failed(failure));
         }
-        let (begun, timeout) = (first.begun, first.timeout);
-        let answer = tokio::time::timeout_at((begun + timeout).into(), self.answer(patience));
-        let frame = answer.await;
-        let run_us = micros(begun, self.shared.clock.instant());
-        let told = frame.as_ref().ok().and_then(|frame| frame.as_ref().ok()?.told());
-        let id = self.calls.pop_front().map(|call| call.id);
-        // Before anything is decided: what was written before the answer belongs to this call.
-        self.settle(told);
-        let result = match frame {
-            Ok(frame) => self.judge(id, frame).await,
-            Err(_) => Err(self.fail(failure::timed_out(timeout)).await),
+        let (call, begun, deadline) = (first.id, first.begun, first.begun + first.timeout);
+        let answer = tokio::time::timeout_at(deadline.into(), self.answer(&mut patience));
+        match answer.await {
+            Ok(Ok(Incoming::StreamStart { id, prelude })) if id == call => {
+                let run_us = micros(begun, self.shared.clock.instant());
+                let behind = self.take_back();
+                if !behind.is_empty() {
+                    (patience.returned)(&behind);
+                }
+                Turn::Streams { prelude, run_us }
+            }
+            frame => Turn::Over(self.over(frame, None).await),
+        }
+    }
+
+    async fn stream(&mut self, taker: Taker<'_>) -> StreamEnd {
+        let Some(first) = self.calls.front() else {
+            return StreamEnd { outcome: idle(), bytes: 0 };
         };
-        if self.broken {
-            self.died = result.as_ref().err().cloned();
-        }
-        self.turn();
-        let memory_peak_bytes = self.remains.memory.and_then(|memory| memory.peak_bytes);
-        Outcome { result, run_us, busy_us: told.map(|told| told.busy_us), memory_peak_bytes }
+        let (call, deadline) = (first.id, first.begun + first.timeout);
+        let mut flow = Flow::new(taker);
+        let last = tokio::time::timeout_at(deadline.into(), flow.run(self, call)).await;
+        let Flow { kept, bytes, .. } = flow;
+        StreamEnd { outcome: self.over(last, Some(kept.into())).await, bytes }
     }
 
     fn alive(&self) -> bool {
@@ -389,6 +424,11 @@ async fn lapse(limit: Duration, alone: bool) {
     } else {
         tokio::time::sleep(limit).await;
     }
+}
+
+/// The outcome of no call.
+fn idle() -> Outcome {
+    failed(failure::protocol("no call was handed over"))
 }
 
 /// The outcome of a call that had no turn.

@@ -12,6 +12,7 @@ mod bootstraps;
 mod environment;
 mod failure;
 mod features;
+mod flow;
 mod folders;
 mod image;
 mod instance;

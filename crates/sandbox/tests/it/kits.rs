@@ -32,11 +32,12 @@ fn layers(modules: [(&str, &[u8]); 2]) -> [Bytes; 2] {
 }
 
 fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
-    let (runtime, handler, package, layers, broken) = match language {
+    let (runtime, handler, [package, streams], layers, broken) = match language {
         "node" => (
             "nodejs20",
             "index.handler",
-            zip(&[("index.js", include_str!("kits/index.js"))]),
+            [include_str!("kits/index.js"), include_str!("kits/streams.js")]
+                .map(|code| zip(&[("index.js", code)])),
             layers([
                 ("nodejs/node_modules/layer_one/index.js", b"exports.text = 'first'"),
                 ("nodejs/node_modules/layer_two.js", b"exports.text = 'second'"),
@@ -52,7 +53,8 @@ fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
         _ => (
             "python3.11",
             "index.handler",
-            zip(&[("index.py", include_str!("kits/index.py"))]),
+            [include_str!("kits/index.py"), include_str!("kits/streams.py")]
+                .map(|code| zip(&[("index.py", code)])),
             layers([
                 ("python/layer_one.py", b"text = 'first'"),
                 ("python/layer_two/__init__.py", b"text = 'second'"),
@@ -73,6 +75,7 @@ fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
         runtime,
         handler,
         package,
+        streams,
         layers,
         broken,
         survivors: processes_with,

@@ -56,14 +56,14 @@ async fn within(
 }
 
 /// The function is none the worse for what one of its instances did.
-async fn another_answers(world: &World) {
+pub(crate) async fn another_answers(world: &World) {
     let mut instance = start(world).await;
     assert_eq!(run(&mut instance, "result = 'mine'").await.unwrap(), "mine");
     instance.stop().await;
 }
 
 /// Resident memory of the daemon, in bytes.
-fn resident() -> u64 {
+pub(crate) fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let kib = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.strip_suffix("kB"));
     kib.unwrap().trim().parse::<u64>().unwrap() << 10

@@ -27,6 +27,7 @@ mod native;
 mod network;
 mod prestart;
 mod processes;
+mod streams;
 mod support;
 
 use std::future::Future;
@@ -60,6 +61,7 @@ fn main() {
         .chain(host::tests())
         .chain(hostile::tests())
         .chain(lies::tests())
+        .chain(streams::tests())
         .chain(jail::tests())
         .chain(native::tests())
         .chain(layers::tests())

@@ -19,7 +19,9 @@ use model::layer::AttachedLayer;
 use model::network::NetworkPolicy;
 use model::ports::{
     Image, Instance, LogLine, LogQuery, LogTail, Logs, PackageInfo, Patience, Sandbox, StartFailed,
+    Turn,
 };
+use model::stream::Taker;
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
 use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
@@ -278,7 +280,10 @@ pub(crate) async fn run(instance: &mut dyn Instance, invocation: &Invocation) ->
         return Outcome { result: Err(failure), run_us: 0, busy_us: None, memory_peak_bytes: None };
     }
     let returned = &mut |calls: &[RequestId]| panic!("{calls:?} were never handed over");
-    instance.outcome(Patience { limit: Duration::MAX, returned }).await
+    match instance.outcome(Patience { limit: Duration::MAX, returned }).await {
+        Turn::Over(outcome) => outcome,
+        Turn::Streams { .. } => instance.stream(Taker::Whole).await.outcome,
+    }
 }
 
 /// `version` of another runtime, with the memory that real libraries want.

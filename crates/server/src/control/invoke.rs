@@ -8,10 +8,11 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use engine::{Reply, Stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use model::api::{
     Accepted, ErrorBody, HEADER_CLIENT_CONTEXT, HEADER_FUNCTION_ERROR, HEADER_INVOCATION,
-    HEADER_TIMINGS, HEADER_TRACE, HEADER_VERSION,
+    HEADER_STREAM, HEADER_TIMINGS, HEADER_TRACE, HEADER_VERSION,
 };
 use model::error::{Code, Error};
 use model::invocation::{Call, CallContext, Completed, InvocationKind, Timings};
@@ -21,19 +22,24 @@ use super::Answer;
 use crate::App;
 use crate::body::{self, Limit};
 use crate::extract::{Id, QualifierParam, Source, TargetPath};
+use crate::gateway;
 use crate::openapi::{FunctionParams, InvokeHeaders, Refusals};
 use crate::parameters::RequestParameters;
+use crate::pieces::Pieces;
 
 /// Longest client context as sent, in bytes (AWS Lambda API reference, `X-Amz-Client-Context`: 3 583 bytes of base64).
 const CLIENT_CONTEXT_BYTES: usize = 3_583;
 /// Longest trace header that is passed on, in bytes.
 const TRACE_BYTES: usize = 1_024;
+/// Largest status and headers of an answer in pieces that are said to the caller, in bytes.
+const STREAM_HEADER_BYTES: usize = 8 * 1024;
 
 /// Calls a function. The body is the event, at most 6 MiB (1 MiB when asynchronous), and is never looked into.
 ///
 /// The rules of an alias see the request's headers, cookies and source address beside the event; path, query and method are the API's own.
 /// A synchronous call is answered with the function's answer. When the function failed the status is 200 as well, the header
-/// `x-hanshu-function-error` names the kind, and the body is the function's error. An asynchronous call is durable before the 202.
+/// `x-hanshu-function-error` names the kind, and the body is the function's error. A function that answers in pieces is heard as it writes; the body is then
+/// what it writes, `x-hanshu-stream` what it said before, and a body that breaks off, without its last chunk, is that of a function that failed on the way. An asynchronous call is durable before the 202.
 #[utoipa::path(
     post, path = "/v1/namespaces/{namespace}/functions/{function}/invoke", operation_id = "invoke", tag = "calls",
     params(FunctionParams, QualifierParam, InvokeHeaders),
@@ -43,7 +49,8 @@ const TRACE_BYTES: usize = 1_024;
             ("x-hanshu-request-id" = String, description = "the call's id"),
             ("x-hanshu-version" = String, description = "the version that ran"),
             ("x-hanshu-function-error" = Option<String>, description = "the kind of failure, when the function failed"),
-            ("x-hanshu-timings" = Option<String>, description = "where the time went, as JSON, when asked for"),
+            ("x-hanshu-stream" = Option<String>, description = "status, headers and cookies of an answer in pieces, as JSON"),
+            ("x-hanshu-timings" = Option<String>, description = "where the time went, as JSON, when asked for; of an answer in pieces, until it began"),
         )),
         (status = 202, description = "accepted: the call runs later", body = Accepted),
         (status = 204, description = "a dry run: the call would be possible"),
@@ -83,8 +90,11 @@ pub(crate) async fn invoke(
         let accepted = Accepted { request_id: id.to_string() };
         return Ok((StatusCode::ACCEPTED, Json(accepted)).into_response());
     }
-    let completed = app.engine.invoke(call, &parameters).await?;
-    Ok(completed_answer(completed, wants_timings(&headers)))
+    let timings = wants_timings(&headers);
+    Ok(match app.engine.invoke_in_pieces(call, &parameters).await? {
+        Reply::Whole(completed) => completed_answer(completed, timings),
+        Reply::Stream(stream) => stream_answer(*stream, timings),
+    })
 }
 
 fn dry_run(version: &str) -> Response {
@@ -107,6 +117,27 @@ fn completed_answer(completed: Completed, with_timings: bool) -> Response {
         headers.insert(HEADER_FUNCTION_ERROR, HeaderValue::from_static(kind.as_str()));
     }
     if with_timings && let Some(value) = timings_value(&timings) {
+        headers.insert(HEADER_TIMINGS, value);
+    }
+    response
+}
+
+/// An answer in pieces. Its status and headers are said and not followed: the call itself went well.
+fn stream_answer(stream: Stream, with_timings: bool) -> Response {
+    let said = gateway::prelude(&stream.prelude);
+    let errors = stream.errors.filter(|_| said.status().is_server_error());
+    let mut response = Response::new(Body::new(Pieces::new(stream.parts, errors)));
+    let headers = response.headers_mut();
+    if let Some(content_type) = said.headers().get(header::CONTENT_TYPE) {
+        headers.insert(header::CONTENT_TYPE, content_type.clone());
+    }
+    if let Ok(version) = HeaderValue::from_str(&stream.version.to_string()) {
+        headers.insert(HEADER_VERSION, version);
+    }
+    let fits = stream.prelude.len() <= STREAM_HEADER_BYTES;
+    let prelude = HeaderValue::from_maybe_shared(stream.prelude).ok().filter(|_| fits);
+    headers.insert(HEADER_STREAM, prelude.unwrap_or(HeaderValue::from_static("{}")));
+    if with_timings && let Some(value) = timings_value(&stream.timings) {
         headers.insert(HEADER_TIMINGS, value);
     }
     response

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use model::clock::UnixMillis;
 use model::ids::{FunctionRef, RequestId};
@@ -90,7 +90,7 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((bytes.get(..end)?, bytes.get(end + 1..)?))
 }
 
-/// Makes a response of a function's reply.
+/// Makes a response of a function's reply, and of what it may say before an answer in pieces.
 ///
 /// It is a final answer with no header that is the server's to set, within the limits, and with a body no longer than the reply; or a
 /// short explanation.
@@ -99,14 +99,30 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 ///
 /// If any of this does not hold.
 pub fn reply(bytes: &[u8]) {
-    let reply = Bytes::copy_from_slice(bytes);
-    let response = match reply::response(&reply) {
-        Ok(response) => response,
-        Err(why) => {
-            assert!(!why.is_empty() && why.len() <= EXPLANATION_BYTES, "{} bytes", why.len());
-            return;
-        }
+    if let Some(response) = usable(reply::prelude(bytes)) {
+        head(&response);
+    }
+    let Some(response) = usable(reply::response(&Bytes::copy_from_slice(bytes))) else { return };
+    head(&response);
+    let status = response.status();
+    let Some(Ok(body)) = response.into_body().collect().now_or_never() else {
+        panic!("the body is not there whole");
     };
+    let body = body.to_bytes();
+    assert!(body.len() <= bytes.len(), "{} bytes of body", body.len());
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        assert!(body.is_empty(), "{status} with a body");
+    }
+}
+
+fn usable<T>(made: Result<T, String>) -> Option<T> {
+    made.map_err(|why| {
+        assert!(!why.is_empty() && why.len() <= EXPLANATION_BYTES, "{} bytes", why.len());
+    })
+    .ok()
+}
+
+fn head<T>(response: &Response<T>) {
     let status = response.status();
     assert!((200..=599).contains(&status.as_u16()), "{status}");
     let headers = response.headers();
@@ -116,13 +132,5 @@ pub fn reply(bytes: &[u8]) {
     for (name, value) in headers {
         assert!(!is_hop_by_hop(name) && name != header::CONTENT_LENGTH, "{name} passes");
         assert!(!value.as_bytes().iter().any(|b| matches!(b, b'\r' | b'\n' | 0)), "{value:?}");
-    }
-    let Some(Ok(body)) = response.into_body().collect().now_or_never() else {
-        panic!("the body is not there whole");
-    };
-    let body = body.to_bytes();
-    assert!(body.len() <= bytes.len(), "{} bytes of body", body.len());
-    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        assert!(body.is_empty(), "{status} with a body");
     }
 }

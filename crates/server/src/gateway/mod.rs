@@ -15,15 +15,16 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use engine::{Reply, Stream};
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Body;
 use model::Result;
 use model::api::{HEADER_FUNCTION_ERROR, HEADER_REQUEST_ID, HEADER_TIMINGS};
 use model::error::{Code, Error};
 use model::function::UrlAuth;
 use model::ids::{FunctionRef, RequestId};
-use model::invocation::{Call, CallContext, Failure, FailureKind};
+use model::invocation::{Call, CallContext, Completed, Failure, FailureKind};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
@@ -32,10 +33,14 @@ use crate::body::{self, Limit};
 use crate::control::invoke::{timings_value, trace, wants_timings};
 use crate::error::{Refusal, request_id_value};
 use crate::parameters::RequestParameters;
+use crate::pieces::Pieces;
 use event::Event;
 
 /// What every function URL starts with.
 const PREFIX: &str = "/fn/";
+
+/// The body of a response: whole, or in pieces.
+pub(crate) type Answer = Either<Full<Bytes>, Pieces>;
 
 /// Whether a path is a function URL.
 pub(crate) fn owns(path: &str) -> bool {
@@ -50,7 +55,8 @@ pub(crate) struct Documented;
 /// Calls a function by its URL: any method, any path behind the function's name.
 ///
 /// The function gets the request as an HTTP event 2.0 and answers with `statusCode`, `headers`, `multiValueHeaders`, `cookies`, `body`,
-/// `isBase64Encoded`; a reply without `statusCode` is answered as it stands. A key is asked for unless the function's setting
+/// `isBase64Encoded`; a reply without `statusCode` is answered as it stands. A function that answers in pieces is heard as it writes: status, headers and
+/// cookies come first, and a body that breaks off, without its last chunk, is that of a function that failed on the way. A key is asked for unless the function's setting
 /// `url_auth` is `none`.
 #[utoipa::path(
     method(get, post, put, patch, delete, head, options),
@@ -69,11 +75,7 @@ pub(crate) struct Documented;
         crate::openapi::Refusals,
     ),
 )]
-pub(crate) async fn serve<B>(
-    app: &App,
-    peer: SocketAddr,
-    request: Request<B>,
-) -> Response<Full<Bytes>>
+pub(crate) async fn serve<B>(app: &App, peer: SocketAddr, request: Request<B>) -> Response<Answer>
 where
     B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>
         + Send
@@ -86,7 +88,7 @@ where
             response.headers_mut().insert(HEADER_REQUEST_ID, request_id_value(id));
             response
         }
-        Err(error) => Refusal::from(error).render(id),
+        Err(error) => Refusal::from(error).render(id).map(Either::Left),
     }
 }
 
@@ -95,7 +97,7 @@ async fn call<B>(
     peer: SocketAddr,
     id: RequestId,
     request: Request<B>,
-) -> Result<Response<Full<Bytes>>>
+) -> Result<Response<Answer>>
 where
     B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>
         + Send
@@ -128,8 +130,27 @@ where
     let context = CallContext { trace: trace(&parts.headers), ..CallContext::default() };
     let call = Call { id, target: address.target, payload, context };
     let parameters = RequestParameters::of_url(&parts, address.rest, peer.ip(), keyed);
-    let completed = app.engine.invoke(call, &parameters).await?;
-    let mut response = match completed.outcome.result {
+    let (mut response, timings) = match app.engine.invoke_in_pieces(call, &parameters).await? {
+        Reply::Whole(completed) => {
+            let timings = completed.timings;
+            (whole(completed, id, app.config.dev).map(Either::Left), timings)
+        }
+        Reply::Stream(stream) => {
+            let timings = stream.timings;
+            (in_pieces(*stream), timings)
+        }
+    };
+    if wants_timings(&parts.headers)
+        && let Some(value) = timings_value(&timings)
+    {
+        response.headers_mut().insert(HEADER_TIMINGS, value);
+    }
+    Ok(response)
+}
+
+/// The response to a call that is over.
+fn whole(completed: Completed, id: RequestId, dev: bool) -> Response<Full<Bytes>> {
+    match completed.outcome.result {
         Ok(payload) => {
             let response = reply::response(&payload).unwrap_or_else(|what| bad_reply(&what, id));
             if let (Some(errors), true) = (&completed.errors, response.status().is_server_error()) {
@@ -137,14 +158,27 @@ where
             }
             response
         }
-        Err(failure) => failed(&failure, id, app.config.dev),
-    };
-    if wants_timings(&parts.headers)
-        && let Some(value) = timings_value(&completed.timings)
-    {
-        response.headers_mut().insert(HEADER_TIMINGS, value);
+        Err(failure) => failed(&failure, id, dev),
     }
-    Ok(response)
+}
+
+/// The response to a call whose answer has begun. If its status and headers cannot be used, the pieces are dropped.
+fn in_pieces(stream: Stream) -> Response<Answer> {
+    match reply::prelude(&stream.prelude) {
+        Ok(response) if reply::is_bodiless(response.status()) => {
+            response.map(|()| Either::Left(Full::default()))
+        }
+        Ok(response) => {
+            let errors = stream.errors.filter(|_| response.status().is_server_error());
+            response.map(|()| Either::Right(Pieces::new(stream.parts, errors)))
+        }
+        Err(what) => bad_reply(&what, stream.id).map(Either::Left),
+    }
+}
+
+/// What a function said before an answer in pieces, as a response; if that cannot be used, as if it had said nothing.
+pub(crate) fn prelude(said: &[u8]) -> Response<()> {
+    reply::prelude(said).unwrap_or_default()
 }
 
 /// Checks the key where the function's URL asks for one. Returns whether the request's authorization is the platform's business, and

@@ -26,16 +26,37 @@ pub(super) const HEADER_BYTES_MAX: usize = 64 * 1024;
 const EXPLANATION_CHARS: usize = 500;
 /// What a body is when the reply does not say.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// What a body in pieces is when the function does not say (AWS Lambda, "Response streaming").
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// The response that a function's reply asks for, or what is wrong with it.
 pub(super) fn response(reply: &Bytes) -> Result<Response<Full<Bytes>>, String> {
-    read(reply).map_err(|mut what| {
-        if let Some((end, _)) = what.char_indices().nth(EXPLANATION_CHARS) {
-            what.truncate(end);
-            what.push('…');
+    read(reply).map_err(short)
+}
+
+/// The response, but for its body, that a function asks for which answers in pieces: status, headers and cookies as in a reply. Without a content type it is bytes.
+pub(super) fn prelude(prelude: &[u8]) -> Result<Response<()>, String> {
+    let read = || {
+        if !prelude.trim_ascii_start().starts_with(b"{") {
+            return Err("what it said before its body is not an object".to_owned());
         }
-        what
-    })
+        let Reply { status, headers, multi, cookies, .. } =
+            serde_json::from_slice(prelude).map_err(|e| e.to_string())?;
+        let mut response = head(status.unwrap_or_default(), headers, multi, cookies)?;
+        if !is_bodiless(response.status()) {
+            response.headers_mut().entry(header::CONTENT_TYPE).or_insert(BYTES);
+        }
+        Ok(response)
+    };
+    read().map_err(short)
+}
+
+fn short(mut what: String) -> String {
+    if let Some((end, _)) = what.char_indices().nth(EXPLANATION_CHARS) {
+        what.truncate(end);
+        what.push('…');
+    }
+    what
 }
 
 fn read(reply: &Bytes) -> Result<Response<Full<Bytes>>, String> {
@@ -78,8 +99,26 @@ fn explicit(
     cookies: Vec<HeaderValue>,
     body: Bytes,
 ) -> Result<Response<Full<Bytes>>, String> {
-    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let body = if bodiless { Bytes::new() } else { body };
+    let body = if is_bodiless(status) { Bytes::new() } else { body };
+    let mut response = head(status, headers, multi, cookies)?;
+    if !body.is_empty() && !response.headers().contains_key(header::CONTENT_TYPE) {
+        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    }
+    Ok(response.map(|()| Full::new(body)))
+}
+
+/// Whether a response with this status never has a body.
+pub(super) fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// A response without its body.
+fn head(
+    status: StatusCode,
+    headers: HeaderMap,
+    multi: HeaderMap,
+    cookies: Vec<HeaderValue>,
+) -> Result<Response<()>, String> {
     let mut all = merged(headers, multi);
     for cookie in cookies {
         all.append(header::SET_COOKIE, cookie);
@@ -91,10 +130,7 @@ fn explicit(
             all.len()
         ));
     }
-    if !body.is_empty() && !all.contains_key(header::CONTENT_TYPE) {
-        all.insert(header::CONTENT_TYPE, JSON);
-    }
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = all;
     Ok(response)

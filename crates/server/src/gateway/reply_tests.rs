@@ -197,3 +197,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_stands_before_pieces_is_read_as_a_reply_is() {
+    let plain = prelude(b"{}").unwrap();
+    assert_eq!(plain.status(), StatusCode::OK);
+    assert_eq!(plain.headers()[header::CONTENT_TYPE], "application/octet-stream");
+    let json = br#"{"statusCode":"418","headers":{"X-A":1,"content-type":"text/plain","connection":"x"},"cookies":["a=1","b=2"]}"#;
+    let full = prelude(json).unwrap();
+    assert_eq!(full.status(), StatusCode::IM_A_TEAPOT);
+    assert_eq!(full.headers()["x-a"], "1");
+    assert_eq!(full.headers()[header::CONTENT_TYPE], "text/plain");
+    assert_eq!(full.headers().get_all(header::SET_COOKIE).iter().count(), 2);
+    assert!(!full.headers().contains_key(header::CONNECTION));
+    assert!(prelude(br#"{"statusCode":204}"#).unwrap().headers().is_empty());
+    for (bad, word) in [
+        (&b"[]"[..], "object"),
+        (b"", "object"),
+        (b"{", "EOF"),
+        (br#"{"statusCode":99}"#, "statusCode"),
+        (br#"{"headers":{"a b":"c"}}"#, "header"),
+    ] {
+        assert!(prelude(bad).unwrap_err().contains(word), "{:?}", prelude(bad));
+    }
+}

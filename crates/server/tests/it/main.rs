@@ -26,6 +26,7 @@ mod routing;
 mod scopes;
 mod shadows;
 mod shifts;
+mod streams;
 mod swaps;
 mod urls;
 mod versions;

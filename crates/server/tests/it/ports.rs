@@ -14,8 +14,9 @@ use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings}
 use model::network::{NetworkMode, NetworkPolicy};
 use model::ports::{
     Entry, Expect, Image, Instance, LogLine, LogQuery, LogTail, Logs, Meta, PackageInfo, Patience,
-    Revision, Sandbox, StartFailed, Watch,
+    Revision, Sandbox, StartFailed, Turn, Watch,
 };
+use model::stream::{Part, StreamEnd, Taker};
 use model::suites::memory::MemoryMeta;
 use tokio::sync::{Notify, broadcast};
 
@@ -113,7 +114,7 @@ impl Instance for Echo {
         Vec::new()
     }
 
-    async fn outcome(&mut self, _: Patience<'_>) -> Outcome {
+    async fn outcome(&mut self, _: Patience<'_>) -> Turn {
         let event = self.event.take().unwrap();
         self.calls.fetch_add(1, Ordering::SeqCst);
         let config = &self.version.config;
@@ -136,9 +137,30 @@ impl Instance for Echo {
                 Err(Failure::new(FailureKind::Handler, "Error", "it broke"))
             }
             "fail.timeout" => Err(Failure::new(FailureKind::Timeout, "Timeout", "too slow")),
+            "stream.reply" | "stream.cut" => {
+                return Turn::Streams { prelude: reply(), run_us: 1 };
+            }
             other => panic!("no such handler: {other}"),
         };
-        Outcome { result, run_us: 1, busy_us: None, memory_peak_bytes: None }
+        Turn::Over(Outcome { result, run_us: 1, busy_us: None, memory_peak_bytes: None })
+    }
+
+    async fn stream(&mut self, taker: Taker<'_>) -> StreamEnd {
+        let (mut kept, mut bytes) = (Vec::new(), 0);
+        for piece in [&b"one "[..], b"two "].map(Bytes::from_static) {
+            bytes += piece.len() as u64;
+            match taker {
+                Taker::Caller { pieces, .. } => drop(pieces.send(Part::Piece(piece)).await),
+                Taker::Whole => kept.extend_from_slice(&piece),
+            }
+        }
+        let result = if self.version.config.handler == "stream.cut" {
+            Err(Failure::new(FailureKind::Handler, "Error", "it broke"))
+        } else {
+            Ok(kept.into())
+        };
+        let outcome = Outcome { result, run_us: 1, busy_us: None, memory_peak_bytes: None };
+        StreamEnd { outcome, bytes }
     }
 
     fn alive(&self) -> bool {

@@ -13,7 +13,8 @@ const ALIAS: &str = "f/aliases/live";
 async fn world(handler: &str) -> World {
     let world = World::start().await;
     world.versions(1).await;
-    world.version(2, handler, "\"2\"").await;
+    let reply = if handler.starts_with("stream.") { "{}" } else { "\"2\"" };
+    world.version(2, handler, reply).await;
     world.send("PUT", ALIAS, json!({ "version": "1" })).await.expect(201);
     world
 }
@@ -103,6 +104,11 @@ async fn a_version_that_fails_is_taken_back() {
 #[tokio::test]
 async fn a_version_that_answers_with_errors_is_taken_back() {
     is_taken_back("fail.status", true).await;
+}
+
+#[tokio::test]
+async fn a_version_whose_answers_break_off_is_taken_back() {
+    is_taken_back("stream.cut", true).await;
 }
 
 #[tokio::test]

@@ -23,11 +23,14 @@ final class Channel implements AutoCloseable {
     static final int RESPONSE = 19;
     static final int ERROR = 20;
     static final int LAST_ERROR = 21;
+    static final int STREAM_END = 24;
+    private static final int STREAM_START = 22;
+    private static final int CHUNK = 23;
 
     private static final int FD = 3;
-    private static final int HEADER_BYTES = 8;
+    static final int HEADER_BYTES = 8;
     /** What a packet holds at most, and what one read takes. */
-    private static final int PACKET_BYTES = 65536;
+    static final int PACKET_BYTES = 65536;
     /** Before the body of an answer: the call's id, the time taken, and that what was printed is not counted. */
     private static final int TOLD_BYTES = 12;
     private static final long LARGEST = 0xFFFF_FFFFL;
@@ -106,6 +109,23 @@ final class Channel implements AutoCloseable {
         put(prefix, Call.ID_BYTES, Math.min(tookMicros, LARGEST));
         Arrays.fill(prefix, Call.ID_BYTES + 4, prefix.length, (byte) 0xFF);
         send(kind, prefix, body);
+    }
+
+    /** Begins an answer in pieces to the call whose INVOKE frame had this payload. */
+    void start(byte[] call, byte[] prelude) {
+        send(STREAM_START, Arrays.copyOf(call, Call.ID_BYTES), prelude);
+    }
+
+    /** Sends a piece of it. The packet holds the piece up to {@code end}, behind room for what stands before it. */
+    void piece(byte[] call, byte[] packet, int end) {
+        put(packet, 0, end - HEADER_BYTES);
+        put(packet, 4, CHUNK);
+        System.arraycopy(call, 0, packet, HEADER_BYTES, Call.ID_BYTES);
+        try {
+            out.write(packet, 0, end);
+        } catch (IOException e) {
+            Runtime.getRuntime().halt(1);
+        }
     }
 
     private void send(int kind, byte[] prefix, byte[] body) {

@@ -94,7 +94,11 @@ public final class Main {
         try {
             Call call = Call.read(payload);
             trace(call);
-            answer = handler.handle(call);
+            answer = handler.handle(call, channel);
+            if (answer == null) {
+                kind = Channel.STREAM_END;
+                answer = new byte[0];
+            }
         } catch (Throwable e) {
             endIfOutOfMemory(e);
             // As on AWS Lambda, a virtual machine that has failed once is not trusted with another call.

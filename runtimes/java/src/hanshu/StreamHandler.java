@@ -1,11 +1,10 @@
 package hanshu;
 
 import java.io.ByteArrayInputStream;
-import java.io.ByteArrayOutputStream;
 import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
 
-/** A method that reads the event from a stream and writes the answer to another. */
+/** A method that reads the event from a stream and writes the answer to another: {@link Pieces}. */
 final class StreamHandler implements Handler {
     private final Method method;
     private final Object instance;
@@ -18,28 +17,19 @@ final class StreamHandler implements Handler {
     }
 
     @Override
-    public byte[] handle(Call call) throws Throwable {
-        ByteArrayOutputStream out = new ByteArrayOutputStream();
+    public byte[] handle(Call call, Channel channel) throws Throwable {
         byte[] frame = call.frame();
+        Pieces out = new Pieces(channel, frame);
         int bytes = frame.length - call.eventAt();
         ByteArrayInputStream in = bytes == 0 ? new ByteArrayInputStream(ascii("{}")) : new ByteArrayInputStream(frame, call.eventAt(), bytes);
         Class<?>[] types = method.getParameterTypes();
         Object[] arguments = types.length == 2 ? new Object[] {in, out} : new Object[] {in, out, CallContext.of(types[2], call)};
         Thread.currentThread().setContextClassLoader(loader);
-        Shape.call(method, instance, arguments);
-        return checked(out.toByteArray());
-    }
-
-    /** What a handler wrote itself is passed on as it is, if it is what it has to be. */
-    private static byte[] checked(byte[] answer) throws Fault {
-        if (answer.length == 0) {
-            return ascii("null");
-        }
         try {
-            Decoder.natural(Decoder.text(answer, 0, answer.length));
-            return answer;
-        } catch (Fault e) {
-            throw Fault.marshal("the stream is no JSON: " + e.getMessage());
+            Shape.call(method, instance, arguments);
+            return out.finish();
+        } finally {
+            out.end();
         }
     }
 

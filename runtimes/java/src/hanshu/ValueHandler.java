@@ -23,7 +23,7 @@ final class ValueHandler implements Handler {
     }
 
     @Override
-    public byte[] handle(Call call) throws Throwable {
+    public byte[] handle(Call call, Channel channel) throws Throwable {
         Object[] arguments = new Object[types.length];
         if (event != null) {
             arguments[0] = Decoder.decode(call.event(), event);

@@ -27,7 +27,7 @@ macro_rules! sources {
 }
 
 /// Path, text.
-const SOURCES: [(&str, &str); 21] = sources!(
+const SOURCES: [(&str, &str); 22] = sources!(
     "ahead/ahead.java",
     "ahead/aheadjar.java",
     "hanshu/Ahead.java",
@@ -43,6 +43,7 @@ const SOURCES: [(&str, &str); 21] = sources!(
     "hanshu/JsonReader.java",
     "hanshu/Loader.java",
     "hanshu/Main.java",
+    "hanshu/Pieces.java",
     "hanshu/Scalars.java",
     "hanshu/Shape.java",
     "hanshu/StreamHandler.java",

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::layers;
 use crate::support::{javac, zip, zip_of};
 
-/// Runtime, handler, package, layers, packages that cannot be loaded.
+/// Runtime, handler, package and the one that answers in pieces, layers, packages that cannot be loaded.
 type Parts =
-    (&'static str, &'static str, Bytes, [Bytes; 2], Vec<(&'static str, Bytes, &'static str)>);
+    (&'static str, &'static str, [Bytes; 2], [Bytes; 2], Vec<(&'static str, Bytes, &'static str)>);
 
 const THROWS: &str = "public class Index {
     static { if (true) throw new IllegalStateException(\"not today\"); }
@@ -27,6 +27,7 @@ fn make() -> Parts {
         ("layer_one.java", "public class layer_one { public static String text = \"first\"; }"),
         ("layer_two.java", "public class layer_two { public static String text = \"second\"; }"),
     ]);
+    let streams = javac(&[("Index.java", include_str!("java/Streams.java"))]);
     let empty = javac(&[("Index.java", "public class Index {}")]);
     let throws = javac(&[("Index.java", THROWS)]);
     let (one, two) = (jar(&classes, "layer_one"), jar(&classes, "layer_two"));
@@ -39,7 +40,7 @@ fn make() -> Parts {
     (
         "java17",
         "Index::handle",
-        jar(&classes, "Index"),
+        [jar(&classes, "Index"), jar(&streams, "Index")],
         layers([("java/lib/layer_one.jar", &one), ("java/lib/layer_two.jar", &two)]),
         broken,
     )

@@ -123,6 +123,24 @@ pub(super) const ATTACKS: &[Attack] = &[
         Must::End(&[FailureKind::Protocol]),
     ),
     Attack::new(
+        "flood_of_pieces",
+        PROTOCOL,
+        Program::Python(include_str!("../programs/flood_of_pieces.py")),
+        Must::End(&[FailureKind::ResponseTooLarge]),
+    ),
+    Attack::new(
+        "flood_of_pieces",
+        PROTOCOL,
+        Program::Node(include_str!("../programs/flood_of_pieces.js")),
+        Must::End(&[FailureKind::ResponseTooLarge]),
+    ),
+    Attack::new(
+        "pieces_for_another",
+        PROTOCOL,
+        Program::Python(include_str!("../programs/pieces_for_another.py")),
+        Must::End(&[FailureKind::Protocol]),
+    ),
+    Attack::new(
         "threads_that_never_end",
         DEADLINE,
         Program::Node(include_str!("../programs/threads.js")),
