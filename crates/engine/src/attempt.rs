@@ -81,7 +81,8 @@ pub(crate) async fn attempt(
             return Err(error);
         }
     };
-    let timings = started(&lent);
+    let thaw_us = pool.thaw_us(&mut lent);
+    let timings = Timings { thaw_us, ..started(&lent) };
     let outcome = pool.outcome(&mut lent).await;
     pool.release(lent);
     Ok(done.with(outcome, timings))
@@ -123,7 +124,8 @@ impl Done<'_> {
         let version = &self.pool.version;
         timings.handler_us = outcome.run_us;
         timings.total_us = micros(self.shared.clock.instant() - self.accepted);
-        let spent = timings.sandbox_us + timings.runtime_us + timings.code_us + outcome.run_us;
+        let start = timings.sandbox_us + timings.runtime_us + timings.code_us;
+        let spent = start + timings.thaw_us + outcome.run_us;
         timings.queue_us = timings.total_us.saturating_sub(spent);
         let duration_ms = outcome.run_us.div_ceil(1000);
         let bytes_out = match &outcome.result {

@@ -15,7 +15,7 @@ use model::clock::Clock;
 use model::error::Error;
 use model::function::Version;
 use model::ids::RequestId;
-use model::invocation::{Failure, Invocation, Outcome};
+use model::invocation::{Failure, IdleCounts, Invocation, Outcome};
 use model::limits;
 use model::ports::{Image, Instance, Patience, Sandbox, StartFailed};
 use model::tasks::Tasks;
@@ -50,6 +50,8 @@ pub(crate) struct PoolDeps {
     pub(crate) waiters_max: usize,
     pub(crate) processors: usize,
     pub(crate) keep_alive: Bounds,
+    /// How long an instance is idle before it is frozen; zero: none is.
+    pub(crate) freeze_after: Duration,
     pub(crate) counts: Counts,
 }
 
@@ -60,6 +62,25 @@ pub(crate) struct Counts {
     pub(crate) foreseen: AtomicU64,
     /// Idle instances stopped in favour of others.
     pub(crate) evicted: AtomicU64,
+    /// Idle instances frozen.
+    pub(crate) frozen: AtomicU64,
+    /// Frozen instances that went on for a call.
+    pub(crate) thawed: AtomicU64,
+}
+
+impl Counts {
+    /// What was counted so far; what there is now is not known here.
+    pub(crate) fn read(&self) -> IdleCounts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        IdleCounts {
+            idle: 0,
+            frozen: 0,
+            freezes: read(&self.frozen),
+            thaws: read(&self.thawed),
+            evicted: read(&self.evicted),
+            foreseen: read(&self.foreseen),
+        }
+    }
 }
 
 /// An instance on loan to one call, which has been handed to it, with the right to exist.
@@ -183,6 +204,15 @@ impl Pool {
         let memory_mb = self.version.config.memory_mb;
         !self.lock().idle.is_empty()
             || self.deps.admission.has_room(&self.function, &self.namespace, memory_mb)
+    }
+
+    /// How long it took to let the instance go on for the call that has it, in microseconds; 0 if it was awake.
+    pub(crate) fn thaw_us(&self, lent: &mut Lent) -> u64 {
+        let thaw_us = lent.instance.thaw_us();
+        if thaw_us > 0 {
+            self.deps.counts.thawed.fetch_add(1, Ordering::Relaxed);
+        }
+        thaw_us
     }
 
     /// Waits for the outcome of the call that has `lent`.

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::function::{
     Cores, FunctionConfig, FunctionSettings, MemoryShare, Publish, RuntimeInfo, UrlAuth,
 };
-use crate::invocation::StartCounts;
+use crate::invocation::{IdleCounts, StartCounts};
 use crate::isolation::Isolation;
 use crate::layer::LayerRef;
 use crate::network::NetworkPolicy;
@@ -90,6 +90,9 @@ pub struct Health {
     /// How instances came up, and how many lie ready.
     #[serde(default)]
     pub starts: StartCounts,
+    /// Idle instances.
+    #[serde(default)]
+    pub instances: IdleCounts,
 }
 
 /// One page of a listing.

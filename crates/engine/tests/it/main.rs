@@ -4,6 +4,7 @@
 
 mod aliases;
 mod blind;
+mod freezing;
 mod keeping;
 mod lines;
 mod namespaces;

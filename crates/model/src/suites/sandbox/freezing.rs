@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Kit, answer, call, call_within, start, times_out};
 use crate::ids::RequestId;
-use crate::ports::{Image as _, Instance};
+use crate::ports::Instance;
 
 /// How long one is kept frozen here, in milliseconds.
 const STILL_MS: u64 = 600;

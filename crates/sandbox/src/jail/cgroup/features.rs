@@ -6,7 +6,8 @@ use super::{Groups, Layout};
 
 const MEMORY: &str = "memory is limited for each process alone, by rlimit, 192 MiB above the function's limit; /tmp and /dev/shm are not counted";
 const PROCESSES: &str = "processes are limited by rlimit alone, for all of a user's together";
-const FREEZE: &str = "an idle function that sets out to can go on: the kernel lets it, by a timer with SIGCONT";
+const FREEZE: &str =
+    "an idle function that sets out to can go on: the kernel lets it, by a timer with SIGCONT";
 const CPU: &str = "a busy function takes processor time from all others";
 
 impl Groups {
@@ -100,7 +101,8 @@ mod tests {
     #[test]
     fn version_1_freezes_by_a_hierarchy_of_version_2_beside_it() {
         let parent = PathBuf::from("/nonexistent");
-        let layout = |freezer| Layout::V1 { memory: parent.clone(), pids: None, cpu: None, freezer };
+        let layout =
+            |freezer| Layout::V1 { memory: parent.clone(), pids: None, cpu: None, freezer };
         assert!(Groups::new(layout(Some(parent.clone()))).freezing().available);
         let signals = Groups::new(layout(None)).freezing();
         assert!(!signals.available && signals.detail.starts_with("by signals"));

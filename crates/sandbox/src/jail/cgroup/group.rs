@@ -10,8 +10,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{FREEZE, Layout};
 use super::hurry::{Hurry, Lane};
+use super::{FREEZE, Layout};
 use crate::jail::spec::Attach;
 use crate::jail::sys;
 
