@@ -162,6 +162,21 @@ fn state() -> BTreeMap<String, u64> {
     all.into_iter().map(|pid| (pid.clone(), ticks(&pid))).collect()
 }
 
+/// The state once it stays as it is: to stand still a process has to get a processor once more.
+async fn settled() -> BTreeMap<String, u64> {
+    let until = Instant::now() + AMPLE;
+    let mut before = state();
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = state();
+        if now == before {
+            return now;
+        }
+        assert!(Instant::now() < until, "it never stands still: {now:?}");
+        before = now;
+    }
+}
+
 async fn stands_still(world: Arc<World>) {
     let attacks = ATTACKS.map(|name| vec![name]).into_iter().chain([ATTACKS.to_vec()]);
     let by_the_kernel = world.sandbox.isolation().has("freeze").then(|| vec![BY_THE_KERNEL]);
@@ -169,9 +184,7 @@ async fn stands_still(world: Arc<World>) {
         let mut instance = start(&world).await;
         assert_eq!(call(&mut *instance, json!({"start": attack})).await, 1);
         assert!(instance.freeze().is_some_and(|later| later()), "{attack:?}");
-        // Whoever is in a system call stands still at its end.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let before = state();
+        let before = settled().await;
         assert!(before.len() > 1, "{attack:?}: {before:?}");
         tokio::time::sleep(Duration::from_millis(1_200)).await;
         assert_eq!(state(), before, "{attack:?}: processes and their time");
