@@ -34,6 +34,7 @@ mod namespace;
 mod pool;
 mod rate;
 mod registry;
+mod reserve;
 mod retry;
 mod route;
 mod shadow;
@@ -168,6 +169,14 @@ impl Engine {
     /// Memory that all live instances may have together, in MiB: what a function's share of memory is a share of.
     pub fn host_memory_mb(&self) -> u64 {
         self.shared.config.host_memory_mb
+    }
+
+    /// Whether there is room for what `next`, the document as it shall be, reserves: a tenth of the host's memory, and of what its namespace may have,
+    /// stays to all functions. From the local cache: two such changes at once may together take more than that.
+    ///
+    /// Errors: `invalid-parameter`.
+    pub fn check_reserved(&self, next: &Function) -> Result<()> {
+        self.shared.routes.check_reserved(next)
     }
 
     /// Live instances of a function that sets no limit of its own.

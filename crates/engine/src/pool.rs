@@ -291,6 +291,10 @@ impl Pool {
 
     /// To the first that waits, else to the idle ones.
     fn hand_over(self: &Arc<Self>, mut lent: Lent) {
+        if self.deps.admission.is_in_the_way(&self.function, &self.namespace) {
+            self.destroy(lent);
+            return self.grow();
+        }
         let next = {
             let mut state = self.lock();
             match state.waiters.pop_front() {
@@ -367,14 +371,21 @@ impl Pool {
                     self.deps.admission.starve(Arc::downgrade(self));
                     let fits = |p: &Pool| match denied {
                         Denied::Function => Arc::ptr_eq(&p.function, &self.function),
-                        Denied::Namespace => Arc::ptr_eq(&p.namespace, &self.namespace),
-                        Denied::HostMemory => true,
+                        Denied::Namespace => {
+                            Arc::ptr_eq(&p.namespace, &self.namespace) && self.wins_by(p)
+                        }
+                        Denied::HostMemory => self.wins_by(p),
                     };
                     // The permit of what is evicted comes back when its processes are gone; then the starved are fed.
                     self.deps.registry.evict_one(self.now(), self, fits);
                 }
             }
         }
+    }
+
+    /// Whether the end of an instance of `other` would leave room here: what is reserved for its function stays withheld.
+    pub(crate) fn wins_by(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&other.function, &self.function) || other.function.is_beyond_reserve()
     }
 
     /// Starts at once that leave processors to the calls.

@@ -193,6 +193,10 @@ pub struct PatchConfig {
     /// See [`FunctionSettings::max_instances`]; 0 stops all calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,
+    /// See [`FunctionSettings::reserved_instances`]; 0 switches the function off, `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>)]
+    pub reserved_instances: Option<Option<u32>>,
     /// See [`FunctionSettings::url_auth`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_auth: Option<UrlAuth>,

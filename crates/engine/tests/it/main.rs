@@ -10,6 +10,7 @@ mod lines;
 mod namespaces;
 mod provisioned;
 mod queued;
+mod reserved;
 mod scripted;
 mod shadows;
 mod shifts;
