@@ -81,13 +81,18 @@ pub(crate) struct Api {
 impl Api {
     /// The version of the runtime that the daemon found for `language`.
     pub(crate) fn runtime_version(&mut self, language: &Language) -> Result<String> {
-        let health = self.json("GET", "/v1/health", "", b"")?;
+        let health = self.health()?;
         let runtimes = health["runtimes"].as_array().context("health names no runtimes")?;
         let text =
             |runtime: &Value, key: &str| runtime[key].as_str().unwrap_or_default().to_owned();
         let found = runtimes.iter().find(|r| text(r, "name").starts_with(language.name));
         let found = found.with_context(|| format!("the daemon has no {}", language.name))?;
         Ok(text(found, "version"))
+    }
+
+    /// What the daemon says of itself.
+    pub(crate) fn health(&mut self) -> Result<Value> {
+        self.json("GET", "/v1/health", "", b"")
     }
 
     /// Uploads the hello of `language` with `mark` in it and makes it the code of the function `name`.
