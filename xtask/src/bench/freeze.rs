@@ -42,7 +42,7 @@ pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
     );
     let awake = measure(setup, false)?;
     let frozen = measure(setup, true)?;
-    let mut table = Table::new(&["", "processor time, 1/1000", "call p50 ms", "call p99 ms"]);
+    let mut table = Table::new(&["", "processor time, ‰", "call p50 ms", "call p99 ms"]);
     for (name, side) in [("functions that go on", &awake), ("frozen functions", &frozen)] {
         let ms = |d: Duration| format!("{:.2}", d.as_secs_f64() * 1e3);
         let (p50, p99) = (median(&side.calls), percentile(&side.calls, 99));
