@@ -67,7 +67,8 @@ impl Quota {
 
     /// Whether others use what is reserved.
     fn is_crowded(&self) -> bool {
-        self.used().saturating_add(self.withheld()) > self.limit()
+        let withheld = self.withheld();
+        withheld > 0 && self.used().saturating_add(withheld) > self.limit()
     }
 
     fn take(&self, n: u64) {

@@ -317,7 +317,8 @@ impl Loop {
                 }
                 Ok(Some((Report::Started(steps), namespaces))) => {
                     live.namespaces = Namespaces::of(namespaces);
-                    let asked = live.pauses.then(|| live.status.try_clone()).transpose()?;
+                    // Without a descriptor for it, it just cannot be asked to pause.
+                    let asked = live.pauses.then(|| live.status.try_clone().ok()).flatten();
                     self.settle_with(id, &Reply::Started { id, steps }, asked.as_ref())?;
                 }
                 Ok(Some((Report::Ended { wait_status, max_rss_kib }, _))) => {
