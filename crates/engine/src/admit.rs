@@ -1,10 +1,11 @@
 //! Whether one more instance may live: per function, per namespace, per host memory.
 //!
-//! A [`Permit`] is the right to one instance; dropping it gives the right back and wakes the pools that were refused.
+//! A [`Permit`] is the right to one instance; dropping it gives the right back and wakes the pools that were refused. What a function has reserved and does not
+//! use is withheld from all others: of its namespace's instances and memory, and of the host's memory.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use model::ids::NamespaceName;
@@ -12,19 +13,22 @@ use model::namespace::Quotas;
 use tokio::sync::Notify;
 
 use crate::forecast::Forecast;
-use crate::namespace::Namespace;
+use crate::namespace::{Change, Namespace};
 use crate::pool::Pool;
 
-/// A count with a limit that may change while it is in use.
+/// A count with a limit that may change while it is in use. Changed under the ledger of [`Admission`] alone, read by everybody.
 #[derive(Debug)]
 pub(crate) struct Quota {
     limit: AtomicU64,
     used: AtomicU64,
+    /// Reserved by functions that do not use it now.
+    withheld: AtomicU64,
 }
 
 impl Quota {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
+        let (used, withheld) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { limit: AtomicU64::new(limit), used, withheld }
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -39,9 +43,16 @@ impl Quota {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether `n` could be taken now.
-    fn has(&self, n: u64) -> bool {
-        self.used() + n <= self.limit()
+    fn withheld(&self) -> u64 {
+        self.withheld.load(Ordering::Relaxed)
+    }
+
+    /// Whether `n` could be taken now, `own` of them out of what is withheld for who takes them. What is reserved is to be had as soon as others have left
+    /// it; what is not, only if it is beside all that is reserved.
+    fn has(&self, n: u64, own: u64) -> bool {
+        let after = self.used().saturating_add(n);
+        let others = self.withheld().saturating_sub(own);
+        after <= self.limit() && (own >= n || after.saturating_add(others) <= self.limit())
     }
 
     /// Whether more is used than may be.
@@ -54,23 +65,64 @@ impl Quota {
         self.used().saturating_sub(self.limit())
     }
 
-    fn try_take(&self, n: u64, limit: u64) -> bool {
-        self.used
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                (used + n <= limit).then(|| used + n)
-            })
-            .is_ok()
+    /// Whether others use what is reserved.
+    fn is_crowded(&self) -> bool {
+        let withheld = self.withheld();
+        withheld > 0 && self.used().saturating_add(withheld) > self.limit()
+    }
+
+    fn take(&self, n: u64) {
+        self.used.fetch_add(n, Ordering::AcqRel);
     }
 
     fn give(&self, n: u64) {
         self.used.fetch_sub(n, Ordering::AcqRel);
     }
+
+    /// What is withheld for somebody was `before` and is `after`.
+    fn withhold(&self, before: u64, after: u64) {
+        // Wraps, and back.
+        self.withheld.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
+    }
+}
+
+/// Instances, and their memory in MiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    pub(crate) instances: u64,
+    pub(crate) memory_mb: u64,
+}
+
+impl Amount {
+    /// So many instances of this size.
+    pub(crate) fn reserved(instances: Option<u32>, memory_mb: u32) -> Self {
+        let instances = u64::from(instances.unwrap_or(0));
+        Self { instances, memory_mb: instances * u64::from(memory_mb) }
+    }
+
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            instances: self.instances + other.instances,
+            memory_mb: self.memory_mb + other.memory_mb,
+        }
+    }
+}
+
+/// What a function has for itself, whether it uses it or not.
+#[derive(Debug, Default)]
+struct Reserve {
+    instances: AtomicU64,
+    memory_mb: AtomicU64,
+    /// Memory limits of the function's live instances.
+    used_mb: AtomicU64,
 }
 
 /// What all versions of a function share.
 #[derive(Debug)]
 pub(crate) struct Share {
     pub(crate) instances: Quota,
+    reserve: Reserve,
     /// When calls come.
     pub(crate) forecast: Forecast,
     /// Pools that live; each has the instances of one version.
@@ -81,9 +133,25 @@ impl Share {
     pub(crate) fn new(instances: u32) -> Self {
         Self {
             instances: Quota::new(instances.into()),
+            reserve: Reserve::default(),
             forecast: Forecast::default(),
             pools: AtomicUsize::new(0),
         }
+    }
+
+    /// What is withheld from others for it.
+    fn held(&self) -> Amount {
+        let Reserve { instances, memory_mb, used_mb } = &self.reserve;
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Amount {
+            instances: load(instances).saturating_sub(self.instances.used()),
+            memory_mb: load(memory_mb).saturating_sub(load(used_mb)),
+        }
+    }
+
+    /// Whether it has more than is reserved for it, so that others win by the end of an instance.
+    pub(crate) fn is_beyond_reserve(&self) -> bool {
+        self.instances.used() > self.reserve.instances.load(Ordering::Relaxed)
     }
 }
 
@@ -102,6 +170,10 @@ pub(crate) struct Admission {
     namespace_default: u32,
     epoch: Instant,
     namespaces: papaya::HashMap<NamespaceName, Arc<Namespace>>,
+    /// Held while anything is taken or given back: starts and ends of instances, never a warm call.
+    ledger: Mutex<()>,
+    /// Whether any function has ever reserved instances.
+    reserving: AtomicBool,
     starved: Mutex<VecDeque<Weak<Pool>>>,
     /// Length of `starved`, for the hot path to look at without the lock.
     starving: AtomicUsize,
@@ -116,6 +188,8 @@ impl Admission {
             namespace_default,
             epoch: now,
             namespaces: papaya::HashMap::new(),
+            ledger: Mutex::new(()),
+            reserving: AtomicBool::new(false),
             starved: Mutex::default(),
             starving: AtomicUsize::new(0),
             freed: Notify::new(),
@@ -177,35 +251,100 @@ impl Admission {
         namespace: &Arc<Namespace>,
         memory_mb: u32,
     ) -> Result<Permit, Denied> {
-        let memory = u64::from(memory_mb);
-        let Namespace { instances, memory_mb, .. } = &**namespace;
-        let wanted = [
-            (&function.instances, 1, function_limit, Denied::Function),
-            (instances, 1, instances.limit(), Denied::Namespace),
-            (memory_mb, memory, memory_mb.limit(), Denied::Namespace),
-            (&self.memory_mb, memory, self.memory_mb.limit(), Denied::HostMemory),
-        ];
-        for (at, (quota, n, limit, denied)) in wanted.iter().enumerate() {
-            if !quota.try_take(*n, *limit) {
-                wanted.iter().take(at).for_each(|(quota, n, ..)| quota.give(*n));
-                return Err(*denied);
-            }
+        let wanted = Amount { instances: 1, memory_mb: memory_mb.into() };
+        let _ledger = self.ledger();
+        if let Some(denied) = self.denies(function_limit, function, namespace, wanted) {
+            return Err(denied);
         }
+        self.change(function, namespace, |quotas| {
+            function.reserve.used_mb.fetch_add(wanted.memory_mb, Ordering::AcqRel);
+            quotas.iter().for_each(|(quota, of)| quota.take(of(wanted)));
+        });
         Ok(Permit {
             admission: Arc::clone(self),
             function: Arc::clone(function),
             namespace: Arc::clone(namespace),
-            memory,
+            amount: wanted,
         })
+    }
+
+    /// Which limit stands in the way of so much, if one does.
+    fn denies(
+        &self,
+        function_limit: u64,
+        function: &Share,
+        namespace: &Namespace,
+        wanted: Amount,
+    ) -> Option<Denied> {
+        let held = function.held();
+        let own = Amount {
+            instances: held.instances.min(wanted.instances),
+            memory_mb: held.memory_mb.min(wanted.memory_mb),
+        };
+        let in_namespace = namespace.instances.has(wanted.instances, own.instances)
+            && namespace.memory_mb.has(wanted.memory_mb, own.memory_mb);
+        if function.instances.used() + wanted.instances > function_limit {
+            Some(Denied::Function)
+        } else if !in_namespace {
+            Some(Denied::Namespace)
+        } else {
+            let on_host = self.memory_mb.has(wanted.memory_mb, own.memory_mb);
+            (!on_host).then_some(Denied::HostMemory)
+        }
+    }
+
+    /// Changes what a function uses, or what is reserved for it, and what is withheld from others by that.
+    fn change(
+        &self,
+        function: &Share,
+        namespace: &Namespace,
+        change: impl FnOnce(&[(&Quota, fn(Amount) -> u64)]),
+    ) {
+        let instances: fn(Amount) -> u64 = |amount| amount.instances;
+        let memory_mb: fn(Amount) -> u64 = |amount| amount.memory_mb;
+        let shared = [
+            (&namespace.instances, instances),
+            (&namespace.memory_mb, memory_mb),
+            (&self.memory_mb, memory_mb),
+        ];
+        let [a, b, c] = shared;
+        let before = function.held();
+        change(&[(&function.instances, instances), a, b, c]);
+        let after = function.held();
+        shared.iter().for_each(|(quota, of)| quota.withhold(of(before), of(after)));
+    }
+
+    /// From now on so much is the function's own, whether it uses it or not. Who has it now keeps it until a call ends.
+    pub(crate) fn reserve(&self, function: &Share, namespace: &Namespace, amount: Amount) {
+        let _ledger = self.ledger();
+        self.change(function, namespace, |_| {
+            let from = function.reserve.instances.swap(amount.instances, Ordering::Relaxed);
+            namespace.change_reserved(Change { from, to: amount.instances });
+            function.reserve.memory_mb.store(amount.memory_mb, Ordering::Relaxed);
+        });
+        if amount.instances > 0 {
+            self.reserving.store(true, Ordering::Relaxed);
+        }
+        self.freed.notify_one();
+    }
+
+    /// Whether an instance of the function stands where another function has room reserved.
+    pub(crate) fn is_in_the_way(&self, function: &Share, namespace: &Namespace) -> bool {
+        if !self.reserving.load(Ordering::Relaxed) {
+            return false;
+        }
+        let quotas = [&namespace.instances, &namespace.memory_mb, &self.memory_mb];
+        function.is_beyond_reserve() && quotas.into_iter().any(Quota::is_crowded)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, ()> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is room for one more instance of `memory_mb`, and another one beside it.
     pub(crate) fn has_room(&self, function: &Share, namespace: &Namespace, memory_mb: u32) -> bool {
-        let memory = 2 * u64::from(memory_mb);
-        function.instances.has(2)
-            && namespace.instances.has(2)
-            && namespace.memory_mb.has(memory)
-            && self.memory_mb.has(memory)
+        let wanted = Amount { instances: 2, memory_mb: 2 * u64::from(memory_mb) };
+        self.denies(function.instances.limit(), function, namespace, wanted).is_none()
     }
 
     /// Remembers a pool that has waiters and was refused, until something is given back.
@@ -252,17 +391,19 @@ pub(crate) struct Permit {
     admission: Arc<Admission>,
     function: Arc<Share>,
     namespace: Arc<Namespace>,
-    /// In MiB.
-    memory: u64,
+    amount: Amount,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.function.instances.give(1);
-        self.namespace.instances.give(1);
-        self.namespace.memory_mb.give(self.memory);
-        self.admission.memory_mb.give(self.memory);
-        self.admission.freed.notify_one();
+        let Self { admission, function, namespace, amount } = self;
+        let ledger = admission.ledger();
+        admission.change(function, namespace, |quotas| {
+            function.reserve.used_mb.fetch_sub(amount.memory_mb, Ordering::AcqRel);
+            quotas.iter().for_each(|(quota, of)| quota.give(of(*amount)));
+        });
+        drop(ledger);
+        admission.freed.notify_one();
     }
 }
 
@@ -313,6 +454,65 @@ mod tests {
         let _held: Vec<_> = (0..3).map(|_| admission.admit(&f, &n, 1).unwrap()).collect();
         f.instances.set_limit(1);
         admission.admit(&f, &n, 1).unwrap_err();
+    }
+
+    fn reserved(instances: u64, memory_mb: u64) -> Amount {
+        Amount { instances, memory_mb }
+    }
+
+    #[test]
+    fn what_is_reserved_is_there_for_who_reserved_it_and_for_nobody_else() {
+        let admission = admission(400);
+        let (f, other, n) = (share(2), share(9), namespace(9, 999));
+        admission.reserve(&f, &n, reserved(2, 200));
+        let others: Vec<_> =
+            std::iter::from_fn(|| admission.admit(&other, &n, 100).ok()).take(9).collect();
+        assert_eq!(others.len(), 2, "200 of 400 MiB");
+        assert_eq!(admission.admit(&other, &n, 100).unwrap_err(), Denied::HostMemory);
+        assert!(!admission.has_room(&other, &n, 1) && admission.has_room(&f, &n, 100));
+        let own = [admission.admit(&f, &n, 100).unwrap(), admission.admit(&f, &n, 100).unwrap()];
+        assert_eq!(admission.memory_used_mb(), 400);
+        assert_eq!(admission.admit(&f, &n, 100).unwrap_err(), Denied::Function);
+        // Given back, it is withheld again.
+        drop(own);
+        assert_eq!(admission.admit(&other, &n, 100).unwrap_err(), Denied::HostMemory);
+        admission.reserve(&f, &n, Amount::default());
+        admission.admit(&other, &n, 100).unwrap();
+    }
+
+    #[test]
+    fn what_a_namespace_has_is_withheld_from_its_other_functions_alone() {
+        let admission = admission(10_000);
+        let (f, other, n) = (share(3), share(9), namespace(4, 400));
+        admission.reserve(&f, &n, reserved(3, 300));
+        let held = admission.admit(&other, &n, 100).unwrap();
+        assert_eq!(admission.admit(&other, &n, 1).unwrap_err(), Denied::Namespace);
+        let elsewhere = namespace(4, 400);
+        let _elsewhere = [(); 4].map(|()| admission.admit(&share(9), &elsewhere, 100).unwrap());
+        // Larger than what is reserved for each: the rest comes from what is free.
+        let large = admission.admit(&f, &n, 300).unwrap();
+        assert_eq!(admission.admit(&f, &n, 100).unwrap_err(), Denied::Namespace);
+        drop(held);
+        admission.admit(&f, &n, 100).unwrap();
+        drop(large);
+        assert_eq!((n.used().instances, n.used().memory_mb), (0, 0));
+    }
+
+    #[test]
+    fn a_reservation_waits_for_those_who_are_there_already() {
+        let admission = admission(200);
+        let (f, other, n) = (share(1), share(9), namespace(9, 999));
+        let mut there = vec![admission.admit(&other, &n, 100).unwrap()];
+        assert!(!admission.is_in_the_way(&other, &n));
+        there.push(admission.admit(&other, &n, 100).unwrap());
+        admission.reserve(&f, &n, reserved(1, 100));
+        assert!(admission.is_in_the_way(&other, &n) && !admission.is_in_the_way(&f, &n));
+        assert_eq!(admission.admit(&f, &n, 100).unwrap_err(), Denied::HostMemory);
+        there.pop();
+        assert!(!admission.is_in_the_way(&other, &n));
+        assert_eq!(admission.admit(&other, &n, 100).unwrap_err(), Denied::HostMemory);
+        let _own = admission.admit(&f, &n, 100).unwrap();
+        assert!(!f.is_beyond_reserve() && other.is_beyond_reserve());
     }
 
     #[test]

@@ -117,7 +117,8 @@ pub(crate) async fn begin(
             return Err(error);
         }
     };
-    let timings = started(&lent);
+    let thaw_us = done.pool.thaw_us(&mut lent);
+    let timings = Timings { thaw_us, ..started(&lent) };
     match done.pool.outcome(&mut lent).await {
         Turn::Over(outcome) => {
             done.pool.release(lent);
@@ -165,7 +166,8 @@ impl Done {
     pub(crate) fn timings(&self, shared: &Shared, run_us: u64, mut timings: Timings) -> Timings {
         timings.handler_us = run_us;
         timings.total_us = micros(shared.clock.instant() - self.accepted);
-        let spent = timings.sandbox_us + timings.runtime_us + timings.code_us + run_us;
+        let start = timings.sandbox_us + timings.runtime_us + timings.code_us;
+        let spent = start + timings.thaw_us + run_us;
         timings.queue_us = timings.total_us.saturating_sub(spent);
         timings
     }

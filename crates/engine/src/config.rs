@@ -28,6 +28,8 @@ pub struct EngineConfig {
     pub keep_alive_min: Duration,
     /// and not more than this; 0: nothing is learned.
     pub keep_alive_max: Duration,
+    /// How long an instance is idle, at least, before it stands still until its next call; zero: it never does.
+    pub freeze_after: Duration,
     /// Asynchronous calls that run at once.
     pub async_concurrency: usize,
     /// Hold of a node on a queued call; renewed while the call runs. A killed daemon's calls run again after it.
@@ -52,6 +54,7 @@ impl Default for EngineConfig {
             keep_alive: Duration::from_secs(300),
             keep_alive_min: Duration::from_secs(60),
             keep_alive_max: Duration::from_hours(4),
+            freeze_after: Duration::from_secs(1),
             async_concurrency: 64,
             async_lease: Duration::from_secs(30),
         }

@@ -7,7 +7,6 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use model::Result;
@@ -17,7 +16,7 @@ use model::clock::Clock;
 use model::error::{Code, Error};
 use model::function::{Function, FunctionSettings};
 use model::ids::{FunctionRef, NamespaceName, RequestId, VersionRef};
-use model::invocation::{Call, Completed};
+use model::invocation::{Call, Completed, IdleCounts};
 use model::ports::{Enqueued, Meta, Queue, Revision, Sandbox, Usage, UsageDelta, Watch};
 use model::tasks::Tasks;
 use tokio::sync::mpsc;
@@ -35,6 +34,7 @@ mod namespace;
 mod pool;
 mod rate;
 mod registry;
+mod reserve;
 mod retry;
 mod route;
 mod shadow;
@@ -100,18 +100,14 @@ pub(crate) struct Shared {
 /// What an engine holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Instances that wait for a call.
-    pub idle_instances: usize,
+    /// Idle instances, and what was done with them since the engine started.
+    pub instances: IdleCounts,
     /// Calls that wait for an instance.
     pub waiting_calls: usize,
     /// Memory limits of all live instances together, in MiB.
     pub memory_mb: u64,
     /// Versions whose calls tell when the next one comes, so that their instances are kept by that.
     pub learned: usize,
-    /// Instances started because a call was about to come, since the engine started.
-    pub foreseen: u64,
-    /// Idle instances stopped in favour of others, since the engine started.
-    pub evicted: u64,
 }
 
 impl Engine {
@@ -131,6 +127,7 @@ impl Engine {
             waiters_max: config.waiters_per_version,
             processors: config.processors,
             keep_alive: config.bounds(),
+            freeze_after: config.freeze_after,
             counts: Counts::default(),
         });
         let routes = Routes::new(Arc::clone(&deps.meta), Arc::clone(&pools), &config);
@@ -193,6 +190,14 @@ impl Engine {
     /// Memory that all live instances may have together, in MiB: what a function's share of memory is a share of.
     pub fn host_memory_mb(&self) -> u64 {
         self.shared.config.host_memory_mb
+    }
+
+    /// Whether there is room for what `next`, the document as it shall be, reserves: a tenth of the host's memory, and of what its namespace may have,
+    /// stays to all functions. From the local cache: two such changes at once may together take more than that.
+    ///
+    /// Errors: `invalid-parameter`.
+    pub fn check_reserved(&self, next: &Function) -> Result<()> {
+        self.shared.routes.check_reserved(next)
     }
 
     /// Live instances of a function that sets no limit of its own.
@@ -293,13 +298,13 @@ impl Engine {
         let pools = &self.shared.pools;
         let mut stats = Stats {
             memory_mb: pools.admission.memory_used_mb(),
-            foreseen: pools.counts.foreseen.load(Ordering::Relaxed),
-            evicted: pools.counts.evicted.load(Ordering::Relaxed),
+            instances: pools.counts.read(),
             ..Stats::default()
         };
         for pool in pools.registry.all() {
-            let (idle, waiting) = pool.counts();
-            stats.idle_instances += idle;
+            let (idle, frozen, waiting) = pool.counts();
+            stats.instances.idle += idle;
+            stats.instances.frozen += frozen;
             stats.waiting_calls += waiting;
             stats.learned += usize::from(pool.has_learned());
         }

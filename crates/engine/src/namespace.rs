@@ -20,6 +20,8 @@ pub(crate) struct Namespace {
     pub(crate) instances: Quota,
     pub(crate) memory_mb: Quota,
     calls: Rate,
+    /// Instances that functions have for themselves.
+    reserved: AtomicU64,
     functions: AtomicU64,
     code_bytes: AtomicU64,
 }
@@ -33,9 +35,14 @@ impl Namespace {
             instances: Quota::new(instances_default.into()),
             memory_mb: Quota::new(u64::MAX),
             calls: Rate::new(now),
+            reserved: AtomicU64::new(0),
             functions: AtomicU64::new(0),
             code_bytes: AtomicU64::new(0),
         }
+    }
+
+    pub(crate) fn name(&self) -> &NamespaceName {
+        &self.name
     }
 
     pub(crate) fn set_quotas(&self, quotas: &Quotas) {
@@ -76,12 +83,18 @@ impl Namespace {
         code_bytes.apply(&self.code_bytes);
     }
 
+    /// Its functions have other reservations than they had.
+    pub(crate) fn change_reserved(&self, instances: Change) {
+        instances.apply(&self.reserved);
+    }
+
     pub(crate) fn used(&self) -> NamespaceUse {
         NamespaceUse {
             functions: self.functions.load(Ordering::Relaxed),
             instances: self.instances.used(),
             memory_mb: self.memory_mb.used(),
             code_bytes: self.code_bytes.load(Ordering::Relaxed),
+            reserved_instances: self.reserved.load(Ordering::Relaxed),
         }
     }
 }

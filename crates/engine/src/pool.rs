@@ -15,7 +15,7 @@ use model::clock::Clock;
 use model::error::Error;
 use model::function::Version;
 use model::ids::RequestId;
-use model::invocation::{Failure, Invocation, Outcome};
+use model::invocation::{Failure, IdleCounts, Invocation, Outcome};
 use model::limits;
 use model::ports::{Image, Instance, Patience, Sandbox, StartFailed, Turn};
 use model::stream::{StreamEnd, Taker};
@@ -51,6 +51,8 @@ pub(crate) struct PoolDeps {
     pub(crate) waiters_max: usize,
     pub(crate) processors: usize,
     pub(crate) keep_alive: Bounds,
+    /// How long an instance is idle before it is frozen; zero: none is.
+    pub(crate) freeze_after: Duration,
     pub(crate) counts: Counts,
 }
 
@@ -61,6 +63,25 @@ pub(crate) struct Counts {
     pub(crate) foreseen: AtomicU64,
     /// Idle instances stopped in favour of others.
     pub(crate) evicted: AtomicU64,
+    /// Idle instances frozen.
+    pub(crate) frozen: AtomicU64,
+    /// Frozen instances that went on for a call.
+    pub(crate) thawed: AtomicU64,
+}
+
+impl Counts {
+    /// What was counted so far; what there is now is not known here.
+    pub(crate) fn read(&self) -> IdleCounts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        IdleCounts {
+            idle: 0,
+            frozen: 0,
+            freezes: read(&self.frozen),
+            thaws: read(&self.thawed),
+            evicted: read(&self.evicted),
+            foreseen: read(&self.foreseen),
+        }
+    }
 }
 
 /// An instance on loan to one call, which has been handed to it, with the right to exist.
@@ -207,6 +228,15 @@ impl Pool {
             || self.deps.admission.has_room(&self.function, &self.namespace, memory_mb)
     }
 
+    /// How long it took to let the instance go on for the call that has it, in microseconds; 0 if it was awake.
+    pub(crate) fn thaw_us(&self, lent: &mut Lent) -> u64 {
+        let thaw_us = lent.instance.thaw_us();
+        if thaw_us > 0 {
+            self.deps.counts.thawed.fetch_add(1, Ordering::Relaxed);
+        }
+        thaw_us
+    }
+
     /// Waits for the outcome of the call that has `lent`, or for the beginning of an answer in pieces.
     pub(crate) async fn outcome(self: &Arc<Self>, lent: &mut Lent) -> Turn {
         let Lent { instance, ahead, served, .. } = lent;
@@ -297,6 +327,10 @@ impl Pool {
 
     /// To the first that waits, else to the idle ones.
     fn hand_over(self: &Arc<Self>, mut lent: Lent) {
+        if self.deps.admission.is_in_the_way(&self.function, &self.namespace) {
+            self.destroy(lent);
+            return self.grow();
+        }
         let next = {
             let mut state = self.lock();
             match state.waiters.pop_front() {
@@ -373,14 +407,21 @@ impl Pool {
                     self.deps.admission.starve(Arc::downgrade(self));
                     let fits = |p: &Pool| match denied {
                         Denied::Function => Arc::ptr_eq(&p.function, &self.function),
-                        Denied::Namespace => Arc::ptr_eq(&p.namespace, &self.namespace),
-                        Denied::HostMemory => true,
+                        Denied::Namespace => {
+                            Arc::ptr_eq(&p.namespace, &self.namespace) && self.wins_by(p)
+                        }
+                        Denied::HostMemory => self.wins_by(p),
                     };
                     // The permit of what is evicted comes back when its processes are gone; then the starved are fed.
                     self.deps.registry.evict_one(self.now(), self, fits);
                 }
             }
         }
+    }
+
+    /// Whether the end of an instance of `other` would leave room here: what is reserved for its function stays withheld.
+    pub(crate) fn wins_by(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&other.function, &self.function) || other.function.is_beyond_reserve()
     }
 
     /// Starts at once that leave processors to the calls.

@@ -71,6 +71,8 @@ pub(crate) struct EngineSection {
     pub keep_alive_min: Duration,
     /// and how long at most.
     pub keep_alive_max: Duration,
+    /// How long an instance is idle before it is frozen; zero: never.
+    pub freeze_after: Duration,
     /// How long a call may wait for an instance.
     pub queue_wait: Duration,
     /// Asynchronous calls that run at once.
@@ -173,6 +175,7 @@ impl EngineSection {
             keep_alive: values.seconds(&s::KEEP_ALIVE_SECONDS)?,
             keep_alive_min: values.seconds(&s::KEEP_ALIVE_MIN_SECONDS)?,
             keep_alive_max: values.seconds(&s::KEEP_ALIVE_MAX_SECONDS)?,
+            freeze_after: values.seconds(&s::FREEZE_AFTER_SECONDS)?,
             queue_wait: values.seconds(&s::QUEUE_WAIT_SECONDS)?,
             async_concurrency: values.count(&s::ASYNC_CONCURRENCY)?,
         })

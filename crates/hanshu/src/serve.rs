@@ -220,6 +220,7 @@ async fn start_engine(
         keep_alive: config.engine.keep_alive,
         keep_alive_min: config.engine.keep_alive_min,
         keep_alive_max: config.engine.keep_alive_max,
+        freeze_after: config.engine.freeze_after,
         async_concurrency: config.engine.async_concurrency,
         async_lease: ASYNC_LEASE,
         ..EngineConfig::default()

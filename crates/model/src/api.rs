@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::function::{
     Cores, FunctionConfig, FunctionSettings, MemoryShare, Publish, RuntimeInfo, UrlAuth,
 };
-use crate::invocation::StartCounts;
+use crate::invocation::{IdleCounts, StartCounts};
 use crate::isolation::Isolation;
 use crate::layer::LayerRef;
 use crate::network::NetworkPolicy;
@@ -92,6 +92,9 @@ pub struct Health {
     /// How instances came up, and how many lie ready.
     #[serde(default)]
     pub starts: StartCounts,
+    /// Idle instances.
+    #[serde(default)]
+    pub instances: IdleCounts,
 }
 
 /// One page of a listing.
@@ -192,6 +195,10 @@ pub struct PatchConfig {
     /// See [`FunctionSettings::max_instances`]; 0 stops all calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,
+    /// See [`FunctionSettings::reserved_instances`]; 0 switches the function off, `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>)]
+    pub reserved_instances: Option<Option<u32>>,
     /// See [`FunctionSettings::url_auth`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_auth: Option<UrlAuth>,

@@ -324,6 +324,10 @@ pub struct FunctionSettings {
     /// Most live instances at once; absent means the daemon's default of 20.
     #[serde(default)]
     pub max_instances: Option<u32>,
+    /// Instances that are the function's own: it can always have so many, with the memory of `$LATEST` each, and never more; 0 switches it off. Absent: it
+    /// shares what nobody has reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_instances: Option<u32>,
     /// Who may call the function's URL.
     #[serde(default)]
     pub url_auth: UrlAuth,
@@ -347,6 +351,11 @@ pub enum Publish {
 }
 
 impl FunctionSettings {
+    /// Most live instances at once; `default` where nothing is set.
+    pub fn instances_max(&self, default: u32) -> u32 {
+        self.reserved_instances.or(self.max_instances).unwrap_or(default)
+    }
+
     /// Checks every field against its rule.
     pub fn validate(&self) -> Result<(), Error> {
         if let Some(n) = self.max_instances
@@ -359,6 +368,16 @@ impl FunctionSettings {
                     limits::INSTANCES_MAX
                 ),
             ));
+        }
+        if let Some(n) = self.reserved_instances {
+            let most = self.max_instances.unwrap_or(limits::INSTANCES_MAX);
+            if n > most {
+                let what = if self.max_instances.is_some() { ", max_instances" } else { "" };
+                return Err(Error::caller(
+                    Code::InvalidParameter,
+                    format!("reserved_instances {n} is out of range: expected 0 to {most}{what}"),
+                ));
+            }
         }
         if self.tags.len() > limits::TAGS {
             return Err(Error::caller(

@@ -154,10 +154,18 @@ pub struct Timings {
     pub runtime_us: u64,
     /// Loading the code; 0 when warm.
     pub code_us: u64,
+    /// Letting the instance go on, which stood still while it was idle; absent if it did not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub thaw_us: u64,
     /// The handler.
     pub handler_us: u64,
     /// Accepted until answered.
     pub total_us: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// How an instance came up.
@@ -190,6 +198,23 @@ pub struct StartCounts {
     pub pre_started: u64,
     /// Starts that made a process.
     pub executed: u64,
+}
+
+/// Idle instances, and what was done with such of the daemon's own accord since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IdleCounts {
+    /// Instances that wait for a call.
+    pub idle: u64,
+    /// Those of them that stand still, so that their timers and threads do nothing.
+    pub frozen: u64,
+    /// How often one was made to stand still.
+    pub freezes: u64,
+    /// How often one went on because a call came.
+    pub thaws: u64,
+    /// Instances stopped to make room for others.
+    pub evicted: u64,
+    /// Instances started because a call was about to come.
+    pub foreseen: u64,
 }
 
 /// How long the start of an instance took, in microseconds, by stage.

@@ -45,6 +45,8 @@ pub const MEMORY_MAX_MB: u32 = 10_240;
 
 /// Default limit of live instances per function.
 pub const INSTANCES_DEFAULT: u32 = 20;
+/// Longest name of a time zone; those of the IANA database have 32 characters at most.
+pub const TIMEZONE_CHARS: usize = 64;
 /// Highest limit of live instances per function.
 pub const INSTANCES_MAX: u32 = 10_000;
 /// Calls that may wait for an instance, per version.

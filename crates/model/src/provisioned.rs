@@ -22,13 +22,17 @@ pub struct Provisioned {
     /// From each of these times on, until the next of any of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedule: Vec<Scheduled>,
+    /// Where the schedule's times are; UTC where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "Europe/Berlin")]
+    pub timezone: Option<Zone>,
 }
 
 /// A part of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scheduled {
-    /// When: a cron expression in UTC.
+    /// When: a cron expression.
     #[schema(value_type = String, example = "0 0 8 * * MON-FRI")]
     pub at: Cron,
     /// How many from then on.
@@ -46,7 +50,50 @@ pub struct ProvisionedRecord {
     pub modified_at: UnixMillis,
 }
 
-/// A cron expression: five fields, or six with seconds before them, or seven with a year behind; names of months and days, `L`, `W`, `#`. In UTC.
+/// A time zone by its name in the IANA database, for instance `Europe/Berlin`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone(TimeZone);
+
+impl FromStr for Zone {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let known = (text.len() <= limits::TIMEZONE_CHARS).then(|| TimeZone::get(text).ok());
+        // One without a name could not be written down.
+        let named = known.flatten().filter(|zone| zone.iana_name().is_some());
+        named.map(Self).ok_or_else(|| {
+            let shown: String = text.chars().take(limits::TIMEZONE_CHARS).collect();
+            let message = format!(
+                "timezone '{shown}' is not valid: expected a name of the IANA database, for instance Europe/Berlin"
+            );
+            Error::caller(Code::InvalidParameter, message)
+        })
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.iana_name().unwrap_or("UTC"))
+    }
+}
+
+impl Serialize for Zone {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        text.parse().map_err(|e: Error| serde::de::Error::custom(e.message()))
+    }
+}
+
+/// A cron expression: five fields, or six with seconds before them, or seven with a year behind; names of months and days, `L`, `W`, `#`.
+///
+/// Where clocks are put forward, what falls into the hour that is left out comes at its end; where they are put back, a fixed time comes once, in the first of
+/// the two hours, and what repeats in both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cron {
     /// As it was given: the parsed one writes names as numbers.
@@ -151,10 +198,12 @@ impl Provisioned {
         if self.schedule.is_empty() {
             return self.instances;
         }
-        let now = now.timestamp().to_zoned(TimeZone::UTC);
+        let zone = self.timezone.as_ref().map_or(TimeZone::UTC, |zone| zone.0.clone());
+        let now = now.timestamp().to_zoned(zone);
         let last = self.schedule.iter().filter_map(|s| Some((s.at.before(&now)?, s.instances)));
         // Of two at the same time the later in the list holds.
-        last.max_by(|(a, _), (b, _)| a.cmp(b)).map_or(self.instances, |(_, instances)| instances)
+        last.max_by(|(a, _), (b, _)| a.timestamp().cmp(&b.timestamp()))
+            .map_or(self.instances, |(_, instances)| instances)
     }
 }
 
@@ -169,7 +218,86 @@ mod tests {
 
     fn provisioned(instances: u32, schedule: &[&str]) -> Provisioned {
         let schedule = schedule.iter().map(|s| s.parse().unwrap()).collect();
-        Provisioned { instances, schedule }
+        Provisioned { instances, schedule, timezone: None }
+    }
+
+    fn in_zone(zone: &str, schedule: &[&str]) -> Provisioned {
+        Provisioned { timezone: Some(zone.parse().unwrap()), ..provisioned(1, schedule) }
+    }
+
+    #[test]
+    fn times_are_those_of_the_zone() {
+        let office = in_zone("Europe/Berlin", &["0 0 8 * * *=20", "0 0 18 * * *=2"]);
+        for (time, wanted) in [
+            // Winter: UTC+1. Summer: UTC+2.
+            ("2026-01-02T06:59:59Z", 2),
+            ("2026-01-02T07:00:00Z", 20),
+            ("2026-07-02T05:59:59Z", 2),
+            ("2026-07-02T06:00:00Z", 20),
+            ("2026-07-02T16:00:00Z", 2),
+        ] {
+            assert_eq!(at(&office, time), wanted, "{time}");
+        }
+        let half = in_zone("Asia/Kolkata", &["0 0 8 * * *=20", "0 0 18 * * *=2"]);
+        assert_eq!((at(&half, "2026-01-02T02:29:59Z"), at(&half, "2026-01-02T02:30:00Z")), (2, 20));
+    }
+
+    /// On 29 March 2026 clocks in Berlin go from 02:00 to 03:00, at 01:00 UTC.
+    #[test]
+    fn a_time_in_a_gap_comes_at_its_end() {
+        let gap = in_zone("Europe/Berlin", &["0 30 2 * * *=7", "0 0 12 * * *=3"]);
+        for (time, wanted) in [
+            ("2026-03-28T01:30:00Z", 7),
+            ("2026-03-29T00:59:59Z", 3),
+            ("2026-03-29T01:00:00Z", 7),
+            ("2026-03-29T01:30:00Z", 7),
+            ("2026-03-29T09:59:59Z", 7),
+            ("2026-03-29T10:00:00Z", 3),
+            ("2026-03-30T00:29:59Z", 3),
+            ("2026-03-30T00:30:00Z", 7),
+        ] {
+            assert_eq!(at(&gap, time), wanted, "{time}");
+        }
+    }
+
+    /// On 25 October 2026 clocks in Berlin go from 03:00 back to 02:00, at 01:00 UTC.
+    #[test]
+    fn a_time_in_an_overlap_comes_once() {
+        let overlap = in_zone("Europe/Berlin", &["0 30 2 * * *=7", "0 45 2 * * *=3"]);
+        for (time, wanted) in [
+            ("2026-10-25T00:29:59Z", 3),
+            ("2026-10-25T00:30:00Z", 7),
+            ("2026-10-25T00:45:00Z", 3),
+            // 02:30 for the second time.
+            ("2026-10-25T01:30:00Z", 3),
+            ("2026-10-25T01:45:00Z", 3),
+            ("2026-10-26T01:29:59Z", 3),
+            ("2026-10-26T01:30:00Z", 7),
+        ] {
+            assert_eq!(at(&overlap, time), wanted, "{time}");
+        }
+    }
+
+    #[test]
+    fn zones_are_names_of_the_database() {
+        for (given, kept) in [
+            ("Europe/Berlin", "Europe/Berlin"),
+            ("america/new_york", "America/New_York"),
+            ("UTC", "UTC"),
+        ] {
+            let zone: Zone = given.parse().unwrap();
+            assert_eq!(serde_json::to_value(&zone).unwrap(), kept);
+            assert_eq!(serde_json::from_value::<Zone>(kept.into()).unwrap(), zone);
+        }
+        for bad in ["", "Berlin", "+02:00", "Europe/Berlin ", "../../etc/passwd", &"x".repeat(300)]
+        {
+            let error = bad.parse::<Zone>().unwrap_err();
+            assert!(error.message().starts_with("timezone '"), "{error}");
+        }
+        let json = r#"{"instances":1,"schedule":[{"at":"0 0 8 * * *","instances":2}]}"#;
+        let old: Provisioned = serde_json::from_str(json).unwrap();
+        assert_eq!(old.timezone, None);
+        assert_eq!(serde_json::to_string(&old).unwrap(), json);
     }
 
     #[test]

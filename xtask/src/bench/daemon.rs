@@ -81,7 +81,7 @@ pub(crate) struct Api {
 impl Api {
     /// The version of the runtime that the daemon found for `language`.
     pub(crate) fn runtime_version(&mut self, language: &Language) -> Result<String> {
-        let health = self.json("GET", "/v1/health", "", b"")?;
+        let health = self.health()?;
         let runtimes = health["runtimes"].as_array().context("health names no runtimes")?;
         let text =
             |runtime: &Value, key: &str| runtime[key].as_str().unwrap_or_default().to_owned();
@@ -90,10 +90,14 @@ impl Api {
         Ok(text(found, "version"))
     }
 
+    /// What the daemon says of itself.
+    pub(crate) fn health(&mut self) -> Result<Value> {
+        self.json("GET", "/v1/health", "", b"")
+    }
+
     /// How instances came up since the daemon started, as `GET /v1/health` tells it.
     pub(crate) fn starts(&mut self) -> Result<Value> {
-        let mut health = self.json("GET", "/v1/health", "", b"")?;
-        Ok(health["starts"].take())
+        Ok(self.health()?["starts"].take())
     }
 
     /// Uploads the hello of `language` with `mark` in it and makes it the code of the function `name`.

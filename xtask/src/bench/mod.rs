@@ -2,7 +2,7 @@
 //!
 //! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`burst`] (many of them at once), [`density`] (many live instances), [`idle`] (a daemon with nothing to do),
 //! [`stream`] (answers in pieces), [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches), [`swap`] (new code
-//! under load). They share
+//! under load), [`freeze`] (functions that go on while they are idle). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] and [`paced`]
 //! (the client, over [`http`]), [`stats`] and [`report`].
 //!
@@ -15,6 +15,7 @@ mod cold;
 mod daemon;
 mod density;
 mod frames;
+mod freeze;
 mod http;
 mod idle;
 mod invoke;
@@ -97,6 +98,8 @@ enum Name {
     Resolve,
     /// New code and moved aliases under a constant load
     Swap,
+    /// Idle functions whose timers go on
+    Freeze,
 }
 
 /// What each bench is given.
@@ -165,6 +168,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Name::Sandbox => sandbox::run(&setup)?,
             Name::Resolve => resolve::run(&setup)?,
             Name::Swap => swap::run(&setup)?,
+            Name::Freeze => freeze::run(&setup)?,
         });
     }
     conclude(&verdicts, options.strict)

@@ -26,6 +26,8 @@ const RATE: Bound = Bound::AtLeast(200.0);
 const SLOWER: Bound = Bound::AtMost(1.2);
 /// Promised: what is there after a row beyond what was there before it.
 const LEFT: Bound = Bound::AtMost(0.0);
+/// Promised: until a frozen instance goes on, at the median, in milliseconds.
+const THAW_MS: Bound = Bound::AtMost(0.2);
 /// Starts and stops in a row.
 const ROW: usize = 500;
 /// How many of them are the first, and how many the last.
@@ -91,6 +93,8 @@ struct Figures {
     steps: BTreeMap<String, Vec<Duration>>,
     /// Start and stop of each of the row.
     row: Vec<(Duration, Duration)>,
+    /// An idle instance made to stand still, and to go on.
+    freeze: Vec<(Duration, Duration)>,
     /// What there is more of after the row than before it.
     left: Vec<(String, i64)>,
 }
@@ -117,6 +121,7 @@ impl Figures {
                 Some("fork") => figures.fork.push(time("start_ns")?),
                 Some("spawn") => figures.spawn.push(time("start_ns")?),
                 Some("row") => figures.row.push((time("start_ns")?, time("stop_ns")?)),
+                Some("freeze") => figures.freeze.push((time("freeze_ns")?, time("thaw_ns")?)),
                 Some("left") => {
                     let before = line["before"].as_object().context("nothing was counted")?;
                     for (what, before) in before {
@@ -132,6 +137,9 @@ impl Figures {
         }
         if figures.row.len() < 2 * END || figures.left.is_empty() {
             bail!("the row is not complete: {} starts", figures.row.len());
+        }
+        if figures.freeze.is_empty() {
+            bail!("nothing was frozen");
         }
         Ok(figures)
     }
@@ -154,6 +162,10 @@ impl Figures {
         let stops: Vec<_> = self.row.iter().map(|(_, stop)| *stop).collect();
         row("in a row, start", &starts);
         row("in a row, stop", &stops);
+        let freezes: Vec<_> = self.freeze.iter().map(|(freeze, _)| *freeze).collect();
+        let thaws: Vec<_> = self.freeze.iter().map(|(_, thaw)| *thaw).collect();
+        row("idle instance frozen", &freezes);
+        row("frozen instance thawed", &thaws);
         table.print();
         let left: Vec<_> = self.left.iter().map(|(what, n)| format!("{what} {n:+}")).collect();
         say!("after {} in a row: {}", self.row.len(), left.join(", "));
@@ -167,11 +179,13 @@ impl Figures {
         let count = f64::from(u32::try_from(self.row.len())?);
         let (first, last) = (self.row.get(..END), self.row.get(self.row.len() - END..));
         let (first, last) = (total(first.unwrap_or_default()), total(last.unwrap_or_default()));
+        let thaws: Vec<_> = self.freeze.iter().map(|(_, thaw)| *thaw).collect();
         let most = self.left.iter().map(|(_, n)| *n).max().unwrap_or(i64::MAX);
         Ok(vec![
             single("jail, added to fork and exec, p50", added(&self.fork), "ms", ADDED_MS),
             single("in a row, starts and stops", count / total(&self.row), "/s", RATE),
             single(&format!("in a row, last {END} by first {END}"), last / first, "×", SLOWER),
+            single("frozen instance thawed, p50", millis(median(&thaws)), "ms", THAW_MS),
             single("in a row, left behind", f64::from(i32::try_from(most)?), "", LEFT),
         ])
     }
@@ -195,6 +209,7 @@ mod tests {
             r#"{"side":"jail","start_ns":2000000,"steps":{"clone":500,"tell":700}}"#.to_owned(),
             r#"{"side":"fork","start_ns":900000}"#.to_owned(),
             r#"{"side":"spawn","start_ns":800000}"#.to_owned(),
+            r#"{"side":"freeze","freeze_ns":30000,"thaw_ns":40000}"#.to_owned(),
         ];
         for n in 0..ROW {
             let start = if n < ROW - END { 1_000_000 } else { last_ns };
@@ -210,11 +225,11 @@ mod tests {
         assert_eq!(figures.steps["tell"], [Duration::from_nanos(700)]);
         let verdicts = figures.verdicts().unwrap();
         let medians: Vec<_> = verdicts.iter().map(|v| v.measured.median).collect();
-        for (measured, expected) in medians.iter().zip([1.1, 500.0 / 1.1, 1.5, 1.0]) {
+        for (measured, expected) in medians.iter().zip([1.1, 500.0 / 1.1, 1.5, 0.04, 1.0]) {
             assert!((measured - expected).abs() < 1e-6, "{measured} {expected}");
         }
         let met: Vec<_> = verdicts.iter().map(Verdict::met).collect();
-        assert_eq!(met, [true, true, false, false]);
+        assert_eq!(met, [true, true, false, true, false]);
     }
 
     #[test]

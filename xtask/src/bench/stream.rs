@@ -67,7 +67,7 @@ pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
         let config = json!({
             "runtime": language.runtime, "handler": language.handler, "timeout_ms": 300_000,
         });
-        daemon.api()?.deploy_code(&name, language, code, &config)?;
+        daemon.api()?.deploy_code(&name, language, code.as_bytes(), &config)?;
         let subject = Source { address: daemon.address, path: url(&name) };
         let baseline = Source { address, path: "/".to_owned() };
         verdicts.extend(measure(setup, language, &subject, &baseline, &mut table)?);

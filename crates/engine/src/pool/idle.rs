@@ -2,6 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use model::ports::Later;
 
 use super::{Idle, Lent, Moved, Pool, Refused};
 use crate::line::Waiter;
@@ -71,9 +75,37 @@ impl Pool {
         count
     }
 
-    /// Idle instances and waiting calls now.
-    pub(crate) fn counts(&self) -> (usize, usize) {
+    /// Idle instances, those of them that stand still, and waiting calls now.
+    pub(crate) fn counts(&self) -> (u64, u64, usize) {
         let state = self.lock();
-        (state.idle.len(), state.waiters.len())
+        let frozen = state.idle.iter().filter(|idle| idle.lent.instance.is_frozen()).count();
+        let number = |n| u64::try_from(n).unwrap_or(u64::MAX);
+        (number(state.idle.len()), number(frozen), state.waiters.len())
+    }
+
+    /// Has instances that have been idle for a while stand still until their next call.
+    pub(super) fn freeze_idle(&self, now: Instant) {
+        let after = self.deps.freeze_after;
+        if after.is_zero() {
+            return;
+        }
+        let asked: Vec<Later> = {
+            let mut state = self.lock();
+            let old = |idle: &&mut Idle| now.saturating_duration_since(idle.since) >= after;
+            let freeze = |idle: &mut Idle| idle.lent.instance.freeze();
+            state.idle.iter_mut().filter(old).filter_map(freeze).collect()
+        };
+        if asked.is_empty() {
+            return;
+        }
+        let deps = Arc::clone(&self.deps);
+        drop(self.deps.tasks.spawn("freeze-idle", async move {
+            let freeze = || asked.into_iter().filter_map(|later| later().then_some(())).count();
+            // It waits for locks of the kernel's.
+            if let Ok(frozen) = tokio::task::spawn_blocking(freeze).await {
+                let frozen = u64::try_from(frozen).unwrap_or(u64::MAX);
+                deps.counts.frozen.fetch_add(frozen, Ordering::Relaxed);
+            }
+        }));
     }
 }

@@ -11,7 +11,7 @@ use super::{Pool, State};
 use crate::forecast::Plan;
 
 impl Pool {
-    /// Stops what is idle for too long or died meanwhile, and starts an instance if a call is about to come.
+    /// Stops what is idle for too long or died meanwhile, freezes what is for a while, and starts an instance if a call is about to come.
     pub(crate) fn look_after(self: &Arc<Self>, now: Instant) {
         let bounds = &self.deps.keep_alive;
         {
@@ -46,6 +46,7 @@ impl Pool {
             },
             most,
         );
+        self.freeze_idle(now);
         self.foresee(&plan, now);
     }
 

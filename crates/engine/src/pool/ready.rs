@@ -235,6 +235,7 @@ impl Pool {
                     let within = Arc::ptr_eq(&p.namespace, &self.namespace);
                     !Arc::ptr_eq(&p.function, &self.function)
                         && (within || denied == Denied::HostMemory)
+                        && self.wins_by(p)
                 };
                 evicted = self.deps.registry.evict_one(self.now(), self, fits);
             }

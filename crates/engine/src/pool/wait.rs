@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 use super::{Grant, Lent, Moved, Pool, Refused, START_GRACE, Stay, Wait, stopping};
 use crate::line::{PATIENCE, PATIENCE_MAX, Waiter};
 
+/// Why a function without instances serves no call.
+const OFF: &str = "it is switched off, its reserved_instances or max_instances is 0";
+
 impl Pool {
     /// Hands a call to an instance. Waits until `deadline` at the latest, longer only for a start that is under way: a start has
     /// its own time limit, and throwing it away would only make the next call wait for another.
@@ -63,6 +66,9 @@ impl Pool {
                 if state.retired && stay != Stay::Here {
                     return Err(Wait::Moved(Moved { invocation: Box::new(invocation), to: None }));
                 }
+                if self.function.instances.limit() == 0 {
+                    return Err(Wait::Never(OFF.into()));
+                }
                 if let Some(quiet) = state.wake() {
                     self.function.forecast.learn(self.now().saturating_duration_since(quiet));
                 }
@@ -102,9 +108,6 @@ impl Pool {
 
     /// Why no instance can ever live, if that is so.
     fn never_admitted(&self) -> Option<String> {
-        if self.function.instances.limit() == 0 {
-            return Some("max_instances of the function is 0".into());
-        }
         self.namespace.never_admits(self.version.config.memory_mb)
     }
 

@@ -17,8 +17,9 @@ use serde::de::DeserializeOwned;
 use super::alias::AliasRoute;
 use super::pools::Pools;
 use super::{Kept, Route, Routes};
-use crate::admit::Share;
+use crate::admit::{Amount, Share};
 use crate::namespace::Change as Count;
+use crate::reserve;
 
 /// Keys of the documents that the cache is made of.
 const FOLLOWED: [&str; 3] = [keys::FUNCTIONS, keys::LAYERS, keys::NAMESPACES];
@@ -106,8 +107,7 @@ impl Routes {
             other => other,
         };
         let route = Arc::new(self.route_of(function, old.as_deref()));
-        let limit = route.settings.max_instances.unwrap_or(self.instances_default);
-        route.kept.share.instances.set_limit(limit.into());
+        self.set_limits(&route);
         let functions = Count { from: u64::from(old.is_some()), to: 1 };
         let code_bytes = Count { from: old.map_or(0, |old| old.code_bytes), to: route.code_bytes };
         route.namespace.change_use(functions, code_bytes);
@@ -120,12 +120,47 @@ impl Routes {
         route.kept.pools.retain(|key| route.keeps(key));
     }
 
+    /// What the function may have, and has for itself. Idle instances beyond a limit that is lower now end.
+    fn set_limits(&self, route: &Route) {
+        let share = &route.kept.share;
+        let (before, now) =
+            (share.instances.limit(), route.settings.instances_max(self.instances_default));
+        share.instances.set_limit(now.into());
+        self.pools.admission.reserve(share, &route.namespace, reserved(route));
+        if u64::from(now) < before {
+            for pool in route.kept.pools.others(&[]) {
+                let excess = usize::try_from(share.instances.excess()).unwrap_or(usize::MAX);
+                pool.stop_idle(|_| true, excess);
+            }
+        }
+    }
+
+    /// Whether the host and the namespace have room for what `next` reserves, beside what others have and what is left to all.
+    pub(crate) fn check_reserved(&self, next: &Function) -> model::Result<()> {
+        let mut latest = next.latest.config.clone();
+        latest.resolve_memory(self.host_memory_mb);
+        let wanted = Amount::reserved(next.settings.reserved_instances, latest.memory_mb);
+        let (mut on_host, mut in_namespace) = (wanted, wanted);
+        for route in self.map.pin().values() {
+            if route.key == *next.key() {
+                continue;
+            }
+            let amount = reserved(route);
+            on_host = on_host.and(amount);
+            if route.key.namespace == next.key().namespace {
+                in_namespace = in_namespace.and(amount);
+            }
+        }
+        let namespace = self.pools.admission.namespace(&next.key().namespace);
+        reserve::check(wanted, on_host, in_namespace, &namespace, self.host_memory_mb)
+    }
+
     /// The route of a function's document, which `old` comes before.
     pub(super) fn route_of(&self, function: Function, old: Option<&Route>) -> Route {
         let key = function.key().clone();
         let published = function.versions.iter().map(|version| version.size_bytes);
         let code_bytes = function.latest.code.size_bytes + published.sum::<u64>();
-        let limit = function.settings.max_instances.unwrap_or(self.instances_default);
+        let limit = function.settings.instances_max(self.instances_default);
         let mut latest = function.latest;
         latest.config.resolve_memory(self.host_memory_mb);
         let latest_fingerprint = latest.fingerprint();
@@ -170,10 +205,17 @@ impl Routes {
         let removed = self.map.pin().remove(&key).cloned();
         if let Some(route) = removed {
             route.kept.pools.retain(|_| false);
+            let nothing = Amount::default();
+            self.pools.admission.reserve(&route.kept.share, &route.namespace, nothing);
             let gone = |from| Count { from, to: 0 };
             route.namespace.change_use(gone(1), gone(route.code_bytes));
         }
     }
+}
+
+/// What a function has for itself.
+fn reserved(route: &Route) -> Amount {
+    Amount::reserved(route.settings.reserved_instances, route.latest.config.memory_mb)
 }
 
 fn compile(

@@ -44,11 +44,11 @@ async fn a_call_every_half_hour_is_expected_and_nothing_is_kept_in_between() {
         assert_eq!(live(&world), 1, "back before the call");
         sleep_ms(2 * MINUTE_MS).await;
     }
-    assert!((5..=6).contains(&world.engine.stats().foreseen));
+    assert!((5..=6).contains(&world.engine.stats().instances.foreseen));
     // It stops coming: one more is started in vain, and goes.
     sleep_ms(3 * 60 * MINUTE_MS).await;
     assert_eq!(live(&world), 0);
-    assert!(world.engine.stats().foreseen <= 7, "{:?}", world.engine.stats());
+    assert!(world.engine.stats().instances.foreseen <= 7, "{:?}", world.engine.stats());
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,7 +94,7 @@ async fn without_a_pattern_the_fixed_time_holds() {
     sleep_ms(4 * MINUTE_MS + 50_000).await;
     assert_eq!(live(&world), 1);
     sleep_ms(15_000).await;
-    assert_eq!((live(&world), world.engine.stats().foreseen), (0, 0));
+    assert_eq!((live(&world), world.engine.stats().instances.foreseen), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,7 +126,7 @@ async fn what_costs_most_to_start_again_stays_longest() {
     world.invoke("large").await.unwrap();
     world.invoke("other").await.unwrap();
     sleep_ms(1).await;
-    assert_eq!((world.stopped(), world.engine.stats().evicted), (1, 1));
+    assert_eq!((world.stopped(), world.engine.stats().instances.evicted), (1, 1));
     let started = world.started();
     world.invoke("dear").await.unwrap();
     world.invoke("large").await.unwrap();
@@ -148,5 +148,5 @@ async fn the_last_of_many_goes_first() {
     let started = world.started();
     world.invoke("one").await.unwrap();
     assert_eq!(world.started(), started);
-    assert_eq!(world.engine.stats().evicted, 1);
+    assert_eq!(world.engine.stats().instances.evicted, 1);
 }

@@ -4,11 +4,13 @@
 
 mod aliases;
 mod blind;
+mod freezing;
 mod keeping;
 mod lines;
 mod namespaces;
 mod provisioned;
 mod queued;
+mod reserved;
 mod scripted;
 mod shadows;
 mod shifts;

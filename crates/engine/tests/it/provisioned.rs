@@ -15,7 +15,7 @@ async fn world() -> World {
 /// Keeps instances started for a qualifier of `f`, or no more.
 async fn provision(world: &World, qualifier: &str, instances: u32, schedule: &[&str]) {
     let schedule = schedule.iter().map(|s| s.parse().unwrap()).collect();
-    let provisioned = Provisioned { instances, schedule };
+    let provisioned = Provisioned { instances, schedule, timezone: None };
     let at = world.clock.now();
     let record = ProvisionedRecord { provisioned, revision: 1, modified_at: at };
     world.change("f", |f| drop(f.provisioned.insert(qualifier.parse().unwrap(), record))).await;

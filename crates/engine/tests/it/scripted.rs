@@ -23,7 +23,7 @@ use model::keys;
 use model::namespace::{Namespace, NamespaceSettings, Quotas};
 use model::network::NetworkPolicy;
 use model::ports::{
-    Expect, Image, Instance, Meta, PackageInfo, Patience, Queue, Sandbox, StartFailed, Turn,
+    Expect, Image, Instance, Later, Meta, PackageInfo, Patience, Queue, Sandbox, StartFailed, Turn,
 };
 use model::stream::{Part, StreamEnd, Taker};
 use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage, TestClock};
@@ -114,7 +114,9 @@ impl Image for ScriptedImage {
         let number = self.counts.started.fetch_add(1, Ordering::SeqCst);
         let (handler, counts) = (self.handler.clone(), Arc::clone(&self.counts));
         let calls = VecDeque::new();
-        Ok(Box::new(ScriptedInstance { handler, counts, number, calls, alive: true }))
+        let still = Arc::default();
+        let (alive, thaw_us) = (true, 0);
+        Ok(Box::new(ScriptedInstance { handler, counts, number, calls, alive, still, thaw_us }))
     }
 }
 
@@ -125,12 +127,18 @@ struct ScriptedInstance {
     number: usize,
     calls: VecDeque<Invocation>,
     alive: bool,
+    /// Awake, asked to stand still, still.
+    still: Arc<AtomicUsize>,
+    thaw_us: u64,
 }
 
 #[async_trait]
 impl Instance for ScriptedInstance {
     fn hand(&mut self, invocation: &Invocation) -> bool {
         let room = self.calls.is_empty() || (self.handler == "quick" && self.calls.len() < 3);
+        if self.still.swap(0, Ordering::SeqCst) == 2 {
+            self.thaw_us = 40;
+        }
         if room {
             self.calls.push_back(invocation.clone());
         }
@@ -211,6 +219,24 @@ impl Instance for ScriptedInstance {
             code_us: 3 + 1_000 * late_ms,
             ..StartTimings::default()
         }
+    }
+
+    fn freeze(&mut self) -> Option<Later> {
+        assert!(self.calls.is_empty(), "it is at a call");
+        let still = Arc::clone(&self.still);
+        let asked = still.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst);
+        asked.ok()?;
+        Some(Box::new(move || {
+            still.compare_exchange(1, 2, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        }))
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.still.load(Ordering::SeqCst) == 2
+    }
+
+    fn thaw_us(&mut self) -> u64 {
+        std::mem::take(&mut self.thaw_us)
     }
 
     async fn stop(self: Box<Self>) {}

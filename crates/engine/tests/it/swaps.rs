@@ -201,7 +201,7 @@ async fn what_was_replaced_makes_way_where_the_limit_is_exceeded() {
     assert_eq!(world.engine.stats().memory_mb, 256);
     old.await.unwrap().unwrap();
     sleep_ms(1).await;
-    assert_eq!((world.engine.stats().memory_mb, world.engine.stats().idle_instances), (128, 1));
+    assert_eq!((world.engine.stats().memory_mb, world.engine.stats().instances.idle), (128, 1));
     // Back again: the idle one of version 2 makes way as soon as the route has moved.
     move_alias(&world, &target(1)).await.unwrap();
     sleep_ms(1).await;
@@ -239,13 +239,13 @@ async fn a_change_that_is_not_made_leaves_nothing() {
     let mut function: Function = serde_json::from_slice(&entry.value).unwrap();
     function.latest.config.handler = "who".into();
     let prepared = world.engine.prepare(&function, Faulty::Refused).await.unwrap();
-    assert_eq!(world.engine.stats().idle_instances, 2);
+    assert_eq!(world.engine.stats().instances.idle, 2);
     // Another change in between takes nothing away.
     world.change("f", |f| f.settings.max_instances = Some(5)).await;
-    assert_eq!(world.engine.stats().idle_instances, 2);
+    assert_eq!(world.engine.stats().instances.idle, 2);
     drop(prepared);
     sleep_ms(1).await;
-    assert_eq!((world.engine.stats().idle_instances, world.stopped()), (1, 1));
+    assert_eq!((world.engine.stats().instances.idle, world.stopped()), (1, 1));
     assert_eq!(world.invoke("f").await.unwrap(), "hello");
 }
 

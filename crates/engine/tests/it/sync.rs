@@ -248,7 +248,9 @@ async fn idle_instances_end_after_the_keep_alive() {
     assert_eq!(world.stopped(), 0);
     sleep_ms(12_000).await;
     assert_eq!(world.stopped(), 1);
-    assert_eq!(world.engine.stats(), engine::Stats::default());
+    let mut stats = world.engine.stats();
+    assert_eq!(std::mem::take(&mut stats.instances.freezes), 1, "it stood still before");
+    assert_eq!(stats, engine::Stats::default());
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,8 +16,8 @@ use super::{secrets, values};
 
 const SET_HELP: &str = "\
 Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb or memory_share (25%), cpu_weight, cpu_cores,
-processes, open_files, tmp_mb, output_bytes_per_second, max_instances, url_auth (key or none), network (none, egress or private),
-layers (NAME:VERSION or NAME:ALIAS, separated by commas; empty for none), publish (on-request or always), env.NAME, secret.NAME and
+processes, open_files, tmp_mb, output_bytes_per_second, max_instances, reserved_instances, url_auth (key or none), network (none, egress or
+private), layers (NAME:VERSION or NAME:ALIAS, separated by commas; empty for none), publish (on-request or always), env.NAME, secret.NAME and
 tag.NAME. What is not mentioned stays. All changes are made in one step.
 
 network replaces the whole network policy: network.allow (CIDR[:PORT[-PORT]][/tcp|/udp], separated by commas) and
@@ -35,7 +35,8 @@ Examples:
   hanshu config set hello network=private network.allow=10.1.2.0/24:5432,10.1.2.9 network.bandwidth=10MB
   hanshu config set hello layers=numpy:3,tools:stable publish=always
   hanshu config set hello layers=               without layers
-  hanshu config set hello max_instances=0       stop all calls";
+  hanshu config set hello reserved_instances=5  instances of its own: always to be had, and never more
+  hanshu config set hello reserved_instances=0  switched off; --unset reserved_instances switches it on again";
 
 /// Show and change a function's configuration.
 #[derive(Debug, Args)]
@@ -54,7 +55,7 @@ enum Operation {
         /// What to set
         #[arg(value_name = "KEY=VALUE")]
         fields: Vec<String>,
-        /// Remove env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight or cpu_cores; may be repeated
+        /// Remove env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores or reserved_instances; may be repeated
         #[arg(long, value_name = "KEY")]
         unset: Vec<String>,
     },
@@ -110,9 +111,10 @@ fn patch(fields: &[String], unset: &[String]) -> Result<PatchConfig, CliError> {
             "memory_share" => patch.memory_share = Some(None),
             "cpu_weight" => patch.cpu_weight = Some(None),
             "cpu_cores" => patch.cpu_cores = Some(None),
+            "reserved_instances" => patch.reserved_instances = Some(None),
             _ => entry(&mut patch, key, None).ok_or_else(|| {
                 CliError::new(format!(
-                    "'{key}' cannot be removed: expected env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight or cpu_cores"
+                    "'{key}' cannot be removed: expected env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores or reserved_instances"
                 ))
             })?,
         }
@@ -150,6 +152,7 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
         // Read together: network().
         "network" | "network.allow" | "network.bandwidth" => {}
         "max_instances" => patch.max_instances = Some(number()?),
+        "reserved_instances" => patch.reserved_instances = Some(Some(number()?)),
         "url_auth" => {
             patch.url_auth = Some(match value {
                 "key" => UrlAuth::Key,
@@ -273,6 +276,7 @@ fn lines(view: &FunctionView) -> Vec<String> {
         lines.push("publish=always".to_owned());
     }
     lines.extend(settings.max_instances.map(|n| format!("max_instances={n}")));
+    lines.extend(settings.reserved_instances.map(|n| format!("reserved_instances={n}")));
     lines.extend(config.environment.iter().map(|(k, v)| match v {
         VariableView::Plain(v) => format!("env.{k}={v}"),
         VariableView::Secret(_) | VariableView::Kept => format!("secret.{k} (not shown)"),
@@ -328,6 +332,7 @@ mod tests {
             ("memory_share=25", "memory_share '25' is no share"),
             ("cpu_cores=many", "cpu_cores 'many'"),
             ("processes=-1", "processes '-1'"),
+            ("reserved_instances=none", "reserved_instances 'none'"),
             ("timeout=20", "20"),
             ("url_auth=open", "url_auth"),
             ("env.=x", "env."),
@@ -358,17 +363,23 @@ mod tests {
     #[test]
     fn limits_are_set_and_taken_back() {
         let set = patch(
-            &fields(&["memory_share=25%", "cpu_cores=0.5", "cpu_weight=200", "tmp_mb=64"]),
+            &fields(&[
+                "memory_share=25%",
+                "cpu_cores=0.5",
+                "cpu_weight=200",
+                "reserved_instances=5",
+            ]),
             &[],
         );
         assert_eq!(
             serde_json::to_value(set.unwrap()).unwrap(),
-            json!({ "memory_share": "25%", "cpu_cores": 0.5, "cpu_weight": 200, "tmp_mb": 64 })
+            json!({ "memory_share": "25%", "cpu_cores": 0.5, "cpu_weight": 200, "reserved_instances": 5 })
         );
-        let unset = patch(&[], &["cpu_cores".to_owned(), "memory_share".to_owned()]).unwrap();
+        let unset = ["cpu_cores", "memory_share", "reserved_instances"].map(str::to_owned);
+        let unset = patch(&[], &unset).unwrap();
         assert_eq!(
             serde_json::to_value(unset).unwrap(),
-            json!({ "cpu_cores": null, "memory_share": null })
+            json!({ "cpu_cores": null, "memory_share": null, "reserved_instances": null })
         );
     }
 }

@@ -27,7 +27,7 @@ PATH is a folder, one source file, or a .zip or .jar made elsewhere. A folder ma
   timeout_ms = 5000
   memory_mb = 256             # or memory_share = \"25%\"; further limits: cpu_weight, cpu_cores, processes, open_files, tmp_mb,
                               # output_bytes_per_second
-  max_instances = 10
+  max_instances = 10          # or reserved_instances = 10: always to be had, and never more
   url_auth = \"none\"           # or \"key\"
   layers = [\"numpy:3\"]        # NAME:VERSION, or NAME:ALIAS to follow it
   publish = \"always\"          # every deploy and every change of the configuration makes a version

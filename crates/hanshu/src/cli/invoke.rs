@@ -202,6 +202,10 @@ fn timings_text(t: &Timings) -> String {
     let total = milliseconds(t.total_us);
     let queue = part("queue", t.queue_us);
     let handler = part("handler", t.handler_us);
+    if !t.cold && t.thaw_us > 0 {
+        let thaw = part("thaw", t.thaw_us);
+        return format!("warm {total}: {queue} · {thaw} · {handler}");
+    }
     if !t.cold {
         return format!("warm {total}: {queue} · {handler}");
     }
@@ -248,7 +252,12 @@ mod tests {
 
     #[test]
     fn timings_of_a_warm_call_leave_the_start_out() {
-        let mut t = Timings { total_us: 900, handler_us: 500, ..Timings::default() };
+        let mut t = Timings { total_us: 900, handler_us: 500, thaw_us: 70, ..Timings::default() };
+        assert_eq!(
+            timings_text(&t),
+            "warm 0.90 ms: queue 0.00 ms · thaw 0.07 ms · handler 0.50 ms"
+        );
+        t.thaw_us = 0;
         assert_eq!(timings_text(&t), "warm 0.90 ms: queue 0.00 ms · handler 0.50 ms");
         t.cold = true;
         t.start = Some(StartPath::PreStarted);

@@ -4,18 +4,19 @@ use std::process::ExitCode;
 
 use clap::Args;
 use model::api::ProvisionedView;
-use model::provisioned::{Provisioned, Scheduled};
+use model::provisioned::{Provisioned, Scheduled, Zone};
 
 use super::context::Context;
 
 const AFTER_HELP: &str = "\
-A schedule is a cron expression in UTC and the number from then on: CRON=INSTANCES. Expressions have five fields, or six with seconds before them, or
+A schedule is a cron expression and the number from then on: CRON=INSTANCES. Expressions have five fields, or six with seconds before them, or
 seven with a year behind; names of days and months, L, W and # are understood.
 
 Examples:
   hanshu provision hello                     what is kept started, and what of it is there
   hanshu provision hello:live 5
   hanshu provision hello:live 2 --schedule '0 0 8 * * MON-FRI=20' --schedule '0 0 18 * * MON-FRI=2'
+  hanshu provision hello:live 2 --schedule '0 0 8 * * MON-FRI=20' --schedule '0 0 18 * * MON-FRI=2' --timezone Europe/Berlin
   hanshu provision hello:live --remove";
 
 /// Keep instances of a version or an alias started.
@@ -31,6 +32,9 @@ pub(crate) struct ProvisionArgs {
     /// How many from a time on; may be repeated
     #[arg(long, value_name = "CRON=INSTANCES", requires = "instances")]
     schedule: Vec<Scheduled>,
+    /// Where the schedule's times are, for instance Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE", requires = "schedule")]
+    timezone: Option<Zone>,
     /// Keep none started any more
     #[arg(long)]
     remove: bool,
@@ -44,7 +48,8 @@ impl ProvisionArgs {
             client.unprovision(&target)?;
             cx.screen.note(&format!("no instances are provisioned for {target} any more"));
         } else if let Some(instances) = self.instances {
-            let wanted = Provisioned { instances, schedule: self.schedule };
+            let Self { schedule, timezone, .. } = self;
+            let wanted = Provisioned { instances, schedule, timezone };
             let view = client.provision(&target, &wanted)?;
             cx.screen.show(&view, |view| {
                 format!(
@@ -66,13 +71,14 @@ impl ProvisionArgs {
 }
 
 fn row(view: &ProvisionedView) -> Vec<String> {
+    let zone = view.timezone.iter().map(ToString::to_string);
     let schedule = view.schedule.iter().map(|s| format!("{}={}", s.at, s.instances));
     vec![
         view.qualifier.clone(),
         view.wanted.to_string(),
         view.ready.to_string(),
         view.instances.to_string(),
-        schedule.collect::<Vec<_>>().join("; "),
+        schedule.chain(zone).collect::<Vec<_>>().join("; "),
         view.modified_at.clone(),
     ]
 }

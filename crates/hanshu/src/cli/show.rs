@@ -111,9 +111,12 @@ pub(super) fn text(view: &FunctionView, with_values: bool) -> String {
         ("network", network(&config.network)),
         (
             "instances",
-            settings
-                .max_instances
-                .map_or("the daemon's default".into(), |n| format!("at most {n}")),
+            match (settings.reserved_instances, settings.max_instances) {
+                (Some(0), _) => "none: it is switched off".into(),
+                (Some(n), _) => format!("{n} of its own"),
+                (None, Some(n)) => format!("at most {n}"),
+                (None, None) => "the daemon's default".into(),
+            },
         ),
         (
             "code",

@@ -190,6 +190,14 @@ pub(crate) static KEEP_ALIVE_MAX_SECONDS: Setting = number(
     14_400,
     "How long an idle instance is kept at most where that is learned from the function's calls; 0: nothing is learned.",
 );
+/// `engine.freeze_after_seconds`
+pub(crate) static FREEZE_AFTER_SECONDS: Setting = number(
+    "engine.freeze_after_seconds",
+    "seconds",
+    (0, DAY_SECONDS),
+    1,
+    "How long an instance is idle before it stands still: its timers and threads then do nothing until the next call. It is looked at once a      second. 0: functions go on between their calls.",
+);
 /// `engine.queue_wait_seconds`
 pub(crate) static QUEUE_WAIT_SECONDS: Setting = number(
     "engine.queue_wait_seconds",
@@ -348,6 +356,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &KEEP_ALIVE_SECONDS,
     &KEEP_ALIVE_MIN_SECONDS,
     &KEEP_ALIVE_MAX_SECONDS,
+    &FREEZE_AFTER_SECONDS,
     &QUEUE_WAIT_SECONDS,
     &ASYNC_CONCURRENCY,
     &CONNECTIONS_MAX,

@@ -54,6 +54,8 @@ pub(crate) struct Manifest {
     pub network: Option<NetworkPolicy>,
     /// Most live instances at once.
     pub max_instances: Option<u32>,
+    /// Instances of its own: always to be had, and never more.
+    pub reserved_instances: Option<u32>,
     /// Who may call the function's URL.
     pub url_auth: Option<UrlAuth>,
     /// Layers under `/opt`, whole: `NAME:VERSION`, or `NAME:ALIAS` to follow it.

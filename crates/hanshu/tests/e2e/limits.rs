@@ -188,3 +188,21 @@ fn limits_are_set_shown_and_taken_back() {
     daemon.cli(&["config", "set", "f", "--unset", "cpu_cores", "--unset", "cpu_weight"]).ok();
     assert_eq!(config()["cpu_cores"], json!(null));
 }
+
+#[test]
+fn a_function_is_switched_off_and_on_and_has_instances_of_its_own() {
+    let daemon = Daemon::start();
+    daemon.node("f", "exports.handler = async () => 'here';", &json!({}));
+    assert_eq!(daemon.http.invoke("f", b"{}", &[]).result(), "here");
+    let set = |change: &[&str]| daemon.cli(&[&["config", "set", "f"], change].concat());
+    set(&["reserved_instances=0"]).ok();
+    let message = daemon.http.invoke("f", b"{}", &[]).refused(429, "throttled");
+    assert!(message.contains("switched off"), "{message}");
+    assert!(daemon.cli(&["show", "f"]).ok().contains("none: it is switched off"));
+    assert!(set(&["reserved_instances=3"]).ok().contains("reserved_instances=3"));
+    assert_eq!(daemon.http.invoke("f", b"{}", &[]).result(), "here");
+    assert!(daemon.cli(&["show", "f"]).ok().contains("3 of its own"));
+    let refused = set(&["reserved_instances=100000"]).refused();
+    assert!(refused.contains("reserved_instances 100000 is out of range"), "{refused}");
+    assert!(!set(&["--unset", "reserved_instances"]).ok().contains("reserved_instances"));
+}

@@ -27,6 +27,7 @@ mod disk_full;
 mod doctor;
 mod drain;
 mod function_url;
+mod killed_at_rest;
 mod kills;
 mod layers;
 mod limits;

@@ -246,7 +246,9 @@ fn a_namespace_goes_with_everything_in_it() {
     assert_eq!(daemon.http.get("/v1/namespaces/team").json()["revision"], 3);
     assert_eq!(
         used(&daemon),
-        json!({ "functions": 0, "instances": 0, "memory_mb": 0, "code_bytes": 0 })
+        json!({
+            "functions": 0, "instances": 0, "memory_mb": 0, "code_bytes": 0, "reserved_instances": 0
+        })
     );
     deploy(&daemon, &folder, "f", &["--publish"]).ok();
     let versions = daemon.cli(&["versions", "f", "-n", "team", "--output", "json"]).json();

@@ -39,6 +39,9 @@ pub struct NamespaceUse {
     pub memory_mb: u64,
     /// Packages of functions, of their published versions and of layers, in bytes.
     pub code_bytes: u64,
+    /// Instances that functions have reserved, live or not.
+    #[serde(default)]
+    pub reserved_instances: u64,
 }
 
 /// Request: create a namespace.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::provisioned::Scheduled;
+use crate::provisioned::{Scheduled, Zone};
 
 /// What is kept started for a version or an alias.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -17,6 +17,10 @@ pub struct ProvisionedView {
     /// See [`crate::provisioned::Provisioned::schedule`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedule: Vec<Scheduled>,
+    /// See [`crate::provisioned::Provisioned::timezone`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub timezone: Option<Zone>,
     /// Instances that are to be there now.
     pub wanted: u32,
     /// Those of them that are, busy or idle.

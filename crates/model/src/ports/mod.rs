@@ -18,6 +18,6 @@ pub use lease::{Fence, Lease};
 pub use logs::{LogLine, LogQuery, LogStream, LogTail, Logs};
 pub use meta::{Change, Entry, Expect, Meta, Revision, Watch};
 pub use queue::{DEDUPE_WINDOW, DeadMessage, Enqueued, Leased, NewMessage, Queue, Token};
-pub use sandbox::{Image, Instance, PackageInfo, Patience, Sandbox, StartFailed, Turn};
+pub use sandbox::{Image, Instance, Later, PackageInfo, Patience, Sandbox, StartFailed, Turn};
 pub use usage::{Usage, UsageDelta, UsageQuery, UsageRow, UsageSums};
 pub use vault::Vault;

@@ -77,6 +77,9 @@ impl std::fmt::Debug for Patience<'_> {
     }
 }
 
+/// Something to be done in a moment, by a thread that may wait; whether it was done.
+pub type Later = Box<dyn FnOnce() -> bool + Send>;
+
 /// What came of a call's turn.
 #[derive(Debug)]
 pub enum Turn {
@@ -131,6 +134,23 @@ pub trait Instance: Send + std::fmt::Debug {
 
     /// How long its start took.
     fn start_timings(&self) -> StartTimings;
+
+    /// Asks for it to stand still until the next call is handed over; only while it has no call. What has to be done for that is handed back, to be done
+    /// off any lock and whenever there is time: whether it stands still then. A call that was handed over meanwhile goes first. `None`: it
+    /// stands still already, or cannot.
+    fn freeze(&mut self) -> Option<Later> {
+        None
+    }
+
+    /// Whether it stands still.
+    fn is_frozen(&self) -> bool {
+        false
+    }
+
+    /// How long it took to let it go on for a call that was handed over since this was asked last, in microseconds; 0: it did not stand still.
+    fn thaw_us(&mut self) -> u64 {
+        0
+    }
 
     /// Ends it and returns once every process of it is gone.
     async fn stop(self: Box<Self>);

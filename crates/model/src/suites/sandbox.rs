@@ -25,6 +25,8 @@
 //! | `list` | returns the names in the folder `path`, or fails |
 //! | `import` | loads the module `name` in the language's own way, returns what it calls `text`, or fails |
 //! | `environment` | returns its environment variables as an object |
+//! | `tick` | looks at a clock every millisecond from now on, whether calls come or not, returns null |
+//! | `pause` | returns the longest pause between two of those looks so far, in milliseconds |
 //!
 //! The handler in [`Kit::streams`] says `{"statusCode": 201, "headers": {"x-said": "before"}}` and answers with `pieces` pieces of `bytes` bytes, the first of the
 //! letter a, the next of b, again from a behind z. It prints `wrote N` when it has written the Nth, counted from 1. `then` says what comes behind them:
@@ -45,6 +47,7 @@
 
 mod ahead;
 mod calls;
+mod freezing;
 mod isolation;
 mod layers;
 mod limits;
@@ -171,6 +174,10 @@ scenarios! {
     isolation::scratch_is_private,
     isolation::the_environment_is_the_functions_alone,
     isolation::the_daemons_files_are_out_of_reach,
+    freezing::nothing_goes_on_in_a_frozen_instance,
+    freezing::a_call_that_comes_while_it_is_being_frozen_is_served,
+    freezing::a_frozen_instance_ends_like_any_other,
+    freezing::what_a_call_does_after_a_thaw_is_bounded_as_ever,
     layers::without_layers_there_is_nothing,
     layers::one_layer_is_there_as_it_is,
     layers::later_layers_lie_over_earlier_ones,

@@ -10,14 +10,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use model::Result;
 use model::clock::SystemClock;
-use model::ids::FunctionKey;
+use model::ids::{FunctionKey, RequestId};
+use model::invocation::{CallContext, Invocation};
 use model::ports::{Image, LogLine, LogQuery, LogTail, Logs, Sandbox as _};
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
 use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use serde_json::json;
 
-use crate::Fallible;
+use crate::{Fallible, PAUSE};
 
 /// How long instances may take to end when the program does.
 const GRACE: Duration = Duration::from_secs(10);
@@ -88,6 +89,31 @@ impl Jailed {
         let ready = Instant::now();
         instance.stop().await;
         Ok(Took { start: ready - begun, stop: ready.elapsed() })
+    }
+
+    /// Starts an instance, has it stand still and go on for a call, and stops it: how long the first took and the second.
+    pub(crate) async fn freeze(&self) -> Fallible<(Duration, Duration)> {
+        let started = self.image.start().await;
+        let mut instance = started.map_err(|e| format!("the start failed: {e:?}"))?;
+        let begun = Instant::now();
+        let frozen = instance.freeze().is_some_and(|later| later());
+        let freeze = begun.elapsed();
+        // It takes effect once its processes have seen it.
+        std::thread::sleep(PAUSE);
+        let call = Invocation {
+            id: RequestId::generate(),
+            attempt: 1,
+            payload: Bytes::from_static(b"{}"),
+            timeout: GRACE,
+            context: CallContext::default(),
+        };
+        let handed = instance.hand(&call);
+        let thaw = Duration::from_micros(instance.thaw_us());
+        instance.stop().await;
+        if !frozen || !handed || thaw.is_zero() {
+            return Err(format!("frozen: {frozen}, thawed: {handed}, {thaw:?}").into());
+        }
+        Ok((freeze, thaw))
     }
 
     /// Ends everything.

@@ -8,7 +8,8 @@
 //! instances that are started until their runtime says READY. [`bare`] starts the same file with the same descriptors and waits for the
 //! same bytes. CACHE is an empty folder.
 //!
-//! Prints a JSON object a line: `{"side", "start_ns", "steps"?}` for each of SAMPLES turns (`jail`, `fork`, `spawn`), then `{"side": "row",
+//! Prints a JSON object a line: `{"side", "start_ns", "steps"?}` for each of SAMPLES turns (`jail`, `fork`, `spawn`), then as many of `{"side":
+//! "freeze", "freeze_ns", "thaw_ns"}`, then `{"side": "row",
 //! "start_ns", "stop_ns"}` for each of ROW starts and stops one after the other, and `{"side": "left", "before": {..}, "after": {..}}`: what there was of
 //! processes, mounts and so on ([`left`]) before and after that row.
 
@@ -68,6 +69,13 @@ fn main() -> Fallible {
                 println!("{line}");
             }
         }
+    }
+    for _ in 0..samples {
+        let (freeze, thaw) = runtime.block_on(jailed.freeze())?;
+        println!(
+            "{}",
+            json!({"side": "freeze", "freeze_ns": nanos(freeze), "thaw_ns": nanos(thaw)})
+        );
     }
     std::thread::sleep(SETTLE);
     let before = Left::now(&cache)?;

@@ -4,6 +4,7 @@
 //! is delegated to the daemon's own group, else version 1 hierarchies that the daemon may write to, else nothing: then an instance is
 //! limited by `setrlimit` alone and what is lost stands in [`Groups::features`].
 //! An ordinary user gets version 2 where the daemon's group is delegated to it, as systemd does for the services of a user.
+//! Beside version 1, a hierarchy of version 2 without controllers freezes idle instances ([`Group::freezer`]), where the host has one.
 //!
 //! Groups are made ahead ([`Groups::refill`], [`Groups::take`]).
 //!
@@ -28,6 +29,8 @@ use hurry::Lane;
 
 /// Names of the daemon's parent groups start so; its process id follows.
 const PARENT_PREFIX: &str = "hanshu-";
+/// The file that freezes a version 2 group (Documentation/admin-guide/cgroup-v2.rst).
+const FREEZE: &str = "cgroup.freeze";
 /// How many groups lie ready: a burst of so many starts finds one. Making one takes 250 µs.
 const READY: usize = 8;
 
@@ -37,7 +40,7 @@ enum Layout {
     /// One folder, under the unified hierarchy.
     V2 { parent: PathBuf, cpu: bool, pids: bool },
     /// A folder per controller.
-    V1 { memory: PathBuf, pids: Option<PathBuf>, cpu: Option<PathBuf> },
+    V1 { memory: PathBuf, pids: Option<PathBuf>, cpu: Option<PathBuf>, freezer: Option<PathBuf> },
     /// Nowhere; why.
     None { reason: String },
 }
@@ -62,9 +65,10 @@ struct Ready {
 }
 
 impl Groups {
-    /// Finds out what the host offers, makes the daemon's parent group there and removes those of daemons that are gone.
-    pub(crate) fn open() -> Self {
-        Self::new(detect::detect(Path::new("/proc")))
+    /// Finds out what the host offers, makes the daemon's parent group there and removes those of daemons that are gone. `into`: whether the kernel
+    /// has processes be born in a version 2 group.
+    pub(crate) fn open(into: bool) -> Self {
+        Self::new(detect::detect(Path::new("/proc"), into))
     }
 
     fn new(layout: Layout) -> Self {
@@ -132,8 +136,9 @@ impl Drop for Groups {
         self.ready.get_mut().unwrap_or_else(PoisonError::into_inner).groups.clear();
         let parents: Vec<&PathBuf> = match &self.layout {
             Layout::V2 { parent, .. } => vec![parent],
-            Layout::V1 { memory, pids, cpu } => {
-                [Some(memory), pids.as_ref(), cpu.as_ref()].into_iter().flatten().collect()
+            Layout::V1 { memory, pids, cpu, freezer } => {
+                let others = [pids, cpu, freezer].into_iter().filter_map(Option::as_ref);
+                [memory].into_iter().chain(others).collect()
             }
             Layout::None { .. } => Vec::new(),
         };

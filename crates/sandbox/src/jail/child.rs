@@ -26,6 +26,7 @@ use rustix::thread::{
 };
 
 use super::network::{self, HostSide};
+use super::pause::Pauses;
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Spec};
@@ -106,7 +107,7 @@ pub(super) fn run(
     steps.mark(Step::Descriptors);
     let locked = lock_in(spec, ahead, status, &mut steps);
     match locked.and_then(|()| start(spec, filter, status, steps)) {
-        Ok(runtime) => sys::exit(reap(runtime, status)),
+        Ok(runtime) => sys::exit(reap(runtime, status, spec.pauses)),
         Err(error) => {
             report::tell(status, &Report::Failed(error)).unwrap_or_default();
             sys::exit(1);
@@ -318,13 +319,14 @@ fn fence_in(spec: &Spec, filter: &Filter) -> Result<(), StepError> {
 }
 
 /// Reaps until the runtime has ended, reports how, and returns the exit code of pid 1.
-fn reap(runtime: Pid, status: BorrowedFd<'_>) -> i32 {
+fn reap(runtime: Pid, status: BorrowedFd<'_>, pauses: bool) -> i32 {
     // The daemon shall see the ends of socket and pipes close with the runtime.
     if sys::close_range(0, FRAME_FD.unsigned_abs()).is_err() {
         return 1;
     }
+    let Ok(pauses) = pauses.then(|| Pauses::new(status)).transpose() else { return 1 };
     loop {
-        match sys::wait_for_any_child() {
+        match next_ended(pauses.as_ref()) {
             Ok(ended) if ended.pid == runtime => {
                 let report = Report::Ended {
                     wait_status: ended.wait_status,
@@ -336,5 +338,16 @@ fn reap(runtime: Pid, status: BorrowedFd<'_>) -> i32 {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return 1,
         }
+    }
+}
+
+/// The next child that has ended; asked to pause meanwhile, it pauses the others.
+fn next_ended(pauses: Option<&Pauses<'_>>) -> io::Result<sys::Ended> {
+    let Some(pauses) = pauses else { return sys::wait_for_any_child() };
+    loop {
+        if let Some(ended) = sys::reap_any_child()? {
+            return Ok(ended);
+        }
+        pauses.wait()?;
     }
 }

@@ -17,6 +17,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{OnceCell, watch};
 
+use super::pause;
 use super::report::StepError;
 use super::spawner::SPAWNER_ARGUMENT;
 use super::spec::{Mount, Spec};
@@ -89,6 +90,8 @@ impl Exit {
 struct Life {
     pidfd: Option<Arc<OwnedFd>>,
     started: bool,
+    /// By which it can be asked to pause.
+    pauses: Option<Arc<OwnedFd>>,
     /// How long what took, once it has started.
     steps: Steps,
     failed: Option<StepError>,
@@ -132,6 +135,11 @@ impl Process {
         let life = self.life.wait_for(over).await.map_err(|_| lost())?;
         let attached = life.attached.clone().ok_or_else(lost)?;
         attached.map_err(StartError::Step)
+    }
+
+    /// Something that stops and continues its processes by signals, where it can be asked to.
+    pub(crate) fn pauses(&self) -> Option<Pauses> {
+        self.life.borrow().pauses.clone().map(Pauses)
     }
 
     /// Something that can kill it while the instance itself is at work.
@@ -182,6 +190,17 @@ impl Process {
         }
         self.kill();
         self.gone().await
+    }
+}
+
+/// See [`Process::pauses`].
+#[derive(Clone, Debug)]
+pub(crate) struct Pauses(Arc<OwnedFd>);
+
+impl Pauses {
+    /// Stops all of its processes but the first, or lets them go on. Returns before they have.
+    pub(crate) fn ask(&self, stop: bool) -> io::Result<()> {
+        pause::ask(&self.0, stop)
     }
 }
 
@@ -449,8 +468,10 @@ impl Connection {
             },
             Reply::Started { id, mut steps } => {
                 steps.mark(Step::Tell);
+                let pauses = fds.into_iter().next().map(Arc::new);
                 tell(id, &|life| {
                     life.started = true;
+                    life.pauses.clone_from(&pauses);
                     life.steps.clone_from(&steps);
                 });
             }

@@ -66,6 +66,8 @@ struct Live {
     wanted: Option<Network>,
     /// What carries its network, if that is a process.
     pasta: Option<Pasta>,
+    /// Whether it can be asked to pause.
+    pauses: bool,
     /// Where it takes mounts, if it does and has not yet.
     namespaces: Option<Namespaces>,
     /// Whether the daemon has been told that it started, or that it failed to.
@@ -266,6 +268,7 @@ impl Loop {
                     owner: spec.owner,
                     wanted: spec.network.clone(),
                     pasta: None,
+                    pauses: spec.pauses,
                     namespaces: None,
                     settled: false,
                     end: None,
@@ -314,7 +317,9 @@ impl Loop {
                 }
                 Ok(Some((Report::Started(steps), namespaces))) => {
                     live.namespaces = Namespaces::of(namespaces);
-                    self.settle(id, &Reply::Started { id, steps })?;
+                    // Without a descriptor for it, it just cannot be asked to pause.
+                    let asked = live.pauses.then(|| live.status.try_clone().ok()).flatten();
+                    self.settle_with(id, &Reply::Started { id, steps }, asked.as_ref())?;
                 }
                 Ok(Some((Report::Ended { wait_status, max_rss_kib }, _))) => {
                     live.end = Some((wait_status, max_rss_kib));
@@ -332,12 +337,21 @@ impl Loop {
 
     /// Tells the daemon how the start went, the first time; after that only the end matters.
     fn settle(&mut self, id: InstanceId, reply: &Reply) -> io::Result<()> {
+        self.settle_with(id, reply, None)
+    }
+
+    fn settle_with(
+        &mut self,
+        id: InstanceId,
+        reply: &Reply,
+        fd: Option<&OwnedFd>,
+    ) -> io::Result<()> {
         let Some(live) = self.live.get_mut(&id) else { return Ok(()) };
         if std::mem::replace(&mut live.settled, true) {
             return Ok(());
         }
         epoll::delete(&self.epoll, &live.status)?;
-        self.reply(reply)
+        wire::send(self.daemon.as_fd(), reply, fd.map(AsFd::as_fd).as_slice())
     }
 
     /// Pid 1 has ended, so every other process of its namespace has as well: the kernel sees to that first.

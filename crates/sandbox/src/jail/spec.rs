@@ -31,6 +31,8 @@ pub(crate) struct Spec {
     /// Whether something will be mounted while it runs ([`super::client::Process::attach`]): the spawner then keeps hold of its mount namespace until that
     /// has happened.
     pub(crate) takes_mounts: bool,
+    /// Whether its first process stops and continues the others when asked ([`super::pause`]): where no control group freezes them.
+    pub(crate) pauses: bool,
 }
 
 impl Spec {
@@ -234,7 +236,7 @@ pub(crate) struct Limits {
 /// The control groups that an instance lives in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Attach {
-    /// Folder of a version 2 group: the instance is born in it.
+    /// Folder of a version 2 group: the instance is born in it. Beside `join` it only freezes.
     pub(crate) born_in: Option<PathBuf>,
     /// `tasks` of version 1 groups: the instance's first process joins them before it does anything else.
     pub(crate) join: Vec<PathBuf>,

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -289,17 +289,70 @@ pub(super) struct Ended {
 
 /// Waits until any child has ended and reaps it.
 pub(super) fn wait_for_any_child() -> io::Result<Ended> {
+    wait_for_child(0)?.ok_or_else(|| io::ErrorKind::Interrupted.into())
+}
+
+/// Reaps a child that has ended, if there is one.
+pub(super) fn reap_any_child() -> io::Result<Option<Ended>> {
+    wait_for_child(libc::WNOHANG)
+}
+
+fn wait_for_child(flags: libc::c_int) -> io::Result<Option<Ended>> {
     let mut wait_status = 0;
     // SAFETY: needed because only wait4 gives the child's resource usage and nothing wraps it. Zeroed bytes are a valid rusage (integers), and
     // both pointers are live for the call.
     let (pid, usage) = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
-        (libc::wait4(-1, &raw mut wait_status, 0, &raw mut usage), usage)
+        (libc::wait4(-1, &raw mut wait_status, flags, &raw mut usage), usage)
     };
-    let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+    if pid < 0 {
         return Err(io::Error::last_os_error());
-    };
-    Ok(Ended { pid, wait_status, max_rss_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0) })
+    }
+    let max_rss_kib = u64::try_from(usage.ru_maxrss).unwrap_or(0);
+    Ok(Pid::from_raw(pid).map(|pid| Ended { pid, wait_status, max_rss_kib }))
+}
+
+/// Readable when a child has ended since it was last taken: SIGCHLD as a descriptor.
+#[derive(Debug)]
+pub(super) struct ChildSignals(OwnedFd);
+
+impl ChildSignals {
+    /// Blocks the signal in this process, which has one thread.
+    pub(super) fn block() -> io::Result<Self> {
+        // SAFETY: needed because nothing wraps signalfd. Zeroed bytes are storage for a set, which sigemptyset makes valid before it is used; all
+        // pointers are live for the calls, and the descriptor that comes back is nobody else's.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            libc::sigaddset(&raw mut set, libc::SIGCHLD);
+            check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()).into())?;
+            let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+            check(fd.into())?;
+            Ok(Self(OwnedFd::from_raw_fd(fd)))
+        }
+    }
+
+    /// Takes what is there.
+    pub(super) fn take(&self) -> io::Result<()> {
+        let mut one = [0_u8; size_of::<libc::signalfd_siginfo>()];
+        match rustix::io::read(&self.0, &mut one) {
+            Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl AsFd for ChildSignals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Sends a signal to all processes that this one may signal, but for itself and pid 1 of its namespace; an error if there are none.
+pub(super) fn signal_all(signal: Signal) -> io::Result<()> {
+    // SAFETY: needed because rustix knows single processes and groups only. The call takes numbers alone. Only pid 1 of an instance calls it, so that what it
+    // reaches is the instance.
+    check(unsafe { libc::kill(-1, signal.as_raw()) }.into())
 }
 
 /// Makes a descriptor wait-able in async code.

@@ -60,7 +60,7 @@ pub(super) enum Reply {
         /// Which.
         id: InstanceId,
     },
-    /// The runtime has been executed.
+    /// The runtime has been executed. Where it can be asked to pause ([`super::pause`]) that is done by the descriptor that comes with it.
     Started {
         /// Which.
         id: InstanceId,

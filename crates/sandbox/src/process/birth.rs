@@ -103,6 +103,7 @@ fn spec(
         attach: group.map(Group::attach).unwrap_or_default(),
         network: connection.map(|c| c.network.clone()),
         takes_mounts,
+        pauses: group.is_none_or(|group| group.freezer().is_none()),
     }
 }
 

@@ -26,7 +26,8 @@ pub async fn examine(executable: PathBuf, path: &str, uid_base: u32) -> Result<I
     let kernel = blocking(move || {
         let users = users(uid_base);
         let kernel = probe::ask(&executable, users.are_strangers());
-        Ok((kernel, Groups::open(), users))
+        let groups = Groups::open(kernel.clone_into_cgroup.is_ok());
+        Ok((kernel, groups, users))
     });
     let (found, runtimes) = tokio::join!(kernel, runtimes::discover(path));
     let (kernel, groups, users) = found?;
@@ -44,7 +45,7 @@ pub(super) fn all(
     let mut features = namespaces(kernel, users);
     features.extend(filters(kernel));
     features.extend(groups.features());
-    features.extend([into_cgroup(kernel), pre_start(kernel)]);
+    features.extend([into_cgroup(kernel), groups.freezing(), pre_start(kernel)]);
     features.extend([installed(runtimes, path), network(users, path)]);
     Isolation::of(features)
 }

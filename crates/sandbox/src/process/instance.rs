@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use model::ids::RequestId;
 use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartPath, StartTimings};
-use model::ports::{Instance, Patience, Turn};
+use model::ports::{Instance, Later, Patience, Turn};
 use model::stream::{StreamEnd, Taker};
 use rustix::net::RecvFlags;
 use tokio::net::UnixStream;
@@ -24,6 +24,7 @@ use tokio::time::error::Elapsed;
 
 use super::failure::{self, Autopsy};
 use super::flow::Flow;
+use super::freeze::Freezer;
 use super::image::Shared;
 use super::remains::Remains;
 use super::runtimes::MemoryEnd;
@@ -56,6 +57,10 @@ pub(super) struct ProcessInstance {
     pub(super) timings: StartTimings,
     memory_mb: u32,
     memory_end: Option<MemoryEnd>,
+    /// Once it was to be frozen.
+    freezer: Option<Arc<Freezer>>,
+    /// What its thaw took for the call that was handed over last, in microseconds.
+    thaw_us: u64,
     /// Not to be used again.
     broken: bool,
     /// What the calls fail with that were behind the one at which it died.
@@ -100,6 +105,8 @@ impl ProcessInstance {
             timings: StartTimings::default(),
             memory_mb,
             memory_end,
+            freezer: None,
+            thaw_us: 0,
             broken: false,
             died: None,
         }
@@ -258,6 +265,23 @@ impl ProcessInstance {
         }
     }
 
+    /// Lets it go on if it is frozen; `false` if that cannot be.
+    fn thaw(&mut self) -> bool {
+        let Some(freezer) = self.freezer.as_ref().filter(|freezer| !freezer.is_awake()) else {
+            return true;
+        };
+        let begun = self.shared.clock.instant();
+        match freezer.thaw() {
+            Ok(true) => self.thaw_us = micros(begun, self.shared.clock.instant()).max(1),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a frozen instance cannot be used again");
+                self.broken = true;
+            }
+        }
+        !self.broken
+    }
+
     /// Whether a call may be sent behind those there are. Only where every frame is one packet can calls be taken back.
     fn takes_more(&self) -> bool {
         let room = self.calls.len() < CALLS_MAX && self.unsent.is_none();
@@ -342,7 +366,7 @@ impl ProcessInstance {
 #[async_trait]
 impl Instance for ProcessInstance {
     fn hand(&mut self, invocation: &Invocation) -> bool {
-        if !self.alive() {
+        if !self.alive() || !self.thaw() {
             return false;
         }
         // Before it is sent: the function may have begun before this thread goes on.
@@ -410,6 +434,27 @@ impl Instance for ProcessInstance {
 
     fn start_timings(&self) -> StartTimings {
         self.timings
+    }
+
+    fn freeze(&mut self) -> Option<Later> {
+        if !self.calls.is_empty() || !self.alive() {
+            return None;
+        }
+        if self.freezer.is_none() {
+            self.freezer = self.remains.freezer().map(|means| Arc::new(Freezer::new(means)));
+        }
+        let freezer = self.freezer.as_ref().filter(|freezer| freezer.is_awake())?;
+        freezer.ask();
+        let freezer = Arc::clone(freezer);
+        Some(Box::new(move || freezer.carry_out()))
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.freezer.as_ref().is_some_and(|freezer| freezer.is_frozen())
+    }
+
+    fn thaw_us(&mut self) -> u64 {
+        std::mem::take(&mut self.thaw_us)
     }
 
     async fn stop(mut self: Box<Self>) {

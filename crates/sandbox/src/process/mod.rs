@@ -2,7 +2,7 @@
 //!
 //! [`ProcessSandbox`] → [`image::ProcessImage`] → [`instance::ProcessInstance`]. Around them: [`runtimes`] (what is installed), [`root`] and [`environment`]
 //! (what a function sees), [`network`] (what it reaches), [`packages`] (unpacked code and layers) in [`folders`] on disk, [`failure`] (how an end is worded), [`remains`] (what is cleared up),
-//! [`slots`] (host user ids), [`birth`] (what every start has in common), [`stock`] (instances that are started before anybody calls),
+//! [`freeze`] (idle ones stand still), [`slots`] (host user ids), [`birth`] (what every start has in common), [`stock`] (instances that are started before anybody calls),
 //! [`features`] (what the host gives).
 //!
 //! Not here: pooling, queues and retries (the engine's), and what a frame looks like ([`crate::frame`]).
@@ -14,6 +14,7 @@ mod failure;
 mod features;
 mod flow;
 mod folders;
+mod freeze;
 mod image;
 mod instance;
 mod network;
@@ -119,7 +120,8 @@ impl ProcessSandbox {
             let users = users(config.uid_base);
             let networks = Networks::open(config.network, &users, &path, &cache);
             let kernel = probe::ask(&executable, users.are_strangers());
-            Ok((packages, root_at, bootstraps, networks, (Groups::open(), users, kernel)))
+            let groups = Groups::open(kernel.clone_into_cgroup.is_ok());
+            Ok((packages, root_at, bootstraps, networks, (groups, users, kernel)))
         });
         // Before any other process of the daemon exists: version 2 of control groups hands nothing down while one lies in the daemon's own group.
         let prepared = prepared.await;

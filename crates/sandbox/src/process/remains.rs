@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
+use super::freeze::Means;
 use super::image::Shared;
 use super::packages::Unpacked;
 use super::slots::Slot;
@@ -77,6 +78,12 @@ impl Remains {
     /// Gives it other limits than those it was started with.
     pub(super) fn limit(&mut self, limits: GroupLimits) -> std::io::Result<()> {
         self.group.as_mut().map_or(Ok(()), |group| group.change(limits))
+    }
+
+    /// How it can be frozen, once it has started; `None` if it cannot.
+    pub(super) fn freezer(&self) -> Option<Means> {
+        let group = self.group.as_ref().and_then(Group::freezer).map(Means::Group);
+        group.or_else(|| self.process.as_ref()?.pauses().map(Means::Signals))
     }
 
     /// Mounts something while it runs: [`Process::attach`].

@@ -62,6 +62,8 @@ enum Death {
     Stop,
     StopWithChildren,
     StopWithScratch,
+    StopFrozen,
+    DropFrozen,
     Drop,
     DropInACall,
     Timeout,
@@ -73,10 +75,12 @@ enum Death {
     GivenUp,
 }
 
-const DEATHS: [Death; 12] = [
+const DEATHS: [Death; 14] = [
     Death::Stop,
     Death::StopWithChildren,
     Death::StopWithScratch,
+    Death::StopFrozen,
+    Death::DropFrozen,
     Death::Drop,
     Death::DropInACall,
     Death::Timeout,
@@ -230,7 +234,7 @@ async fn live(images: &Images, death: Death, number: usize) -> bool {
 
 async fn die(mut instance: Box<dyn Instance>, death: Death) -> bool {
     let event = match death {
-        Death::StopWithChildren => "children",
+        Death::StopWithChildren | Death::StopFrozen | Death::DropFrozen => "children",
         Death::StopWithScratch => "scratch",
         Death::DropInACall | Death::Timeout => "sleep",
         Death::Exit => "exit",
@@ -248,8 +252,14 @@ async fn die(mut instance: Box<dyn Instance>, death: Death) -> bool {
     }
     let outcome = call.await;
     let kind = outcome.result.err().map(|failure| failure.kind);
+    if matches!(death, Death::StopFrozen | Death::DropFrozen)
+        && let Some(freeze) = instance.freeze()
+    {
+        // One whose spawner was killed meanwhile cannot be.
+        freeze();
+    }
     match death {
-        Death::Drop => drop(instance),
+        Death::Drop | Death::DropFrozen => drop(instance),
         _ => instance.stop().await,
     }
     match death {

@@ -15,6 +15,7 @@ mod ahead;
 mod attack;
 mod daemon;
 mod deadline;
+mod freezing;
 mod host;
 mod hostile;
 mod jail;
@@ -70,6 +71,7 @@ fn main() {
         .chain(prestart::tests())
         .chain(daemon::tests())
         .chain(deadline::tests())
+        .chain(freezing::tests())
         .chain(limits::tests())
         .chain(network::tests())
         .chain(attack::tests())

@@ -362,6 +362,13 @@ impl Catalog {
                     None
                 };
                 self.check(&rules, wish.what, current.as_ref(), &value)?;
+                let reserves = |f: &Function| {
+                    let config = &f.latest.config;
+                    (f.settings.reserved_instances, config.memory_mb, config.memory_share)
+                };
+                if current.as_ref().map(reserves) != Some(reserves(&value)) {
+                    self.engine.check_reserved(&value)?;
+                }
                 let new = published.as_ref().and_then(Published::as_new);
                 if unchanged && new.is_none() {
                     return Ok(Edit { value, draft: None, body: None, result: published });

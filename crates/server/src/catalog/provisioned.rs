@@ -136,15 +136,16 @@ impl Catalog {
             )));
         }
         let all: u64 = function.provisioned.values().map(|r| u64::from(r.provisioned.most())).sum();
-        let most = function.settings.max_instances;
-        let most = most.unwrap_or_else(|| self.engine.instances_per_function());
+        let most = function.settings.instances_max(self.engine.instances_per_function());
         if all <= u64::from(most) {
             return Ok(());
         }
+        let reserved = function.settings.reserved_instances.is_some();
+        let by = if reserved { "reserved_instances" } else { "max_instances" };
         Err(over(format!(
-            "{all} instances would be provisioned: expected at most {most}, max_instances of the function"
+            "{all} instances would be provisioned: expected at most {most}, {by} of the function"
         ))
-        .with_hint("raise max_instances with `hanshu config set`, or provision fewer"))
+        .with_hint("raise that with `hanshu config set`, or provision fewer"))
     }
 }
 

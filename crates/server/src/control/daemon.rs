@@ -26,6 +26,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         dev: app.config.dev,
         isolation: app.config.isolation.clone(),
         starts: app.sandbox.starts(),
+        instances: app.engine.stats().instances,
     })
 }
 

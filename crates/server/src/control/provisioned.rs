@@ -26,6 +26,7 @@ impl App {
             qualifier: target.qualifier.to_string(),
             instances: record.provisioned.instances,
             schedule: record.provisioned.schedule,
+            timezone: record.provisioned.timezone,
             wanted: readiness.wanted,
             ready: readiness.ready,
             modified_at: record.modified_at.to_string(),

@@ -22,6 +22,7 @@ mod ports;
 mod provisioned;
 mod quotas;
 mod races;
+mod reserved;
 mod routing;
 mod scopes;
 mod shadows;

@@ -63,6 +63,22 @@ async fn they_are_put_read_listed_and_removed_and_every_change_is_kept() {
 }
 
 #[tokio::test]
+async fn a_schedule_may_be_in_a_zones_own_time() {
+    let world = world().await;
+    let body = |zone: &str| {
+        let schedule = json!([{ "at": "0 0 8 * * *", "instances": 2 }]);
+        json!({ "instances": 1, "schedule": schedule, "timezone": zone })
+    };
+    assert_eq!(put(&world, "live", &body("Europe/Berlin")).await.status, 201);
+    let view = world.ask("GET", &format!("{FUNCTION}/provisioned/live")).send().await.json();
+    assert_eq!(view["timezone"], "Europe/Berlin");
+    let message = put(&world, "live", &body("Mars/Olympus")).await.refused(400, "invalid-body");
+    assert!(message.contains("timezone 'Mars/Olympus'"), "{message}");
+    let none = json!({ "instances": 1 });
+    assert_eq!(put(&world, "live", &none).await.json().get("timezone"), None);
+}
+
+#[tokio::test]
 async fn what_they_are_for_stays() {
     let world = world().await;
     for qualifier in ["live", "1"] {

@@ -218,7 +218,9 @@ async fn changes_of_a_namespace_are_conditional_and_kept() {
     assert_eq!(made["revision"], 1);
     assert_eq!(
         made["used"],
-        json!({ "functions": 0, "instances": 0, "memory_mb": 0, "code_bytes": 0 })
+        json!({
+            "functions": 0, "instances": 0, "memory_mb": 0, "code_bytes": 0, "reserved_instances": 0
+        })
     );
     let ask = |revision: &str| {
         world.ask("PATCH", N).header("if-match", revision).header("x-hanshu-reason", "more people")

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::group::write_if_there;
-use super::{Layout, PARENT_PREFIX};
+use super::{FREEZE, Layout, PARENT_PREFIX};
 
 /// What to do where the daemon's group is not its own to divide: systemd.resource-control(5), "Delegate=".
 const DELEGATE: &str = "start the daemon as a service of its own with Delegate=yes, for instance by `systemd-run --user --scope -p Delegate=yes`";
 
-/// What there is, with the daemon's parent groups made. `proc` is `/proc`.
-pub(super) fn detect(proc: &Path) -> Layout {
+/// What there is, with the daemon's parent groups made. `proc` is `/proc`; `into`: whether processes can be born in a version 2 group.
+pub(super) fn detect(proc: &Path, into: bool) -> Layout {
     let read = |name: &str| fs::read_to_string(proc.join("self").join(name)).unwrap_or_default();
     let found = Found::parse(&read("mountinfo"), &read("cgroup"));
     let v2 = match found.unified.as_deref().map(|own| open_v2(own, proc)) {
@@ -20,7 +20,7 @@ pub(super) fn detect(proc: &Path) -> Layout {
         Some(Err(e)) => format!("version 2: {e}"),
         None => "version 2 is not mounted".to_owned(),
     };
-    match open_v1(&found, proc) {
+    match open_v1(&found, proc, into) {
         Ok(layout) => layout,
         Err(e) => Layout::None { reason: format!("{v2}; version 1: {e}") },
     }
@@ -140,7 +140,7 @@ fn divide(own: &Path, proc: &Path) -> io::Result<Layout> {
     Ok(Layout::V2 { parent, cpu, pids })
 }
 
-fn open_v1(found: &Found, proc: &Path) -> io::Result<Layout> {
+fn open_v1(found: &Found, proc: &Path, into: bool) -> io::Result<Layout> {
     let name = parent_name();
     let open = |own: &Option<PathBuf>| -> io::Result<PathBuf> {
         let own = own.as_ref().ok_or_else(|| io::Error::other("the controller is not mounted"))?;
@@ -152,7 +152,16 @@ fn open_v1(found: &Found, proc: &Path) -> io::Result<Layout> {
     let memory = open(&found.memory)?;
     // Groups made below take it over. Were there swap, the limit on memory and swap together would still hold.
     write_if_there(&memory.join("memory.swappiness"), "0")?;
-    Ok(Layout::V1 { memory, pids: open(&found.pids).ok(), cpu: open(&found.cpu).ok() })
+    let unified = if into { open(&found.unified).ok() } else { None };
+    // Since Linux 5.2.
+    let freezer = unified.filter(|parent| {
+        let freezes = parent.join(FREEZE).exists();
+        if !freezes {
+            fs::remove_dir(parent).unwrap_or_default();
+        }
+        freezes
+    });
+    Ok(Layout::V1 { memory, pids: open(&found.pids).ok(), cpu: open(&found.cpu).ok(), freezer })
 }
 
 fn make(path: &Path) -> io::Result<()> {

@@ -6,6 +6,8 @@ use super::{Groups, Layout};
 
 const MEMORY: &str = "memory is limited for each process alone, by rlimit, 192 MiB above the function's limit; /tmp and /dev/shm are not counted";
 const PROCESSES: &str = "processes are limited by rlimit alone, for all of a user's together";
+const FREEZE: &str =
+    "an idle function that sets out to can go on: the kernel lets it, by a timer with SIGCONT";
 const CPU: &str = "a busy function takes processor time from all others";
 
 impl Groups {
@@ -38,6 +40,17 @@ impl Groups {
                 CPU,
             ),
         ]
+    }
+
+    /// What idle instances are frozen by.
+    pub(crate) fn freezing(&self) -> Feature {
+        let found = match &self.layout {
+            Layout::V2 { .. } | Layout::V1 { freezer: Some(_), .. } => {
+                Ok("idle instances stand still by control group v2".to_owned())
+            }
+            _ => Err("by signals alone: no version 2 control group can be made".to_owned()),
+        };
+        Feature::of("freeze", Need::Option, found, FREEZE)
     }
 }
 
@@ -78,10 +91,21 @@ mod tests {
             cpu,
             (true, "control group v2: a weight, and a ceiling where one is set".into())
         );
+        let (pids, memory) = (Some(parent.clone()), parent);
         let [memory, processes, cpu] =
-            features(Layout::V1 { memory: parent.clone(), pids: Some(parent), cpu: None });
+            features(Layout::V1 { memory, pids, cpu: None, freezer: None });
         assert!(memory.0 && memory.1.contains("v1") && processes.0, "{memory:?} {processes:?}");
         assert!(!cpu.0 && cpu.1.contains("no controller"), "{cpu:?}");
+    }
+
+    #[test]
+    fn version_1_freezes_by_a_hierarchy_of_version_2_beside_it() {
+        let parent = PathBuf::from("/nonexistent");
+        let layout =
+            |freezer| Layout::V1 { memory: parent.clone(), pids: None, cpu: None, freezer };
+        assert!(Groups::new(layout(Some(parent.clone()))).freezing().available);
+        let signals = Groups::new(layout(None)).freezing();
+        assert!(!signals.available && signals.detail.starts_with("by signals"));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::Layout;
 use super::hurry::{Hurry, Lane};
+use super::{FREEZE, Layout};
 use crate::jail::spec::Attach;
 use crate::jail::sys;
 
@@ -69,6 +69,8 @@ pub(crate) struct Group {
     pids: Option<PathBuf>,
     /// Where processor time is limited.
     cpu: Option<PathBuf>,
+    /// The version 2 group that freezes it.
+    freezer: Option<PathBuf>,
     unified: bool,
     limits: GroupLimits,
     lane: Option<Arc<Lane>>,
@@ -92,6 +94,7 @@ impl Group {
                 Self {
                     pids: pids.then(|| folder.clone()),
                     cpu: cpu.then(|| folder.clone()),
+                    freezer: Some(folder.clone()),
                     memory: folder,
                     unified: true,
                     limits,
@@ -99,10 +102,11 @@ impl Group {
                     oom: None,
                 }
             }
-            Layout::V1 { memory, pids, cpu } => Self {
+            Layout::V1 { memory, pids, cpu, freezer } => Self {
                 memory: in_it(memory),
                 pids: pids.as_ref().map(in_it),
                 cpu: cpu.as_ref().map(in_it),
+                freezer: freezer.as_ref().map(in_it),
                 unified: false,
                 limits,
                 lane: lane.cloned(),
@@ -172,8 +176,19 @@ impl Group {
 
     /// Its folders, each once.
     fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        let freezer = self.freezer.iter().filter(|_| !self.unified);
+        self.controllers().chain(freezer)
+    }
+
+    /// Those that limit something, each once.
+    fn controllers(&self) -> impl Iterator<Item = &PathBuf> {
         let others = [&self.pids, &self.cpu].into_iter().flatten();
         [&self.memory].into_iter().chain(others.filter(|_| !self.unified))
+    }
+
+    /// The file that freezes all of its processes: `1` stops them, `0` lets them go on. A frozen process can be killed. `None` where the host has none.
+    pub(crate) fn freezer(&self) -> Option<PathBuf> {
+        self.freezer.as_ref().map(|folder| folder.join(FREEZE))
     }
 
     /// How a process gets into it.
@@ -183,8 +198,8 @@ impl Group {
         }
         // Not `cgroup.procs`: moving a whole thread group takes a lock over all of the kernel's forks and exits and waits for a grace period, 12 ms
         // measured here. A process of one thread that moves itself by `tasks` does without (kernel/cgroup, `cgroup_procs_write_start`).
-        let join = self.folders().map(|folder| folder.join("tasks")).collect();
-        Attach { born_in: None, join }
+        let join = self.controllers().map(|folder| folder.join("tasks")).collect();
+        Attach { born_in: self.freezer.clone(), join }
     }
 
     /// Readable once memory has run out; `None` where the kernel then ends the instance by itself, or if asked for before. Needs a tokio runtime.
@@ -322,6 +337,7 @@ mod tests {
         }
         assert!(group.hurry().unwrap().is_none());
         assert_eq!(group.attach().born_in, Some(at.clone()));
+        assert_eq!(group.freezer(), Some(at.join("cgroup.freeze")));
         fs::write(at.join("memory.peak"), "4096\n").unwrap();
         fs::write(at.join("memory.events"), "low 0\noom 1\noom_kill 2\n").unwrap();
         assert_eq!(group.memory(), MemoryUse { peak_bytes: Some(4096), oom_kills: 2 });
@@ -332,7 +348,8 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let [memory, cpu] = ["memory", "cpu"].map(|name| parent.path().join(name));
         fs::create_dir(&memory).unwrap();
-        let layout = Layout::V1 { memory: memory.clone(), pids: None, cpu: Some(cpu) };
+        let layout =
+            Layout::V1 { memory: memory.clone(), pids: None, cpu: Some(cpu), freezer: None };
         Group::make(&layout, None, "a", LIMITS).unwrap_err();
         assert_eq!(fs::read_dir(&memory).unwrap().count(), 0);
     }

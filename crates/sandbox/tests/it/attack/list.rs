@@ -39,6 +39,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "does not outlive the daemon",
         "daemon::a_killed_daemon_leaves_nothing_that_the_next_does_not_clear",
     ),
+    ("does nothing between its calls", "freezing::nothing_that_a_function_does_keeps_it_running"),
     ("leaves nothing behind", "leaks::two_thousand_instances_leave_nothing"),
     (
         "with a network, reaches public addresses or named ones, and never the host, other instances, or (unless named) private and link-local ranges",

@@ -5,6 +5,7 @@ const net = require('net');
 const { spawn } = require('child_process');
 
 let count = 0;
+let longest = 0;
 const kept = [];
 const forever = () => new Promise(() => setInterval(() => {}, 1000));
 
@@ -57,6 +58,14 @@ const ops = {
   list: (e) => fs.readdirSync(e.path),
   import: (e) => require(e.name).text,
   environment: () => ({ ...process.env }),
+  tick: () => {
+    let last = Date.now();
+    longest = 0;
+    setInterval(() => { const now = Date.now(); longest = Math.max(longest, now - last); last = now; }, 1);
+    return null;
+  },
+  // The look that comes after a pause may be due still.
+  pause: async () => { await new Promise((done) => setTimeout(done, 20)); return longest; },
 };
 
 exports.handler = async (event) => ops[event.op](event);

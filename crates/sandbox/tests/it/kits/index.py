@@ -3,9 +3,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 served = 0
+longest = 0
 kept = []
 
 INNER = "import time; print('up', flush=True); time.sleep(9999)"
@@ -90,6 +92,26 @@ def read(e):
         return f.read()
 
 
+def tick(e):
+    global longest
+    longest = 0
+
+    def look(last):
+        global longest
+        while True:
+            time.sleep(0.001)
+            now = time.time()
+            longest, last = max(longest, now - last), now
+
+    threading.Thread(target=look, args=[time.time()], daemon=True).start()
+
+
+def pause(e):
+    # The look that comes after a pause may be due still.
+    time.sleep(0.02)
+    return int(longest * 1000)
+
+
 OPS = {
     "echo": lambda e: e["value"],
     "count": count,
@@ -111,6 +133,8 @@ OPS = {
     "list": lambda e: os.listdir(e["path"]),
     "import": lambda e: __import__(e["name"]).text,
     "environment": lambda e: dict(os.environ),
+    "tick": tick,
+    "pause": pause,
 }
 
 

@@ -12,6 +12,7 @@ import java.util.Map;
 public class Index {
     private static final List<Object> KEPT = new ArrayList<>();
     private static int served;
+    private static volatile long longest;
 
     /** Has no JSON form: it holds itself. */
     public static class Knot {
@@ -69,9 +70,35 @@ public class Index {
                 return Class.forName((String) e.get("name")).getField("text").get(null);
             case "environment":
                 return System.getenv();
+            case "tick":
+                tick();
+                return null;
+            case "pause":
+                // The look that comes after a pause may be due still.
+                Thread.sleep(20);
+                return longest;
             default:
                 throw new IllegalArgumentException("no such op");
         }
+    }
+
+    private static void tick() {
+        longest = 0;
+        long begun = System.currentTimeMillis();
+        Thread ticking = new Thread(() -> {
+            for (long last = begun; ; ) {
+                try {
+                    Thread.sleep(1);
+                } catch (InterruptedException e) {
+                    return;
+                }
+                long now = System.currentTimeMillis();
+                longest = Math.max(longest, now - last);
+                last = now;
+            }
+        });
+        ticking.setDaemon(true);
+        ticking.start();
     }
 
     private static Object forever() throws InterruptedException {
