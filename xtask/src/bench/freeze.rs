@@ -90,7 +90,7 @@ fn measure(setup: &Setup, freezes: bool) -> Result<Side> {
     let mut api = daemon.api()?;
     let config = json!({ "runtime": PYTHON.runtime, "handler": PYTHON.handler });
     for n in 0..FUNCTIONS {
-        api.deploy_code(&name(n), &PYTHON, CODE, &config)?;
+        api.deploy_code(&name(n), &PYTHON, CODE.as_bytes(), &config)?;
         timings(&mut api, n)?;
     }
     settle(&mut api, freezes)?;
