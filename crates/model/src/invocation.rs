@@ -169,6 +169,8 @@ pub enum StartPath {
     Exec,
     /// A process that had its runtime loaded and no function yet was given one.
     PreStarted,
+    /// Its process was forked from a runtime that was loaded already.
+    Zygote,
 }
 
 impl StartPath {
@@ -177,6 +179,7 @@ impl StartPath {
         match self {
             Self::Exec => "exec",
             Self::PreStarted => "pre-started",
+            Self::Zygote => "zygote",
         }
     }
 }
@@ -188,6 +191,9 @@ pub struct StartCounts {
     pub ready: u64,
     /// Starts that a pre-started instance served.
     pub pre_started: u64,
+    /// Starts that forked a runtime that was loaded already.
+    #[serde(default)]
+    pub forked: u64,
     /// Starts that made a process.
     pub executed: u64,
 }
@@ -254,7 +260,7 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
-        for path in [StartPath::Exec, StartPath::PreStarted] {
+        for path in [StartPath::Exec, StartPath::PreStarted, StartPath::Zygote] {
             assert_eq!(serde_json::to_value(path).unwrap(), path.as_str());
         }
     }

@@ -49,12 +49,12 @@ pub fn enter(order: &Order, filter: &[u8], brought: &Brought, own: &Own) -> Resu
     entered.and(told).and_then(|()| await_adoption())
 }
 
-fn steps<'a>(
+fn steps(
     order: &Order,
     filter: &[u8],
     brought: &Brought,
     own: &Own,
-    step: &mut &'a [u8],
+    step: &mut &[u8],
 ) -> Result<()> {
     let first = word(brought.first);
     numbers(nr::SETNS, &[first, NAMESPACES])?;

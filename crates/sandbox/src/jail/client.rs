@@ -134,6 +134,11 @@ impl Process {
         attached.map_err(StartError::Step)
     }
 
+    /// What the spawner knows it by.
+    pub(crate) fn id(&self) -> InstanceId {
+        self.id
+    }
+
     /// Something that can kill it while the instance itself is at work.
     pub(crate) fn killer(&self) -> Killer {
         Killer { life: self.life.clone() }

@@ -22,10 +22,10 @@ use super::packages::Unpacked;
 use super::root::{self, Layout};
 use super::runtimes::Runtime;
 use super::slots::Slots;
-use super::stock::{Kit, Plain, Recipe, Stock, plain};
+use super::stock::{CHILD_PATIENCE, Kit, Plain, Recipe, Stock, Zygote, plain};
 use crate::frame::{self, FrameReader, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
-use crate::jail::{Environment, Limits, Mount, Root, Spawner, Step, Steps};
+use crate::jail::{Born, Environment, Limits, Mount, Root, Spawner, Step, Steps};
 use crate::output::Output;
 
 /// What a process may use beyond its memory limit where only `setrlimit` limits it, in MiB: thread stacks and arenas are counted as they are
@@ -134,11 +134,22 @@ impl ProcessImage {
         format!("{day}/[{}]{id}", self.version.label())
     }
 
-    /// Sets the sandbox up and executes the runtime in it.
-    async fn launch(&self, begun: Instant) -> Result<Launched, Error> {
+    /// Sets the sandbox up and executes the runtime in it, or has a zygote fork it into it.
+    async fn launch(&self, begun: Instant, zygote: Option<&Zygote>) -> Result<Launched, Error> {
         let mut steps = Steps::begin();
         let log_stream = self.log_stream();
-        let environment = self.environment(&[], &log_stream)?;
+        // A zygote's child has what is constant, and is told the rest as a pre-started instance is.
+        let (has, path, born) = match zygote {
+            None => (Vec::new(), StartPath::Exec, Born::ByExec),
+            Some(zygote) => {
+                (environment::constant(&self.runtime), StartPath::Zygote, zygote.parent())
+            }
+        };
+        let environment = self.environment(&has, &log_stream)?;
+        let (environment, later) = match zygote {
+            None => (environment, None),
+            Some(_) => (Environment::default(), Some(environment)),
+        };
         let slot = match &self.shared.users {
             Users::Strangers(slots) => Some(slots.take()?),
             Users::Daemon { .. } => None,
@@ -157,15 +168,34 @@ impl ProcessImage {
             root: self.root.clone(),
             limits: self.limits,
             takes_mounts: false,
+            born,
         };
         let dowry = Dowry { slot, group, connection, unpacked: Some(Arc::clone(&self.unpacked)) };
         let newborn = Newborn::ask(&self.shared, wanted, dowry, steps).await?;
-        let mut instance = self.instance(newborn, FrameReader::new(), StartPath::Exec)?;
+        let mut instance = self.instance(newborn, FrameReader::new(), path)?;
         // The socket takes it at once, so it waits there for the runtime.
-        self.send_init(&instance, &log_stream, None).await?;
+        self.send_init(&instance, &log_stream, later.as_ref()).await?;
         let started = tokio::time::timeout(SETUP_TIMEOUT, instance.remains.started()).await;
         let steps = started.map_err(too_slow)?.map_err(not_started)?;
         Ok(self.launched(instance, begun, steps))
+    }
+
+    /// A start by a zygote; `None` if there is none, or if it came to nothing through no word of the function.
+    async fn start_forked(&self, begun: Instant) -> Option<Result<Box<dyn Instance>, StartFailed>> {
+        let zygote = self.stock.zygote(self.ahead.as_ref().ok()?)?;
+        let turn = zygote.turn().await?;
+        let launched = tokio::time::timeout(CHILD_PATIENCE, self.launch(begun, Some(&zygote)));
+        let launched = launched.await.map_err(too_slow).and_then(|launched| launched);
+        let launched = launched.inspect_err(|error| {
+            tracing::warn!(%error, "a zygote is not used any more");
+            zygote.give_up();
+        });
+        drop(turn);
+        match self.load(launched.ok()?).await {
+            Err(StartFailed::Function(failure)) if failure.kind == FailureKind::Exited => None,
+            Err(StartFailed::Platform(_)) => None,
+            done => Some(done),
+        }
     }
 
     /// Gives a pre-started instance this function.
@@ -328,7 +358,11 @@ impl Image for ProcessImage {
             self.stock.count(StartPath::PreStarted);
             return done;
         }
-        let launched = self.launch(begun).await.map_err(StartFailed::Platform)?;
+        if let Some(done) = self.start_forked(begun).await {
+            self.stock.count(StartPath::Zygote);
+            return done;
+        }
+        let launched = self.launch(begun, None).await.map_err(StartFailed::Platform)?;
         self.stock.count(StartPath::Exec);
         self.load(launched).await
     }

@@ -103,7 +103,7 @@ impl ProcessInstance {
     pub(super) async fn load(&mut self, begun: Instant, mut steps: Steps) -> Result<(), Failure> {
         let mut hello = begun;
         // A pre-started one has said it long ago.
-        if self.timings.path == StartPath::Exec {
+        if self.timings.path != StartPath::PreStarted {
             let frame = self.next().await;
             if !matches!(frame, Ok(Incoming::Hello)) {
                 return Err(self.unexpected(frame, "HELLO").await);

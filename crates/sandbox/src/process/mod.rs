@@ -53,6 +53,7 @@ use packages::Packages;
 use root::{Layout, make_folder};
 use runtimes::{Runtime, Runtimes};
 use slots::{SLOTS, Slots};
+pub use stock::ZygoteUse;
 use stock::{Recipe, Stock};
 
 /// First host user id of the range that instances run under, unless configured: above the ranges that distributions give to people
@@ -77,6 +78,8 @@ pub struct SandboxConfig {
     pub network: NetworkConfig,
     /// Expected memory of pre-started instances together, in MiB; 0: no instance is started before it is asked for.
     pub prestart_memory_mb: u32,
+    /// Whether warm runtimes are forked.
+    pub zygote: ZygoteUse,
 }
 
 /// Runs functions as processes.
@@ -147,7 +150,7 @@ impl ProcessSandbox {
         let shared = Arc::new(shared);
         until.spawn_until_cancelled("control groups", keep_ready(&shared));
         let budget_mb = if isolation.has("pre-start") { config.prestart_memory_mb } else { 0 };
-        let stock = Stock::new(Arc::clone(&shared), budget_mb);
+        let stock = Stock::new(Arc::clone(&shared), budget_mb, config.zygote);
         drop(until.spawn("pre-started instances", stock::keep(&stock)));
         let compiling = tokio::sync::Mutex::default();
         Ok(Arc::new(Self { shared, stock, runtimes, layouts, packages, isolation, compiling }))
@@ -169,6 +172,11 @@ impl ProcessSandbox {
     /// How many pre-started instances lie ready for a version.
     pub fn ready_for(&self, version: &Version) -> u64 {
         self.recipe(version).map_or(0, |recipe| self.stock.ready(&recipe))
+    }
+
+    /// How many warm runtimes there are to be forked, and why others cannot be.
+    pub fn zygotes(&self) -> (u64, Vec<String>) {
+        self.stock.zygotes()
     }
 
     fn recipe(&self, version: &Version) -> Option<Recipe> {

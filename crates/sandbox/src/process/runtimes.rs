@@ -24,6 +24,9 @@ const NODE_OVERHEAD_MB: u32 = 40;
 /// What a process that waits for its function takes of its own, in MiB (measured: 6.7 and 4.3, and what the kernel does not count).
 const NODE_AHEAD_MB: u32 = 8;
 const PYTHON_AHEAD_MB: u32 = 5;
+/// What a zygote takes of its own, and what each child that waits for its function does beyond it, in MiB.
+const PYTHON_ZYGOTE_MB: u32 = 20;
+const CHILD_MB: u32 = 3;
 
 /// A language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -102,6 +105,15 @@ impl Runtime {
         match self.language {
             Language::Node => Some(NODE_AHEAD_MB),
             Language::Python => Some(PYTHON_AHEAD_MB),
+            Language::Java => None,
+        }
+    }
+
+    /// Memory of a zygote in MiB, and of a child of it that waits for its function; `None` for languages whose bootstrap is not forked.
+    pub(super) fn zygote_mb(&self) -> Option<(u32, u32)> {
+        match self.language {
+            Language::Node => None,
+            Language::Python => Some((PYTHON_ZYGOTE_MB, CHILD_MB)),
             Language::Java => None,
         }
     }

@@ -28,6 +28,7 @@ mod network;
 mod prestart;
 mod processes;
 mod support;
+mod zygote;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -66,6 +67,7 @@ fn main() {
         .chain(processes::tests())
         .chain(ahead::tests())
         .chain(prestart::tests())
+        .chain(zygote::tests())
         .chain(daemon::tests())
         .chain(deadline::tests())
         .chain(limits::tests())

@@ -22,7 +22,7 @@ use model::ports::{
 };
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
-use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse};
 use tempfile::TempDir;
 
 /// Apart from the ids of the sandbox that all tests share.
@@ -52,6 +52,20 @@ impl World {
         let config = SandboxConfig {
             uid_base: UID_BASE_AHEAD,
             prestart_memory_mb: memory_mb,
+            ..config(&folder.path().join("cache"))
+        };
+        let sandbox = start(config, logs.clone(), tasks.clone()).await;
+        Arc::new(Self { sandbox, logs, tasks, folder })
+    }
+
+    /// One of its own for one test, whose instances are forked, all of them, if [`Ahead`] is asked for them.
+    pub(crate) async fn forked() -> Arc<Self> {
+        let folder = TempDir::new().unwrap();
+        let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
+        let config = SandboxConfig {
+            uid_base: UID_BASE_AHEAD,
+            prestart_memory_mb: 256,
+            zygote: ZygoteUse::Alone,
             ..config(&folder.path().join("cache"))
         };
         let sandbox = start(config, logs.clone(), tasks.clone()).await;
@@ -97,6 +111,7 @@ pub(crate) fn config(cache: &Path) -> SandboxConfig {
         uid_base: UID_BASE_DEFAULT,
         network: NetworkConfig::default(),
         prestart_memory_mb: 0,
+        zygote: ZygoteUse::Off,
     }
 }
 
@@ -164,7 +179,8 @@ impl Image for AheadImage {
 pub(crate) async fn ready(sandbox: &ProcessSandbox, version: &Version) {
     let end = Instant::now() + Duration::from_secs(60);
     while sandbox.ready_for(version) == 0 {
-        assert!(Instant::now() < end, "nothing is started ahead: {:?}", sandbox.starts());
+        let state = (sandbox.starts(), sandbox.zygotes());
+        assert!(Instant::now() < end && state.1.1.is_empty(), "nothing is started ahead: {state:?}");
         sandbox.expect(version);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
