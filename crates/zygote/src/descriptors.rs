@@ -30,9 +30,22 @@ struct Watched {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    Event { count: u32 },
-    Poll { watched: [Watched; WATCHED], count: usize },
-    Pipe { inode: u64, waiting: [u8; WAITING_BYTES], bytes: usize },
+    Event {
+        count: u32,
+    },
+    Poll {
+        watched: [Watched; WATCHED],
+        count: usize,
+    },
+    /// `/dev/null`: libuv holds one for the time when descriptors run out.
+    Null {
+        access: usize,
+    },
+    Pipe {
+        inode: u64,
+        waiting: [u8; WAITING_BYTES],
+        bytes: usize,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +128,8 @@ fn look_at(fd: i32) -> Result<Entry> {
         event(fd)?
     } else if target == b"anon_inode:[eventpoll]" {
         poll(fd)?
+    } else if target == b"/dev/null" {
+        Kind::Null { access: flags & ACCESS }
     } else if let Some(rest) = target.strip_prefix(b"pipe:[") {
         let (inode, _) = text::number(rest, 10).ok_or(EINVAL)?;
         let mut waiting = [0; WAITING_BYTES];
@@ -210,6 +225,10 @@ pub fn refresh(own: &Own) -> Result<()> {
                 sys::write(to, waiting.get(..*bytes).unwrap_or_default())?;
                 sys::renumber(from, entry.fd, entry.closed_by_exec)?;
                 sys::renumber(to, other.fd, other.closed_by_exec)?;
+            }
+            Kind::Null { access } => {
+                let fresh = sys::open(b"/dev/null\0", *access)?;
+                sys::renumber(fresh, entry.fd, entry.closed_by_exec)?;
             }
             Kind::Pipe { .. } | Kind::Poll { .. } => {}
         }

@@ -19,8 +19,8 @@ const LOOKS: u32 = 2_000;
 const LOOK_PAUSE: u32 = 1_000;
 /// Added to the number of a thread that cannot be parked, to be told from an error of the kernel.
 pub const UNKNOWN: i32 = 100_000;
-/// A thread of Node.js that blocks all signals, and waits for the signal that starts its debugger. Children do without.
-const LEFT_BEHIND: &[u8] = b"SignalInspector";
+/// Threads that block all signals and are left behind: Node.js has one, which waits for the signal that starts its debugger. Children do without.
+const LEFT_BEHIND: usize = 1;
 /// Numbers of the system calls in which a thread counts as asleep: futex, `epoll_wait`, `epoll_pwait`.
 #[cfg(target_arch = "x86_64")]
 const ASLEEP_IN: [u64; 3] = [202, 232, 281];
@@ -109,14 +109,15 @@ fn unknown(tid: usize) -> Errno {
 /// All other threads that are to be parked; how many.
 fn list(threads: &mut [usize; MOST]) -> Result<usize> {
     let own = numbers(nr::GETTID, &[])?;
-    let mut count = 0;
+    let (mut count, mut left_behind) = (0, 0);
     crate::descriptors::names(b"/proc/self/task\0", |tid, _| {
         let tid = usize::try_from(tid).map_err(|_| EINVAL)?;
         if tid == own {
             return Ok(());
         }
         if blocks_signal(tid)? {
-            return if is_left_behind(tid)? { Ok(()) } else { Err(unknown(tid)) };
+            left_behind += 1;
+            return if left_behind <= LEFT_BEHIND { Ok(()) } else { Err(unknown(tid)) };
         }
         *threads.get_mut(count).ok_or(ENOSPC)? = tid;
         count += 1;
@@ -141,15 +142,6 @@ fn blocks_signal(tid: usize) -> Result<bool> {
         Ok(())
     })?;
     Ok(blocks)
-}
-
-fn is_left_behind(tid: usize) -> Result<bool> {
-    let mut is = false;
-    of_task(tid, b"/comm\0", |line| {
-        is = line == LEFT_BEHIND;
-        Ok(())
-    })?;
-    Ok(is)
 }
 
 /// Whether a thread waits to be woken by another one.

@@ -25,6 +25,7 @@ const NODE_OVERHEAD_MB: u32 = 40;
 const NODE_AHEAD_MB: u32 = 8;
 const PYTHON_AHEAD_MB: u32 = 5;
 /// What a zygote takes of its own, and what each child that waits for its function does beyond it, in MiB.
+const NODE_ZYGOTE_MB: u32 = 40;
 const PYTHON_ZYGOTE_MB: u32 = 20;
 const CHILD_MB: u32 = 3;
 
@@ -112,7 +113,7 @@ impl Runtime {
     /// Memory of a zygote in MiB, and of a child of it that waits for its function; `None` for languages whose bootstrap is not forked.
     pub(super) fn zygote_mb(&self) -> Option<(u32, u32)> {
         match self.language {
-            Language::Node => None,
+            Language::Node => Some((NODE_ZYGOTE_MB, CHILD_MB)),
             Language::Python => Some((PYTHON_ZYGOTE_MB, CHILD_MB)),
             Language::Java => None,
         }

@@ -305,8 +305,12 @@ impl Stock {
     /// Makes a zygote, and tries what comes of it.
     async fn make_zygote(&self, recipe: &Recipe) {
         let made = match Zygote::make(&self.shared, recipe).await {
-            Ok(zygote) => proof::prove(&self.shared, recipe, Some(&zygote)).await.map(|()| zygote),
-            Err(error) => Err(error),
+            Ok(zygote) => {
+                let proven = proof::prove(&self.shared, recipe, Some(&zygote)).await;
+                let said = zygote.last_words();
+                proven.map(|()| zygote).map_err(|error| format!("{error}; it said '{said}'"))
+            }
+            Err(error) => Err(error.to_string()),
         };
         if let Err(error) = &made {
             let runtime = &recipe.runtime.info.name;

@@ -180,7 +180,10 @@ pub(crate) async fn ready(sandbox: &ProcessSandbox, version: &Version) {
     let end = Instant::now() + Duration::from_secs(60);
     while sandbox.ready_for(version) == 0 {
         let state = (sandbox.starts(), sandbox.zygotes());
-        assert!(Instant::now() < end && state.1.1.is_empty(), "nothing is started ahead: {state:?}");
+        assert!(
+            Instant::now() < end && state.1.1.is_empty(),
+            "nothing is started ahead: {state:?}"
+        );
         sandbox.expect(version);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -86,8 +86,8 @@ impl Zygote {
         !self.lives()
     }
 
-    /// What it has said of itself, if it ended.
-    fn last_words(&self) -> String {
+    /// What it has written to standard error since it was asked last.
+    pub(super) fn last_words(&self) -> String {
         let mut said = [0; 512];
         rustix::io::ioctl_fionbio(&self.newborn.stderr, true).unwrap_or_default();
         let length = rustix::io::read(&self.newborn.stderr, &mut said).unwrap_or_default();
