@@ -46,7 +46,7 @@ pub fn enter(order: &Order, filter: &[u8], brought: &Brought, own: &Own) -> Resu
         Err(e) => fail(brought.status, step, e),
     };
     sys::close(brought.status);
-    entered.and(told).and_then(|()| await_adoption())
+    entered.and(told)
 }
 
 fn steps(
@@ -86,7 +86,10 @@ fn steps(
     descriptors::refresh(own)?;
     descriptors::close_others(own, FRAME_FD, brought.status)?;
     *step = b"load a child's filter";
-    load(filter)
+    load(filter)?;
+    // Before anything is told: the first process shall find that it has a child.
+    *step = b"become the first process's child";
+    await_adoption()
 }
 
 /// Puts this process behind a filter of system calls; an empty one is none.

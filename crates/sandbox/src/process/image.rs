@@ -188,12 +188,19 @@ impl ProcessImage {
         let launched = launched.await.map_err(too_slow).and_then(|launched| launched);
         let launched = launched.inspect_err(|error| {
             tracing::warn!(%error, "a zygote is not used any more");
-            zygote.give_up();
+            zygote.give_up(error);
         });
         drop(turn);
         match self.load(launched.ok()?).await {
-            Err(StartFailed::Function(failure)) if failure.kind == FailureKind::Exited => None,
-            Err(StartFailed::Platform(_)) => None,
+            // It may have been killed with its host's memory short. Loading is no call: it may happen again.
+            Err(StartFailed::Function(failure)) if failure.kind == FailureKind::Exited => {
+                tracing::debug!(?failure, "a forked instance is not used");
+                None
+            }
+            Err(StartFailed::Platform(error)) => {
+                tracing::debug!(%error, "a forked instance is not used");
+                None
+            }
             done => Some(done),
         }
     }

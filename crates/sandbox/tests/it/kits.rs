@@ -114,10 +114,30 @@ fn pre_started(language: &'static str) -> impl Iterator<Item = Test> {
     })
 }
 
-/// Languages of which instances are started ahead.
+/// The suite with instances that are forked.
+fn forked(language: &'static str) -> impl Iterator<Item = Test> {
+    SCENARIOS.iter().map(move |scenario| Test {
+        name: format!("{language}-forked::{}", scenario.name),
+        run: Box::new(move |world| {
+            Box::pin(async move {
+                if !world.forks() {
+                    return;
+                }
+                let world = World::forked().await;
+                let sandbox = Arc::new(Ahead(world.sandbox.clone()));
+                (scenario.run)(Arc::new(kit(&world, sandbox, language))).await;
+                world.end().await;
+            })
+        }),
+    })
+}
+
+/// Languages of which instances are started ahead, or forked.
 const STOCKED: [&str; 2] = ["node", "python"];
 
 pub(crate) fn tests() -> Vec<Test> {
     let ahead = STOCKED.into_iter().flat_map(pre_started);
-    ["node", "python", "java"].into_iter().flat_map(executed).chain(ahead).collect()
+    let forked = STOCKED.into_iter().flat_map(forked);
+    let all = ["node", "python", "java"].into_iter().flat_map(executed);
+    all.chain(ahead).chain(forked).collect()
 }

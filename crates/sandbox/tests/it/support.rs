@@ -72,6 +72,25 @@ impl World {
         Arc::new(Self { sandbox, logs, tasks, folder })
     }
 
+    /// As [`World::ahead`], with zygotes that make what lies ready.
+    pub(crate) async fn ahead_by_zygote(memory_mb: u32) -> Arc<Self> {
+        let folder = TempDir::new().unwrap();
+        let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
+        let config = SandboxConfig {
+            uid_base: UID_BASE_AHEAD,
+            prestart_memory_mb: memory_mb,
+            zygote: ZygoteUse::Auto,
+            ..config(&folder.path().join("cache"))
+        };
+        let sandbox = start(config, logs.clone(), tasks.clone()).await;
+        Arc::new(Self { sandbox, logs, tasks, folder })
+    }
+
+    /// Whether runtimes are forked here: only a daemon that is root can enter the instances that it has made.
+    pub(crate) fn forks(&self) -> bool {
+        self.sandbox.isolation().has("users")
+    }
+
     /// Pre-started instances that lie ready.
     pub(crate) fn ready(&self) -> usize {
         usize::try_from(self.sandbox.starts().ready).unwrap()

@@ -48,10 +48,7 @@ impl Kit {
         let made = bring_up(shared, recipe, zygote.parent());
         let made = tokio::time::timeout(CHILD_PATIENCE, made).await.map_err(too_slow);
         let made = made.and_then(|made| made);
-        if made.is_err() {
-            zygote.give_up();
-        }
-        made
+        made.inspect_err(|error| zygote.give_up(error))
     }
 
     /// Whether it still waits.

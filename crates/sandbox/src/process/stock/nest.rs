@@ -69,10 +69,9 @@ impl Nests {
     pub(super) fn look_over(&mut self, used: impl Fn(&[String]) -> bool, now: Instant) {
         self.0.retain(|argv, nest| {
             if nest.zygote.as_ref().is_some_and(|zygote| !zygote.is_fit(now)) {
-                let broke = nest.zygote.take().is_some_and(|zygote| zygote.broke());
-                match broke {
-                    true => nest.fail("a child did not come up".into(), now),
-                    false => nest.failures = 0,
+                match nest.zygote.take().and_then(|zygote| zygote.broke()) {
+                    Some(why) => nest.fail(why, now),
+                    None => nest.failures = 0,
                 }
             }
             used(argv)

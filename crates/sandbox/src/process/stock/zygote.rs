@@ -3,8 +3,8 @@
 //! Its children are in their sandboxes within some milliseconds and share its memory until they write to it. Nothing of a function is ever in it. What its
 //! children cannot have each for themselves (address layout, hash secrets) is why none serves for ever.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use model::ids::RequestId;
@@ -43,7 +43,7 @@ pub(in crate::process) struct Zygote {
     born: Instant,
     forks: AtomicU32,
     /// Whether a child did not come: then no further one is asked for.
-    given_up: AtomicBool,
+    given_up: OnceLock<String>,
     turns: Semaphore,
 }
 
@@ -67,12 +67,12 @@ impl Zygote {
     }
 
     /// A child did not come, or not as it should.
-    pub(in crate::process) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Release);
+    pub(in crate::process) fn give_up(&self, why: &Error) {
+        self.given_up.get_or_init(|| why.to_string());
     }
 
     fn lives(&self) -> bool {
-        self.newborn.remains.exit().is_none() && !self.given_up.load(Ordering::Acquire)
+        self.newborn.remains.exit().is_none() && self.given_up.get().is_none()
     }
 
     /// Whether it may go on.
@@ -81,9 +81,10 @@ impl Zygote {
         self.lives() && young && self.forks.load(Ordering::Relaxed) < FORKS
     }
 
-    /// Whether it ended, or was given up.
-    pub(super) fn broke(&self) -> bool {
-        !self.lives()
+    /// Why it was given up, or that it ended.
+    pub(super) fn broke(&self) -> Option<String> {
+        let ended = self.newborn.remains.exit().map(|exit| format!("it ended: {exit:?}"));
+        self.given_up.get().cloned().or(ended)
     }
 
     /// What it has written to standard error since it was asked last.
@@ -129,7 +130,7 @@ async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, born: Instant) -> Resul
         id,
         born,
         forks: AtomicU32::new(0),
-        given_up: AtomicBool::new(false),
+        given_up: OnceLock::new(),
         turns: Semaphore::new(AT_ONCE),
     };
     match said {
