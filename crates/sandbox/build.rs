@@ -1,6 +1,11 @@
 //! Compiles the library that runtimes are forked with, `crates/zygote`, for the daemon to hold: a shared library without dependencies, made by one call
 //! of the same compiler, so it needs neither a second cargo nor a network.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a build script is told by variables what to compile, and runs the compiler"
+)]
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

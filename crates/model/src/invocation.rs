@@ -185,7 +185,7 @@ impl StartPath {
 }
 
 /// How instances came up since the daemon started, and what lies ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StartCounts {
     /// Pre-started instances that wait for a function.
     pub ready: u64,
@@ -196,6 +196,12 @@ pub struct StartCounts {
     pub forked: u64,
     /// Starts that made a process.
     pub executed: u64,
+    /// Warm runtimes that wait to be forked.
+    #[serde(default)]
+    pub zygotes: u64,
+    /// Why there are not more of them: runtime and reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_forked: Vec<String>,
 }
 
 /// How long the start of an instance took, in microseconds, by stage.

@@ -232,34 +232,8 @@ impl Loop {
         };
         let fds = RuntimeFds { frames, stdout, stderr };
         let (ours, theirs) = status_pair()?;
-        let group = match &spec.attach.born_in {
-            None => None,
-            Some(path) => {
-                let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-                let opened = rustix::fs::open(path, flags, Mode::empty());
-                Some(opened.at(|| format!("open {}", path.display()))?)
-            }
-        };
-        let (mut ahead, namespaces) = match spec.owner {
-            Owner::Stranger { .. } if spec.born == Born::AsZygote => {
-                let template = Some(self.templates.get(&spec.root)?);
-                (Ahead { network: None, template, control: None }, zygote::NAMESPACES)
-            }
-            Owner::Stranger { .. } => {
-                // One that has a hold of the host's network makes its own when it has taken that.
-                let leaves = spec.leaves_the_hosts_network();
-                let network = if leaves { None } else { self.networks.take() };
-                let made = sys::NAMESPACES & !sys::MOUNT_NAMESPACE;
-                let made =
-                    if leaves || network.is_some() { made & !sys::NETWORK_NAMESPACE } else { made };
-                let template = Some(self.templates.get(&spec.root)?);
-                (Ahead { network, template, control: None }, made)
-            }
-            Owner::Daemon { .. } => {
-                let ahead = Ahead { network: None, template: None, control: None };
-                (ahead, sys::NAMESPACES | sys::USER_NAMESPACE)
-            }
-        };
+        let group = group_to_be_born_in(spec)?;
+        let (mut ahead, namespaces) = self.ahead(spec)?;
         let mut control = None;
         if spec.born == Born::AsZygote {
             let (ours, theirs) = status_pair()?;
@@ -305,6 +279,30 @@ impl Loop {
                 watched.at(|| "watch the instance".into())
             }
         }
+    }
+
+    /// What is made before its first process, and the namespaces that this process is cloned into.
+    fn ahead(&mut self, spec: &Spec) -> Result<(Ahead, u64), StepError> {
+        Ok(match spec.owner {
+            Owner::Stranger { .. } if spec.born == Born::AsZygote => {
+                let template = Some(self.templates.get(&spec.root)?);
+                (Ahead { network: None, template, control: None }, zygote::NAMESPACES)
+            }
+            Owner::Stranger { .. } => {
+                // One that has a hold of the host's network makes its own when it has taken that.
+                let leaves = spec.leaves_the_hosts_network();
+                let network = if leaves { None } else { self.networks.take() };
+                let made = sys::NAMESPACES & !sys::MOUNT_NAMESPACE;
+                let made =
+                    if leaves || network.is_some() { made & !sys::NETWORK_NAMESPACE } else { made };
+                let template = Some(self.templates.get(&spec.root)?);
+                (Ahead { network, template, control: None }, made)
+            }
+            Owner::Daemon { .. } => {
+                let ahead = Ahead { network: None, template: None, control: None };
+                (ahead, sys::NAMESPACES | sys::USER_NAMESPACE)
+            }
+        })
     }
 
     fn watch(&self, id: InstanceId, live: &Live) -> io::Result<()> {
@@ -449,6 +447,18 @@ impl Loop {
 
     fn reply(&self, reply: &Reply) -> io::Result<()> {
         wire::send(self.daemon.as_fd(), reply, &[])
+    }
+}
+
+/// The version 2 group that an instance is born in, if there is one.
+fn group_to_be_born_in(spec: &Spec) -> Result<Option<OwnedFd>, StepError> {
+    match &spec.attach.born_in {
+        None => Ok(None),
+        Some(path) => {
+            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+            let opened = rustix::fs::open(path, flags, Mode::empty());
+            Ok(Some(opened.at(|| format!("open {}", path.display()))?))
+        }
     }
 }
 

@@ -174,11 +174,6 @@ impl ProcessSandbox {
         self.recipe(version).map_or(0, |recipe| self.stock.ready(&recipe))
     }
 
-    /// How many warm runtimes there are to be forked, and why others cannot be.
-    pub fn zygotes(&self) -> (u64, Vec<String>) {
-        self.stock.zygotes()
-    }
-
     fn recipe(&self, version: &Version) -> Option<Recipe> {
         let (runtime, layout) = self.runtime(&version.runtime.name).ok()?;
         image::recipe(&self.shared, version, runtime, layout).ok()

@@ -161,8 +161,14 @@ impl Stock {
 
     /// What there is and was.
     pub(super) fn counts(&self) -> StartCounts {
+        let state = self.lock();
+        let (zygotes, not_forked) = state.nests.state();
+        let ready = state.shelves.values().map(Shelf::ready).sum();
+        drop(state);
         StartCounts {
-            ready: self.lock().shelves.values().map(Shelf::ready).sum(),
+            ready,
+            zygotes,
+            not_forked,
             pre_started: self.pre_started.load(Ordering::Relaxed),
             forked: self.forked.load(Ordering::Relaxed),
             executed: self.executed.load(Ordering::Relaxed),
@@ -183,11 +189,6 @@ impl Stock {
     pub(super) fn zygote(&self, recipe: &Recipe) -> Option<Arc<Zygote>> {
         let now = self.shared.clock.instant();
         self.lock().nests.get(recipe, now).cloned()
-    }
-
-    /// How many zygotes there are, and why there are not more.
-    pub(super) fn zygotes(&self) -> (u64, Vec<String>) {
-        self.lock().nests.state()
     }
 
     /// How long nothing need be done unless something happens.

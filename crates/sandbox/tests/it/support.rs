@@ -198,9 +198,9 @@ impl Image for AheadImage {
 pub(crate) async fn ready(sandbox: &ProcessSandbox, version: &Version) {
     let end = Instant::now() + Duration::from_secs(60);
     while sandbox.ready_for(version) == 0 {
-        let state = (sandbox.starts(), sandbox.zygotes());
+        let state = sandbox.starts();
         assert!(
-            Instant::now() < end && state.1.1.is_empty(),
+            Instant::now() < end && state.not_forked.is_empty(),
             "nothing is started ahead: {state:?}"
         );
         sandbox.expect(version);

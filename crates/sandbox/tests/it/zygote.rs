@@ -59,7 +59,7 @@ pub(crate) fn tests() -> Vec<Test> {
 async fn nothing_is_forked_here(world: &World) {
     let version = function(world, "python3").await;
     let (mut instance, path) = start(world, &version).await;
-    assert_eq!((path, world.sandbox.zygotes().0), (StartPath::Exec, 0));
+    assert_eq!((path, world.sandbox.starts().zygotes), (StartPath::Exec, 0));
     assert_eq!(ask(&mut *instance, json!({"run": "said = 1"})).await, 1);
     instance.stop().await;
 }
@@ -93,7 +93,7 @@ async fn start_forked(world: &World, version: &Version) -> Box<dyn Instance> {
         // Until the keeper has looked it over.
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let state = (world.sandbox.starts(), world.sandbox.zygotes());
+    let state = world.sandbox.starts();
     assert_eq!(path, StartPath::Zygote, "{state:?}");
     instance
 }
@@ -263,8 +263,9 @@ async fn kits_are_forked_too(_: &World) {
     for runtime in ["python3", "nodejs"] {
         let version = function(&world, runtime).await;
         ready(&world.sandbox, &version).await;
-        let before = world.sandbox.zygotes().0;
-        eventually("there is a zygote", || world.sandbox.zygotes().0 > before || before > 1).await;
+        let before = world.sandbox.starts().zygotes;
+        eventually("there is a zygote", || world.sandbox.starts().zygotes > before || before > 1)
+            .await;
         // Those that were executed go first.
         for _ in 0..4 {
             ready(&world.sandbox, &version).await;
