@@ -158,6 +158,11 @@ impl Ground {
         if let Way::PreStarted { .. } = self.way { Way::KITS } else { 0 }
     }
 
+    /// How many zygotes there are then.
+    pub(super) fn zygotes(&self) -> u64 {
+        u64::from(self.way == Way::Forked)
+    }
+
     /// The hostile function, ready to be started.
     pub(super) async fn hostile(&self, world: &World) -> Arc<dyn Image> {
         // A function with such a variable is started the plain way.
