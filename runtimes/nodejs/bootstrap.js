@@ -48,9 +48,10 @@ const LAST_ERROR = 21;
 const WARM_EVENT = '{"version":"2.0","headers":{"host":"localhost"},"list":[1,2.5,true,null]}';
 const WARM_CALLS = 3;
 
-// What a zygote has loaded for its children: what functions usually require, and globals that Node loads when they are first used.
+// What a zygote has loaded for its children: what functions usually require, and globals that Node loads when they are first used. Not `dns`, which takes random
+// numbers when it is loaded.
 const PRELOADED = (
-  'assert async_hooks buffer child_process crypto dns dns/promises events fs fs/promises http http2 https module net os path perf_hooks ' +
+  'assert async_hooks buffer child_process crypto events fs fs/promises http http2 https module net os path perf_hooks ' +
   'process querystring readline stream stream/promises stream/web string_decoder timers timers/promises tls url util v8 vm worker_threads zlib'
 ).split(' ');
 const GLOBALS = ['fetch', 'Headers', 'Request', 'Response', 'FormData', 'Blob', 'crypto', 'performance', 'TextDecoderStream', 'CompressionStream'];

@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
@@ -75,6 +76,8 @@ struct Live {
     expected: Option<Expected>,
     /// Where it is told what to make, if it is a zygote.
     control: Option<OwnedFd>,
+    /// A zygote's mount namespace: its children have their program mapped from there, and name it by that.
+    keeps: Option<Rc<OwnedFd>>,
     /// How the runtime ended (as `wait` gives it) and its most resident memory in KiB, once pid 1 has said so.
     end: Option<(i32, u64)>,
 }
@@ -265,6 +268,7 @@ impl Loop {
                     settled: false,
                     expected,
                     control,
+                    keeps: None,
                     end: None,
                 };
                 let watched = self.watch(id, &live);
@@ -338,7 +342,11 @@ impl Loop {
                     self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                 }
                 Ok(Some((Report::Started(steps), namespaces))) => {
-                    live.namespaces = Namespaces::of(namespaces);
+                    if live.control.is_some() {
+                        live.keeps = namespaces.into_iter().next().map(Rc::new);
+                    } else {
+                        live.namespaces = Namespaces::of(namespaces);
+                    }
                     self.settle(id, &Reply::Started { id, steps })?;
                 }
                 Ok(Some((Report::Locked(steps), fds))) => self.order(id, steps, fds)?,
@@ -369,9 +377,11 @@ impl Loop {
     /// Its first process is ready: a zygote makes the runtime.
     fn order(&mut self, id: InstanceId, steps: Steps, fds: Vec<OwnedFd>) -> io::Result<()> {
         let zygote = self.live.get(&id).and_then(|live| live.expected.as_ref()).map(|e| e.zygote);
-        let control = zygote.and_then(|zygote| self.live.get(&zygote)?.control.as_ref());
-        let control = control.and_then(|control| control.try_clone().ok());
+        let zygote = zygote.and_then(|zygote| self.live.get(&zygote));
+        let control = zygote.and_then(|zygote| zygote.control.as_ref()?.try_clone().ok());
+        let keeps = zygote.and_then(|zygote| zygote.keeps.clone());
         let Some(live) = self.live.get_mut(&id) else { return Ok(()) };
+        live.keeps = keeps;
         let mut fds = fds.into_iter();
         live.namespaces = Namespaces::of(fds.next().into_iter().collect());
         let ordered = match (&mut live.expected, control) {

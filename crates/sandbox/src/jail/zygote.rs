@@ -151,7 +151,10 @@ fn execute(spec: &Spec, steps: &mut Steps) -> Result<std::convert::Infallible, S
     let argv = strings(&spec.program.argv)?;
     let environment = strings(spec.program.environment.as_slice())?;
     rustix::process::chdir("/").at(|| "enter /".into())?;
-    report::tell(status, &Report::Started(steps.clone())).at(|| "report".into())?;
+    let namespaces = super::attach::own(spec.owner)?;
+    report::tell_with(status, &Report::Started(steps.clone()), &namespaces)
+        .at(|| "report".into())?;
+    drop(namespaces);
     // In the place of the status socket, which has no more to say.
     let control = sys::installed(child::CONTROL_FD);
     sys::install(control, child::STATUS_FD, true).at(|| "install the control socket".into())?;

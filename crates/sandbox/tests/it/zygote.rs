@@ -295,12 +295,18 @@ fn signal(pid: &str, signal: Signal) {
 
 async fn a_killed_zygote_holds_nobody_up(world: &World) {
     let version = function(world, "python3").await;
-    let kept = start_forked(world, &version).await;
+    let mut kept = start_forked(world, &version).await;
+    let look = "import os, subprocess
+ran = subprocess.run(['/proc/self/exe', '-c', 'print(6 * 7)'], capture_output=True, text=True)
+said = [os.readlink('/proc/self/exe'), ran.stdout, sorted({line.split()[5] for line in open('/proc/self/maps') if '/' in line})]";
+    let before = ask(&mut *kept, json!({"run": look})).await;
+    assert_eq!(before[1], "42\n");
     zygotes().iter().for_each(|pid| signal(pid, Signal::KILL));
     // At once: nobody may know of it yet.
     let (mut instance, _) = start(world, &version).await;
     assert_eq!(ask(&mut *instance, json!({"run": "said = 1"})).await, 1);
-    assert!(kept.alive(), "its children are none of its own any more");
+    eventually("it is gone", || zygotes().is_empty()).await;
+    assert_eq!(ask(&mut *kept, json!({"run": look})).await, before, "its children are their own");
     instance.stop().await;
     kept.stop().await;
 }
