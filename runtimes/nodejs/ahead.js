@@ -104,8 +104,8 @@ const trials = {
     check(hello[0] === 22, hello);
   },
   async helpers() {
-    const { Worker: Helper } = require('worker_threads');
-    const helper = new Helper("require('worker_threads').parentPort.postMessage(6 * 7)", { eval: true });
+    const { Worker } = require('worker_threads');
+    const helper = new Worker("require('worker_threads').parentPort.postMessage(6 * 7)", { eval: true });
     check((await require('events').once(helper, 'message'))[0] === 42);
     await helper.terminate();
   },

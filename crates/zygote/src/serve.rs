@@ -74,10 +74,10 @@ pub fn wait(control: i32) -> core::result::Result<(), Unfit> {
         };
         let order = Order::decode(message.get(..length).unwrap_or_default());
         if let Some((order, filter)) = order
-            && let Some(job) = Job::new(&order, &fds)
-            && fork(&job, home)
+            && let Some(errand) = Errand::new(&order, &fds)
+            && fork(&errand, home)
         {
-            if birth::enter(&order, filter, &job.brought, own).is_err() {
+            if birth::enter(&order, filter, &errand.brought, own).is_err() {
                 sys::exit(1);
             }
             if threads::recreate().is_err() {
@@ -99,13 +99,13 @@ pub fn wait(control: i32) -> core::result::Result<(), Unfit> {
 }
 
 /// What the helper is told.
-struct Job {
+struct Errand {
     brought: Brought,
     group: Option<i32>,
     joins: [i32; ORDER_FDS],
 }
 
-impl Job {
+impl Errand {
     /// `None` if a descriptor did not arrive: this process is out of them.
     fn new(order: &Order, fds: &[i32; ORDER_FDS]) -> Option<Self> {
         let count = order.descriptors();
@@ -181,14 +181,14 @@ fn receive(control: i32, message: &mut [u8], fds: &mut [i32; ORDER_FDS]) -> Resu
 }
 
 /// Forks; whether this is the child. What goes wrong is told to the spawner.
-fn fork(job: &Job, home: i32) -> bool {
-    let status = job.brought.status;
+fn fork(errand: &Errand, home: i32) -> bool {
+    let status = errand.brought.status;
     let told = |step: &[u8], e| birth::fail(status, step, e).unwrap_or_default();
-    if let Err(e) = numbers(nr::SETNS, &[word(job.brought.first), PID_NAMESPACE]) {
+    if let Err(e) = numbers(nr::SETNS, &[word(errand.brought.first), PID_NAMESPACE]) {
         told(b"enter the instance's pid namespace", e);
         return false;
     }
-    let cloned = clone_helper(job);
+    let cloned = clone_helper(errand);
     if cloned == Ok(None) {
         return true;
     }
@@ -229,7 +229,7 @@ fn wide(n: usize) -> u64 {
 /// Clones the helper, which shares this process's memory while this thread sleeps, so that page tables are copied once and not twice. Its process id, or
 /// `None` in the child that the helper has made.
 #[cfg(target_arch = "x86_64")]
-fn clone_helper(job: &Job) -> Result<Option<usize>> {
+fn clone_helper(errand: &Errand) -> Result<Option<usize>> {
     const CLONE_VM: u64 = 0x100;
     const CLONE_VFORK: u64 = 0x4000;
     const INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -242,7 +242,7 @@ fn clone_helper(job: &Job) -> Result<Option<usize>> {
         set_tid_size: 1,
         ..CloneArgs::default()
     };
-    if let Some(group) = job.group {
+    if let Some(group) = errand.group {
         args.flags |= INTO_CGROUP;
         args.cgroup = wide(word(group));
     }
@@ -264,8 +264,8 @@ fn clone_helper(job: &Job) -> Result<Option<usize>> {
             inlateout("rax") nr::CLONE3 => result,
             in("rdi") &raw mut args,
             in("rsi") size_of::<CloneArgs>(),
-            in("r12") job,
-            in("r13") help as extern "C" fn(&Job),
+            in("r12") errand,
+            in("r13") help as extern "C" fn(&Errand),
             out("r14") _,
             clobber_abi("C"),
         );
@@ -278,16 +278,16 @@ fn clone_helper(job: &Job) -> Result<Option<usize>> {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn clone_helper(job: &Job) -> Result<Option<usize>> {
-    let (_, _) = (job.group, help as extern "C" fn(&Job));
+fn clone_helper(errand: &Errand) -> Result<Option<usize>> {
+    let (_, _) = (errand.group, help as extern "C" fn(&Errand));
     Err(ENOTSUP)
 }
 
 /// In the helper: joins the groups, makes the child, ends. Returns in the child.
-extern "C" fn help(job: &Job) {
-    for group in job.joins.into_iter().take_while(|fd| *fd >= 0) {
+extern "C" fn help(errand: &Errand) {
+    for group in errand.joins.into_iter().take_while(|fd| *fd >= 0) {
         if let Err(e) = sys::write(group, b"0") {
-            birth::fail(job.brought.status, b"join a child's groups", e).unwrap_or_default();
+            birth::fail(errand.brought.status, b"join a child's groups", e).unwrap_or_default();
             sys::exit(1);
         }
     }
@@ -306,7 +306,7 @@ extern "C" fn help(job: &Job) {
     match child {
         Ok(0) => return,
         Ok(_) => sys::exit(0),
-        Err(e) => birth::fail(job.brought.status, b"clone a child", e).unwrap_or_default(),
+        Err(e) => birth::fail(errand.brought.status, b"clone a child", e).unwrap_or_default(),
     }
     sys::exit(1)
 }
