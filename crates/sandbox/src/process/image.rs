@@ -180,28 +180,29 @@ impl ProcessImage {
         Ok(self.launched(instance, begun, steps))
     }
 
-    /// A start by a zygote; `None` if there is none, or if it came to nothing through no word of the function.
-    async fn start_forked(&self, begun: Instant) -> Option<Result<Box<dyn Instance>, StartFailed>> {
-        let zygote = self.stock.zygote(self.ahead.as_ref().ok()?)?;
-        let turn = zygote.turn().await?;
+    /// A start by a zygote.
+    async fn start_forked(&self, begun: Instant) -> Forked {
+        let zygote = self.ahead.as_ref().ok().and_then(|recipe| self.stock.zygote(recipe));
+        let Some(zygote) = zygote else { return Forked::Not };
+        let Some(turn) = zygote.turn().await else { return Forked::Not };
         let launched = tokio::time::timeout(CHILD_PATIENCE, self.launch(begun, Some(&zygote)));
-        let launched = launched.await.map_err(too_slow).and_then(|launched| launched);
-        let launched = launched.inspect_err(|error| {
-            tracing::warn!(%error, "a zygote is not used any more");
-            zygote.give_up(error);
-        });
+        let launched = launched.await;
         drop(turn);
-        match self.load(launched.ok()?).await {
-            // It may have been killed with its host's memory short. Loading is no call: it may happen again.
-            Err(StartFailed::Function(failure)) if failure.kind == FailureKind::Exited => {
-                tracing::debug!(?failure, "a forked instance is not used");
-                None
+        match launched {
+            Err(elapsed) => {
+                zygote.give_up(&too_slow(elapsed));
+                Forked::Not
             }
-            Err(StartFailed::Platform(error)) => {
-                tracing::debug!(%error, "a forked instance is not used");
-                None
-            }
-            done => Some(done),
+            Ok(Err(error)) => Forked::Failed(zygote, error),
+            Ok(Ok(launched)) => match self.load(launched).await {
+                // It may have been killed as memory ran short. Loading is no call: it may happen again.
+                Err(StartFailed::Function(failure)) if failure.kind == FailureKind::Exited => {
+                    tracing::debug!(?failure, "a forked instance is not used");
+                    Forked::Not
+                }
+                Err(StartFailed::Platform(error)) => Forked::Failed(zygote, error),
+                done => Forked::Done(done),
+            },
         }
     }
 
@@ -365,11 +366,19 @@ impl Image for ProcessImage {
             self.stock.count(StartPath::PreStarted);
             return done;
         }
-        if let Some(done) = self.start_forked(begun).await {
-            self.stock.count(StartPath::Zygote);
-            return done;
-        }
+        let suspect = match self.start_forked(begun).await {
+            Forked::Done(done) => {
+                self.stock.count(StartPath::Zygote);
+                return done;
+            }
+            Forked::Not => None,
+            Forked::Failed(zygote, error) => Some((zygote, error)),
+        };
         let launched = self.launch(begun, None).await.map_err(StartFailed::Platform)?;
+        // What fails by fork and succeeds by exec is no fault of the function's.
+        if let Some((zygote, error)) = suspect {
+            zygote.give_up(&error);
+        }
         self.stock.count(StartPath::Exec);
         self.load(launched).await
     }
@@ -410,6 +419,16 @@ fn limit_tmp(mounts: &mut [Mount], tmp_mb: u32) {
             *megabytes = tmp_mb;
         }
     }
+}
+
+/// What came of a start by a zygote.
+enum Forked {
+    /// It is the start's result.
+    Done(Result<Box<dyn Instance>, StartFailed>),
+    /// There is none, or it came to nothing through no word of the function.
+    Not,
+    /// It failed, by whosever fault.
+    Failed(Arc<Zygote>, Error),
 }
 
 struct Launched {

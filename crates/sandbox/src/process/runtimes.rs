@@ -24,8 +24,9 @@ const NODE_OVERHEAD_MB: u32 = 40;
 /// What a process that waits for its function takes of its own, in MiB (measured: 6.7 and 4.3, and what the kernel does not count).
 const NODE_AHEAD_MB: u32 = 8;
 const PYTHON_AHEAD_MB: u32 = 5;
-/// What a zygote takes of its own, and what each child that waits for its function does beyond it, in MiB.
-const NODE_ZYGOTE_MB: u32 = 40;
+/// What a zygote takes of its own, in MiB (measured: 12 and 17, and what the kernel does not count), and each child that waits for its function (measured: 1, as much
+/// again in page tables and the like, and what loading its code will copy).
+const NODE_ZYGOTE_MB: u32 = 20;
 const PYTHON_ZYGOTE_MB: u32 = 20;
 const CHILD_MB: u32 = 3;
 

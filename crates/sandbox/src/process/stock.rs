@@ -51,6 +51,8 @@ const AGE: Duration = Duration::from_secs(1_800);
 /// How long a class is left alone after a kit of it could not be made; twice as long each further time, up to eight minutes.
 const RETRY: Duration = Duration::from_millis(500);
 const RETRY_DOUBLINGS: u32 = 10;
+/// What part of the budget zygotes may take together, beside kits.
+const ZYGOTES_PART: u32 = 2;
 /// Most classes; functions of further ones are started the plain way.
 const CLASSES: usize = 64;
 
@@ -272,8 +274,7 @@ impl Stock {
             }
             // The next one is made without.
             Err(error) if zygote.is_some() && proven => {
-                drop(state);
-                tracing::warn!(%error, "a zygote is not used any more");
+                tracing::debug!(%error, "a zygote made nothing");
             }
             Err(error) => {
                 shelf.rests_until = Some(now + RETRY * (1 << shelf.failures));
@@ -292,11 +293,14 @@ impl Stock {
         }
         let now = self.shared.clock.instant();
         let state = self.lock();
+        let alone = self.zygotes == ZygoteUse::Alone;
+        let part = if alone { self.budget_mb } else { self.budget_mb / ZYGOTES_PART };
         let free_mb = self.budget_mb.saturating_sub(state.memory_mb());
+        let free_mb = free_mb.min(part.saturating_sub(state.nests.memory_mb()));
         let lacks = |shelf: &&Shelf| {
             let (proven, recipe) = (shelf.proven, &shelf.recipe);
             let fits = |(own, child)| own + child <= free_mb;
-            (proven || self.zygotes == ZygoteUse::Alone)
+            (proven || alone)
                 && recipe.runtime.zygote_mb().is_some_and(fits)
                 && state.nests.lacks(recipe, now)
         };

@@ -68,7 +68,9 @@ impl Zygote {
 
     /// A child did not come, or not as it should.
     pub(in crate::process) fn give_up(&self, why: &Error) {
-        self.given_up.get_or_init(|| why.to_string());
+        if self.given_up.set(why.to_string()).is_ok() {
+            tracing::warn!(%why, "a zygote is not used any more");
+        }
     }
 
     fn lives(&self) -> bool {
