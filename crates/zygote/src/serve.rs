@@ -49,7 +49,7 @@ pub struct Unfit {
 
 /// Waits for orders on a socket and forks for each. Returns in children alone, each the runtime of its instance; ends the process when the socket is closed.
 ///
-/// An error says that this process cannot be forked so, and goes on as it was.
+/// An error says that this process cannot be forked so. It has to end, for some of its threads may be parked.
 pub fn wait(control: i32) -> core::result::Result<(), Unfit> {
     let at = |step: &'static str| move |error| Unfit { step, error };
     if !threads::can() {

@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) logs: Arc<MemoryLogs>,
     pub(crate) tasks: Tasks,
     pub(crate) folder: TempDir,
+    /// Whether every start forks, once it can.
+    pub(crate) forked: bool,
 }
 
 impl World {
@@ -42,7 +44,7 @@ impl World {
         let folder = TempDir::new().unwrap();
         let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
         let sandbox = open(&folder.path().join("cache"), logs.clone(), tasks.clone()).await;
-        Self { sandbox, logs, tasks, folder }
+        Self { sandbox, logs, tasks, folder, forked: false }
     }
 
     /// One of its own for one test, whose instances are pre-started ones if [`Ahead`] is asked for them.
@@ -55,7 +57,7 @@ impl World {
             ..config(&folder.path().join("cache"))
         };
         let sandbox = start(config, logs.clone(), tasks.clone()).await;
-        Arc::new(Self { sandbox, logs, tasks, folder })
+        Arc::new(Self { sandbox, logs, tasks, folder, forked: false })
     }
 
     /// One of its own for one test, whose instances are forked, all of them, if [`Ahead`] is asked for them.
@@ -69,7 +71,7 @@ impl World {
             ..config(&folder.path().join("cache"))
         };
         let sandbox = start(config, logs.clone(), tasks.clone()).await;
-        Arc::new(Self { sandbox, logs, tasks, folder })
+        Arc::new(Self { sandbox, logs, tasks, folder, forked: true })
     }
 
     /// As [`World::ahead`], with zygotes that make what lies ready.
@@ -83,7 +85,7 @@ impl World {
             ..config(&folder.path().join("cache"))
         };
         let sandbox = start(config, logs.clone(), tasks.clone()).await;
-        Arc::new(Self { sandbox, logs, tasks, folder })
+        Arc::new(Self { sandbox, logs, tasks, folder, forked: false })
     }
 
     /// Whether runtimes are forked here: only a daemon that is root can enter the instances that it has made.
