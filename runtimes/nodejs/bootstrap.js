@@ -52,6 +52,20 @@ const STREAM_END = 24;
 const WARM_EVENT = '{"version":"2.0","headers":{"host":"localhost"},"list":[1,2.5,true,null]}';
 const WARM_CALLS = 3;
 
+// What a zygote has loaded for its children: what functions usually require, and globals that Node loads when they are first used. Not `dns`, which takes random
+// numbers when it is loaded.
+const PRELOADED = (
+  'assert async_hooks buffer child_process crypto events fs fs/promises http http2 https module net os path perf_hooks ' +
+  'process querystring readline stream stream/promises stream/web string_decoder timers timers/promises tls url util v8 vm worker_threads zlib'
+).split(' ');
+const GLOBALS = ['fetch', 'Headers', 'Request', 'Response', 'FormData', 'Blob', 'crypto', 'performance', 'TextDecoderStream', 'CompressionStream'];
+// Where a zygote finds the spawner, and the library that it is forked with.
+const CONTROL = 4;
+const LIBRARY = '/var/runtime/zygote/zygote.so';
+// The most that a seed of Math.random holds, and how far each child goes on from there.
+const SEEDS = 2 ** 31 - 1;
+const STEPS_BITS = 12;
+
 // Bounds of an error's JSON, so that it fits a frame whatever was thrown.
 const MESSAGE_CHARS = 256 * 1024;
 const TRACE_LINES = 200;
@@ -587,6 +601,41 @@ function adopt(init) {
   proc.chdir(init.task_root);
 }
 
+// ---- forked
+
+// Loads what functions usually want, without taking a random number.
+function preload() {
+  for (const name of PRELOADED) require(name);
+  for (const name of GLOBALS) globalThis[name];
+  structuredClone({ a: [1] });
+}
+
+// Waits to be forked, and returns in children alone.
+function fork() {
+  const library = { exports: {} };
+  proc.dlopen(library, LIBRARY);
+  const { setFlagsFromString } = require('v8');
+  // What is garbage would be copied, what is moved later is written to.
+  setFlagsFromString('--expose-gc');
+  const collect = require('vm').runInNewContext('gc');
+  setFlagsFromString('--no-expose-gc');
+  for (let n = 0; n < 3; n++) collect();
+  send(HELLO, '', '');
+  if (library.exports.wait(CONTROL) !== 0) exit(1);
+  Object.defineProperty(proc, 'pid', { ...Object.getOwnPropertyDescriptor(proc, 'pid'), value: 2 });
+  reseed(setFlagsFromString);
+}
+
+// Math.random takes its state from a seed when it is first used, which is here. The seed has 31 bits; where each child begins in its sequence adds some.
+function reseed(setFlagsFromString) {
+  const bytes = allocUnsafeSlow(8);
+  const source = openSync('/dev/urandom', 'r');
+  readSync(source, bytes, 0, 8, null);
+  closeSync(source);
+  setFlagsFromString(`--random-seed=${1 + (uint32(bytes, 0) % SEEDS)}`);
+  for (let n = uint32(bytes, 4) % 2 ** STEPS_BITS; n >= 0; n--) Math.random();
+}
+
 // ---- the process
 
 // Makes what is printed leave the process at once, as a file's would: Node keeps what a pipe does not take at the moment, and here it would
@@ -624,9 +673,12 @@ async function main() {
   writeThrough('stderr');
   offerStreams();
   listen();
-  if (proc.argv[2] === 'ahead') {
+  const mode = proc.argv[2];
+  if (mode === 'ahead' || mode === 'zygote') {
     proc.argv.pop();
+    if (mode === 'zygote') preload();
     await warm();
+    if (mode === 'zygote') fork();
   }
   send(HELLO, '', '');
   const frame = receive();

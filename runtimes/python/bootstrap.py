@@ -39,6 +39,18 @@ TYPE_CHARS = 1024
 TRACE_ENTRIES = 200
 TRACE_ENTRY_CHARS = 1024
 
+# What a zygote has loaded for its children: what functions usually import. None of it keeps what it finds in the environment.
+PRELOADED = (
+    "argparse asyncio base64 bisect calendar collections concurrent.futures contextlib copy csv ctypes dataclasses datetime decimal "
+    "email.message enum functools gzip hashlib heapq hmac html http.client http.cookies inspect io itertools json logging math mimetypes "
+    "operator os pathlib pickle platform queue random re secrets select shutil signal socket ssl statistics string struct subprocess "
+    "tempfile textwrap threading time traceback types typing unicodedata urllib.error urllib.parse urllib.request uuid weakref "
+    "xml.etree.ElementTree zipfile zlib zoneinfo"
+).split()
+# Where a zygote finds the spawner, and the library that it is forked with.
+CONTROL = 4
+LIBRARY = "/var/runtime/zygote/zygote.so"
+
 # What a process that is started ahead tries itself with, and how often: the interpreter specialises code after a few rounds.
 WARM_EVENT = b'{"version":"2.0","headers":{"host":"localhost"},"list":[1,2.5,true,null]}'
 WARM_CALLS = 10
@@ -516,7 +528,10 @@ def prepare(root):
     sys.path[:0] = module_path(root)
     builtins.exit = Quitter("exit")
     builtins.quit = Quitter("quit")
-    sys.meta_path.insert(0, LoggingHook())
+    if "logging" in sys.modules:
+        set_up_logging(sys.modules["logging"])
+    else:
+        sys.meta_path.insert(0, LoggingHook())
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     # Processes that the function starts have no business on the socket.
@@ -545,21 +560,75 @@ def warm():
 
 
 def adopt(init):
-    """Becomes the function's process: what `exec` would have given it. `os` is not loaded yet, and makes its `environ` of `posix.environ`."""
+    """Becomes the function's process: what `exec` would have given it. `os` makes its `environ` of `posix.environ` when it is loaded; a zygote has it."""
+    os = sys.modules.get("os")
     for variable in init["environment"]:
         name, _, value = variable.partition("=")
         name, value = name.encode(), value.encode()
         posix.putenv(name, value)
         posix.environ[name] = value
+        if os is not None:
+            os.environb[name] = value
     posix.chdir(init["task_root"])
+
+
+def preload():
+    """Loads what functions usually import; returns the modules that were there before."""
+    before = set(sys.modules)
+    for name in PRELOADED:
+        try:
+            __import__(name)
+        except ImportError:
+            # Not every interpreter has all of them.
+            pass
+    return before
+
+
+def hide_shadowed(before, root):
+    """Forgets what was loaded ahead if the function brings a module of such a name: its own comes first, for the standard library as well."""
+    loaded = {name.partition(".")[0] for name in sys.modules if name not in before}
+    for folder in module_path(root):
+        try:
+            names = {entry.partition(".")[0] for entry in posix.listdir(folder)}
+        except OSError:
+            continue
+        if names & loaded:
+            for name in [name for name in sys.modules if name not in before]:
+                del sys.modules[name]
+            return
+
+
+def fork():
+    """Waits to be forked, and returns in children alone, as `os.fork` does there: what has to be new in each is registered with it."""
+    import gc
+
+    external = sys.modules["_frozen_importlib_external"]
+    loader = external.ExtensionFileLoader("zygote", LIBRARY)
+    spec = sys.modules["_frozen_importlib"].ModuleSpec("zygote", loader, origin=LIBRARY)
+    library = loader.create_module(spec)
+    gc.collect()
+    # What is there already is not written to by the children's collections, and so stays shared.
+    gc.freeze()
+    send(HELLO, b"", b"")
+    if library.wait(CONTROL) != 0:
+        posix._exit(1)
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading.main_thread()._set_native_id()
 
 
 def main():
     """Start-up, then calls."""
-    if sys.argv[1:] == ["ahead"]:
+    mode = sys.argv[1:]
+    before = None
+    if mode in (["ahead"], ["zygote"]):
         sys.argv.pop()
         sys.orig_argv.pop()
+        if mode == ["zygote"]:
+            before = preload()
         warm()
+        if mode == ["zygote"]:
+            fork()
     send(HELLO, b"", b"")
     frame = receive()
     if frame[4] != INIT:
@@ -574,6 +643,8 @@ def main():
     LambdaContext.log_stream_name = function["log_stream"]
     if "environment" in init:
         adopt(init)
+    if before is not None:
+        hide_shadowed(before, init["task_root"])
     streams = prepare(init["task_root"])
     try:
         handler = load(init["handler"])

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::network::Cidr;
-use sandbox::NetworkConfig;
+use sandbox::{NetworkConfig, ZygoteUse};
 use store::vault::KeySource;
 
 use self::host::Host;
@@ -103,6 +103,8 @@ pub(crate) struct SandboxSection {
     pub require_full: bool,
     /// Expected memory of pre-started instances, in MiB.
     pub prestart_memory_mb: u32,
+    /// Whether warm runtimes are forked.
+    pub zygote: ZygoteUse,
     /// Folders searched for runtimes, separated by colons.
     pub path: String,
     /// See the settings `network.*`.
@@ -200,6 +202,11 @@ impl SandboxSection {
         Ok(Self {
             uid_base: values.small(&s::UID_BASE)?,
             prestart_memory_mb: values.small(&s::PRESTART_MEMORY_MB)?,
+            zygote: match values.text(&s::ZYGOTE)?.as_deref() {
+                Some("off") => ZygoteUse::Off,
+                Some("alone") => ZygoteUse::Alone,
+                _ => ZygoteUse::Auto,
+            },
             require_full: values.text(&s::REQUIRE_ISOLATION)?.as_deref() == Some("full"),
             path: path.unwrap_or_else(|| sources.env.get("PATH").unwrap_or_default().to_owned()),
             network: network(values)?,

@@ -163,6 +163,7 @@ async fn start_sandbox(
         uid_base: config.sandbox.uid_base,
         network: config.sandbox.network.clone(),
         prestart_memory_mb: prestart_memory_mb(config),
+        zygote: config.sandbox.zygote,
     };
     let (blobs, logs, vault) =
         (Arc::clone(&store.blobs), Arc::clone(&store.logs), Arc::clone(vault));

@@ -177,6 +177,8 @@ pub enum StartPath {
     Exec,
     /// A process that had its runtime loaded and no function yet was given one.
     PreStarted,
+    /// Its process was forked from a runtime that was loaded already.
+    Zygote,
 }
 
 impl StartPath {
@@ -185,19 +187,29 @@ impl StartPath {
         match self {
             Self::Exec => "exec",
             Self::PreStarted => "pre-started",
+            Self::Zygote => "zygote",
         }
     }
 }
 
 /// How instances came up since the daemon started, and what lies ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StartCounts {
     /// Pre-started instances that wait for a function.
     pub ready: u64,
     /// Starts that a pre-started instance served.
     pub pre_started: u64,
+    /// Starts that forked a runtime that was loaded already.
+    #[serde(default)]
+    pub forked: u64,
     /// Starts that made a process.
     pub executed: u64,
+    /// Warm runtimes that wait to be forked.
+    #[serde(default)]
+    pub zygotes: u64,
+    /// Why there are not more of them: runtime and reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_forked: Vec<String>,
 }
 
 /// Idle instances, and what was done with such of the daemon's own accord since it started.
@@ -279,7 +291,7 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
-        for path in [StartPath::Exec, StartPath::PreStarted] {
+        for path in [StartPath::Exec, StartPath::PreStarted, StartPath::Zygote] {
             assert_eq!(serde_json::to_value(path).unwrap(), path.as_str());
         }
     }

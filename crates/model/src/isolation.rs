@@ -4,6 +4,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// The feature that warm runtimes are forked, which a daemon may lose while it runs.
+pub const ZYGOTE: &str = "zygote";
+
 /// What a feature is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -81,6 +84,13 @@ impl Isolation {
     /// What was found of the feature `name`; empty if there is no such feature in the table.
     pub fn detail(&self, name: &str) -> &str {
         self.features.iter().find(|f| f.name == name).map_or("", |f| &f.detail)
+    }
+
+    /// Notes that a feature, one that is not needed, has turned out to be none.
+    pub fn lose(&mut self, name: &str, why: String) {
+        for feature in self.features.iter_mut().filter(|f| f.name == name) {
+            (feature.available, feature.detail) = (false, why.clone());
+        }
     }
 
     /// Whether the feature `name` is there.

@@ -18,4 +18,6 @@ mod output;
 mod package;
 mod process;
 
-pub use process::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, examine};
+pub use process::{
+    NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse, examine,
+};

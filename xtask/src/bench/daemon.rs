@@ -100,6 +100,13 @@ impl Api {
         Ok(self.health()?["starts"].take())
     }
 
+    /// Whether the daemon's host has a feature of the table of `hanshu doctor`.
+    pub(crate) fn has_feature(&mut self, name: &str) -> Result<bool> {
+        let health = self.health()?;
+        let features = health["isolation"]["features"].as_array().context("no features")?;
+        Ok(features.iter().any(|f| f["name"] == name && f["available"] == true))
+    }
+
     /// Uploads the hello of `language` with `mark` in it and makes it the code of the function `name`.
     pub(crate) fn deploy(&mut self, name: &str, language: &Language, mark: &str) -> Result<()> {
         let config = json!({ "runtime": language.runtime, "handler": language.handler });

@@ -50,6 +50,7 @@ const STEPS: &[(&str, &str)] = &[
     ("user", "user namespace, id maps"),
     ("rights", "limits, capabilities"),
     ("execute", "runtime's process, filter, exec"),
+    ("fork", "zygote forks the runtime, instead"),
     ("tell", "news to the daemon"),
     ("attach", "code mounted, where the process was pre-started"),
     ("hello", "HELLO"),

@@ -20,7 +20,9 @@ const PLAN: &[Floor] = &[
     Floor { name: "model", may: &[], never: TRANSPORT },
     // Sees ports, no sockets, SQL or Wasm engine: its tests build without them.
     Floor { name: "engine", may: &["model"], never: TRANSPORT },
-    Floor { name: "sandbox", may: &["model"], never: &["axum", "rusqlite"] },
+    // Loaded into runtimes: it brings nothing along.
+    Floor { name: "zygote", may: &[], never: TRANSPORT },
+    Floor { name: "sandbox", may: &["model", "zygote"], never: &["axum", "rusqlite"] },
     Floor { name: "store", may: &["model"], never: &["axum", "hyper", "wasmtime"] },
     Floor { name: "server", may: &["model", "engine"], never: &["rusqlite", "wasmtime", "libc"] },
     Floor {

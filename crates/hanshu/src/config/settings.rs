@@ -274,6 +274,13 @@ pub(crate) static PRESTART_MEMORY_MB: Setting = number(
      `engine.host_memory_mb`, beside which it counts. They wait with their runtime loaded, so that the first call of a function waits for \
      its code alone. There are none before a function is deployed or starts cold, and they follow how often that happens. 0 switches them off.",
 );
+/// `sandbox.zygote`
+pub(crate) static ZYGOTE: Setting = Setting {
+    key: "sandbox.zygote",
+    flag: None,
+    kind: Kind::Choice { options: &["auto", "off", "alone"], default: "auto" },
+    doc: "Whether a warm runtime is forked for instances: `auto` where it passes its trial, `off` never, `alone` for every start, with nothing else           pre-started, which takes the least memory. A zygote comes with the first deployment or cold start of its class and goes when none was for ten minutes;           its memory counts to `sandbox.prestart_memory_mb`. Of account when the daemon is root.",
+};
 /// `sandbox.require_isolation`
 pub(crate) static REQUIRE_ISOLATION: Setting = Setting {
     key: "sandbox.require_isolation",
@@ -366,6 +373,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &PUBLIC_URL,
     &UID_BASE,
     &PRESTART_MEMORY_MB,
+    &ZYGOTE,
     &REQUIRE_ISOLATION,
     &RUNTIME_PATH,
     &NETWORK_RANGE,

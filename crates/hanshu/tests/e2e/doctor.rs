@@ -75,6 +75,7 @@ fn every_feature_says_what_was_found_and_what_is_lost() {
         "processes",
         "cpu",
         "clone-into-cgroup",
+        "zygote",
         "runtimes",
         "network",
         "data-folder",

@@ -56,6 +56,7 @@ impl Jailed {
             uid_base: UID_BASE_DEFAULT,
             network: NetworkConfig::default(),
             prestart_memory_mb: 0,
+            zygote: sandbox::ZygoteUse::Off,
         };
         let (blobs, tasks) = (Arc::<MemoryBlobs>::default(), Tasks::new());
         let sandbox = ProcessSandbox::new(

@@ -10,18 +10,17 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 
-use rustix::fs::{Gid, Mode, Uid, fchown};
+use ::zygote::rights;
+use rustix::fs::{Gid, Uid, fchown};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{
-    DumpableBehavior, Pid, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior,
-    set_parent_process_death_signal, setrlimit, setsid, umask,
+    DumpableBehavior, Pid, Signal, set_dumpable_behavior, set_parent_process_death_signal, setsid,
 };
 use rustix::thread::{
-    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, UnshareFlags,
-    clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
-    set_capabilities_secure_bits, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    CapabilitiesSecureBits, UnshareFlags, set_capabilities_secure_bits, set_thread_groups,
     set_thread_res_uid,
 };
 
@@ -29,34 +28,26 @@ use super::network::{self, HostSide};
 use super::pause::Pauses;
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
-use super::spec::{INNER_GID, INNER_UID, Limits, Owner, Spec};
+use super::spec::{Born, INNER_GID, INNER_UID, Limits, Owner, Spec};
 use super::steps::{Step, Steps};
-use super::{attach, landlock, networks, root, sys};
+use super::{attach, landlock, networks, root, sys, zygote};
 
 /// Where the runtime finds the frame socket: `runtimes/PROTOCOL.md`.
 const FRAME_FD: RawFd = 3;
 /// Where the status socket lies in the child; closed by `exec`.
-const STATUS_FD: RawFd = 4;
+pub(super) const STATUS_FD: RawFd = 4;
 /// Where the template of the root lies in the child until it is entered.
-const TEMPLATE_FD: RawFd = 5;
+pub(super) const TEMPLATE_FD: RawFd = 5;
+/// Where a zygote's control socket lies until it is executed; then it has the place of the status socket.
+pub(super) const CONTROL_FD: RawFd = 6;
+/// The process id of the runtime in its instance, however it came up.
+const RUNTIME_PID: i32 = 2;
 /// Above every number that the runtime inherits.
 const SPARE_FD: RawFd = 10;
-/// What the function's files may not be at first: the usual, whatever the daemon was started with.
-const UMASK: u32 = 0o022;
 /// inotify instances of all processes of an instance where all instances are one user; a user has 128 (`fs.inotify.max_user_instances`).
 const INOTIFY_INSTANCES: &str = "16";
 /// Watches of those together.
 const INOTIFY_WATCHES: &str = "4096";
-/// Signals that wait to be taken and timers of an instance together. The kernel holds memory for each, and a user has some ten thousand.
-const PENDING_SIGNALS: u64 = 1024;
-/// Capabilities stay away for good: neither user id 0, nor a change of user ids, nor the ambient set brings any. All are locked.
-const NO_CAPABILITIES: CapabilitiesSecureBits = CapabilitiesSecureBits::NO_ROOT
-    .union(CapabilitiesSecureBits::NO_ROOT_LOCKED)
-    .union(CapabilitiesSecureBits::NO_SETUID_FIXUP)
-    .union(CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED)
-    .union(CapabilitiesSecureBits::KEEP_CAPS_LOCKED)
-    .union(CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE)
-    .union(CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED);
 
 /// The descriptors of a runtime.
 #[derive(Debug)]
@@ -76,6 +67,8 @@ pub(super) struct Ahead {
     pub(super) network: Option<OwnedFd>,
     /// The template of its root.
     pub(super) template: Option<Rc<OwnedFd>>,
+    /// A zygote's end of the socket by which it is told what to make.
+    pub(super) control: Option<OwnedFd>,
 }
 
 /// Ends the process instead of letting a panic unwind into the copied spawner's loop.
@@ -106,7 +99,15 @@ pub(super) fn run(
     let status = sys::installed(STATUS_FD);
     steps.mark(Step::Descriptors);
     let locked = lock_in(spec, ahead, status, &mut steps);
-    match locked.and_then(|()| start(spec, filter, status, steps)) {
+    let started = |()| match spec.born {
+        Born::ByZygote(_) => {
+            zygote::expect_child(spec, steps)?;
+            let pid = Pid::from_raw(RUNTIME_PID);
+            pid.ok_or_else(|| StepError::new("know the child", io::ErrorKind::InvalidData))
+        }
+        Born::ByExec | Born::AsZygote => start(spec, filter, status, steps),
+    };
+    match locked.and_then(started) {
         Ok(runtime) => sys::exit(reap(runtime, status, spec.pauses)),
         Err(error) => {
             report::tell(status, &Report::Failed(error)).unwrap_or_default();
@@ -121,9 +122,7 @@ fn lock_in(
     status: BorrowedFd<'_>,
     steps: &mut Steps,
 ) -> Result<(), StepError> {
-    for group in &spec.attach.join {
-        fs::write(group, "0").at(|| format!("join {}", group.display()))?;
-    }
+    join(&spec.attach.join)?;
     if let Owner::Daemon { .. } = spec.owner {
         await_maps(status)?;
         limit_namespace();
@@ -163,12 +162,18 @@ fn lock_in(
         set_thread_groups(&[]).at(|| "drop groups".into())?;
         steps.mark(Step::User);
     }
-    umask(Mode::from_raw_mode(UMASK));
-    limit(&spec.limits).at(|| "set limits".into())?;
-    drop_rights().at(|| "drop rights".into())?;
+    rights::limit(&limits(&spec.limits)).map_err(error).at(|| "set limits".into())?;
+    rights::drop_all(INNER_UID, INNER_GID).map_err(error).at(|| "drop rights".into())?;
     tie_to_spawner(status).at(|| "tie to the spawner".into())?;
     steps.mark(Step::Rights);
     Ok(())
+}
+
+/// Joins version 1 groups by their `tasks`.
+pub(super) fn join(groups: &[PathBuf]) -> Result<(), StepError> {
+    groups
+        .iter()
+        .try_for_each(|group| fs::write(group, "0").at(|| format!("join {}", group.display())))
 }
 
 /// Becomes the instance's user on the host, keeping all capabilities until the new user namespace takes them.
@@ -193,7 +198,7 @@ fn limit_namespace() {
 
 /// 0 `/dev/null`, 1 and 2 the pipes, 3 the frames, 4 the status socket, 5 the root's template if there is one; everything else closed. A network made ahead
 /// is entered, so that its descriptor can go as well.
-fn arrange(fds: &RuntimeFds, ahead: &Ahead, status: &OwnedFd) -> io::Result<()> {
+pub(super) fn arrange(fds: &RuntimeFds, ahead: &Ahead, status: &OwnedFd) -> io::Result<()> {
     if let Some(network) = &ahead.network {
         networks::enter(network)?;
     }
@@ -204,6 +209,8 @@ fn arrange(fds: &RuntimeFds, ahead: &Ahead, status: &OwnedFd) -> io::Result<()> 
     let status = fcntl_dupfd_cloexec(status, SPARE_FD)?;
     let template = ahead.template.as_ref();
     let template = template.map(|fd| fcntl_dupfd_cloexec(fd, SPARE_FD)).transpose()?;
+    let control = ahead.control.as_ref();
+    let control = control.map(|fd| fcntl_dupfd_cloexec(fd, SPARE_FD)).transpose()?;
     sys::install(&null, 0, true)?;
     sys::install(&stdout, 1, true)?;
     sys::install(&stderr, 2, true)?;
@@ -214,8 +221,13 @@ fn arrange(fds: &RuntimeFds, ahead: &Ahead, status: &OwnedFd) -> io::Result<()> 
         sys::install(template, TEMPLATE_FD, false)?;
         last = TEMPLATE_FD;
     }
+    if let Some(control) = &control {
+        sys::install(control, CONTROL_FD, false)?;
+        last = CONTROL_FD;
+    }
     // The owners of what is closed here are never dropped.
-    for fd in [null, stdout, stderr, frames, status].into_iter().chain(template) {
+    let rest = template.into_iter().chain(control);
+    for fd in [null, stdout, stderr, frames, status].into_iter().chain(rest) {
         std::mem::forget(fd);
     }
     sys::close_range(last.unsigned_abs() + 1, u32::MAX)
@@ -226,46 +238,19 @@ fn await_maps(status: BorrowedFd<'_>) -> Result<(), StepError> {
     report::await_go(status).at(|| "await id maps".into())
 }
 
-fn limit(limits: &Limits) -> io::Result<()> {
-    let exactly = |n| Rlimit { current: Some(n), maximum: Some(n) };
-    // More than the spawner may have, which is what the daemon may have, cannot be given.
-    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    setrlimit(Resource::Nofile, exactly(limits.open_files.min(most)))?;
-    setrlimit(Resource::Nproc, exactly(limits.processes))?;
-    // A daemon that was started with none at all cannot give more.
-    let core = getrlimit(Resource::Core).maximum.unwrap_or(u64::MAX);
-    setrlimit(Resource::Core, exactly(core.min(model::limits::CORE_DUMP_BYTES)))?;
-    let most = getrlimit(Resource::Sigpending).maximum.unwrap_or(u64::MAX);
-    setrlimit(Resource::Sigpending, exactly(PENDING_SIGNALS.min(most)))?;
-    if let Some(bytes) = limits.data_bytes {
-        setrlimit(Resource::Data, exactly(bytes))?;
+/// Limits as [`rights`] takes them.
+pub(super) fn limits(limits: &Limits) -> rights::Limits {
+    rights::Limits {
+        open_files: limits.open_files,
+        processes: limits.processes,
+        data_bytes: limits.data_bytes,
+        core_bytes: model::limits::CORE_DUMP_BYTES,
     }
-    // A function that is woken then does not take the processor from the daemon between two of its system calls: 32 connections on two
-    // cores get 40 000 calls a second instead of 28 000, with a lower p99. A function may set itself back, which harms nobody. Where
-    // the policy cannot be set, functions run all the same.
-    sys::schedule_as_batch().unwrap_or_default();
-    Ok(())
 }
 
-/// Becomes the unprivileged user and gives up every capability, for good.
-fn drop_rights() -> io::Result<()> {
-    for bit in 0..u64::BITS {
-        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
-            Ok(()) => {}
-            // The first number that this kernel does not know.
-            Err(rustix::io::Errno::INVAL) => break,
-            Err(e) => return Err(e.into()),
-        }
-    }
-    set_capabilities_secure_bits(NO_CAPABILITIES)?;
-    let (uid, gid) = (Uid::from_raw(INNER_UID), Gid::from_raw(INNER_GID));
-    set_thread_res_gid(Some(gid), Some(gid), Some(gid))?;
-    set_thread_res_uid(Some(uid), Some(uid), Some(uid))?;
-    clear_ambient_capability_set()?;
-    let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
-    set_no_new_privs(true)?;
-    Ok(())
+/// An error of [`rights`].
+fn error(errno: ::zygote::sys::Errno) -> io::Error {
+    io::Error::from_raw_os_error(errno.0)
 }
 
 /// From here on the kernel kills this process, and so the instance, when the spawner ends. A change of credentials would clear the

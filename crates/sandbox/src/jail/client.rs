@@ -142,6 +142,11 @@ impl Process {
         self.life.borrow().pauses.clone().map(Pauses)
     }
 
+    /// What the spawner knows it by.
+    pub(crate) fn id(&self) -> InstanceId {
+        self.id
+    }
+
     /// Something that can kill it while the instance itself is at work.
     pub(crate) fn killer(&self) -> Killer {
         Killer { life: self.life.clone() }

@@ -7,10 +7,11 @@
 
 use std::error::Error;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, PathBeneath, PathFd, RestrictionStatus, Ruleset,
-    RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
+    RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, Scope,
 };
 
 use super::spec::{Bind, Mount};
@@ -50,7 +51,16 @@ pub(super) fn enforce(mounts: &[Mount]) -> io::Result<()> {
     restrict(&openings(mounts)).map(drop).map_err(|e| root_cause(&e))
 }
 
+/// The fence as a descriptor, for a process of the same root that puts itself behind it; `None` where the kernel has no Landlock.
+pub(super) fn ruleset(mounts: &[Mount]) -> io::Result<Option<OwnedFd>> {
+    create(&openings(mounts)).map(Into::into).map_err(|e| root_cause(&e))
+}
+
 fn restrict(openings: &[Opening]) -> Result<RestrictionStatus, RulesetError> {
+    create(openings)?.restrict_self()
+}
+
+fn create(openings: &[Opening]) -> Result<RulesetCreated, RulesetError> {
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(WANTED))?
         .scope(Scope::from_all(WANTED))?
@@ -60,7 +70,7 @@ fn restrict(openings: &[Opening]) -> Result<RestrictionStatus, RulesetError> {
         let Ok(folder) = PathFd::new(folder) else { continue };
         ruleset = ruleset.add_rule(PathBeneath::new(folder, *access))?;
     }
-    ruleset.restrict_self()
+    Ok(ruleset)
 }
 
 /// The system's error behind the crate's.

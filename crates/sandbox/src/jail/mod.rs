@@ -13,6 +13,8 @@
 //! spawner sees its socket close and takes every instance along; if the spawner goes, the kernel kills the instances (parent-death signal)
 //! and the daemon starts another one.
 //!
+//! A runtime can also be a copy of one that runs, a zygote: [`zygote`].
+//!
 //! Start at [`spec::Spec`]: what is asked for. [`client`] is the daemon's side, [`spawner`] the loop in between, [`child`] and [`root`] the
 //! set-up, step by step, which end behind [`landlock`] and [`seccomp`]; [`cgroup`] is used by the daemon directly; [`network`] has a part for each
 //! of the three; [`attach`] mounts code into an instance that runs already; [`pause`] stops one that is idle, where no control group does; [`probe`] finds out what the kernel gives. What an instance needs and need not be made with it is made ahead ([`networks`],
@@ -37,8 +39,10 @@ mod steps;
 mod sys;
 mod templates;
 mod wire;
+mod zygote;
 
 pub(crate) use client::{Exit, Killer, Pauses, Process, Spawner, StartError, StartFds};
 pub use spawner::main_if_spawner;
-pub(crate) use spec::{Environment, Limits, Mount, Owner, Program, Root, Spec};
+pub(crate) use spec::{Born, Environment, Limits, Mount, Owner, Program, Root, Spec};
 pub(crate) use steps::{Step, Steps};
+pub(crate) use wire::InstanceId;

@@ -26,6 +26,10 @@ pub(super) enum Report {
     Failed(StepError),
     /// The runtime has been executed, or has reported why not. With the descriptors of [`super::attach::own`], if the spec asks for them.
     Started(Steps),
+    /// It is locked in and waits for a zygote's child. With the descriptors of [`super::attach::own`] and Landlock's rules, where the kernel has Landlock.
+    Locked(Steps),
+    /// A zygote's child is in its place: told by itself, before it runs anything of the runtime's.
+    Born,
     /// The runtime ended.
     Ended {
         /// As `wait` gives it.

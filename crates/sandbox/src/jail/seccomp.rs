@@ -32,6 +32,18 @@ impl Filter {
         program.map(|program| Self(Some(program))).map_err(io::Error::other)
     }
 
+    /// The program as the kernel takes it, instruction by instruction; none where the kernel has no filters.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let instruction = |i: &seccompiler::sock_filter| {
+            let mut bytes = [0; 8];
+            bytes[..2].copy_from_slice(&i.code.to_ne_bytes());
+            bytes[2..4].copy_from_slice(&[i.jt, i.jf]);
+            bytes[4..].copy_from_slice(&i.k.to_ne_bytes());
+            bytes
+        };
+        self.0.iter().flatten().flat_map(instruction).collect()
+    }
+
     /// Puts this process, and all it will start, behind the filter, for good.
     pub(super) fn load(&self) -> io::Result<()> {
         let Some(program) = &self.0 else { return Ok(()) };

@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
@@ -26,11 +27,12 @@ use super::networks::Networks;
 use super::probe::{self, PROBER_ARGUMENT};
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
-use super::spec::{Mount, Owner, Spec};
+use super::spec::{Born, Mount, Owner, Spec};
 use super::steps::{Step, Steps};
 use super::sys::{self, Cloned};
 use super::templates::Templates;
 use super::wire::{self, InstanceId, Reply, Request};
+use super::zygote::{self, Expected};
 
 /// The first argument that makes the daemon's executable a spawner.
 pub(super) const SPAWNER_ARGUMENT: &str = "__sandbox-spawner";
@@ -72,6 +74,12 @@ struct Live {
     namespaces: Option<Namespaces>,
     /// Whether the daemon has been told that it started, or that it failed to.
     settled: bool,
+    /// Until it is born by a zygote: what is kept for that.
+    expected: Option<Expected>,
+    /// Where it is told what to make, if it is a zygote.
+    control: Option<OwnedFd>,
+    /// A zygote's mount namespace: its children have their program mapped from there, and name it by that.
+    keeps: Option<Rc<OwnedFd>>,
     /// How the runtime ended (as `wait` gives it) and its most resident memory in KiB, once pid 1 has said so.
     end: Option<(i32, u64)>,
 }
@@ -228,39 +236,29 @@ impl Loop {
             return Err(StepError::new("take descriptors", io::ErrorKind::InvalidInput));
         };
         let fds = RuntimeFds { frames, stdout, stderr };
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .at(|| "make the status socket".into())?;
-        let group = match &spec.attach.born_in {
-            None => None,
-            Some(path) => {
-                let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-                let opened = rustix::fs::open(path, flags, Mode::empty());
-                Some(opened.at(|| format!("open {}", path.display()))?)
-            }
-        };
-        let (ahead, namespaces) = match spec.owner {
-            Owner::Stranger { .. } => {
-                // One that has a hold of the host's network makes its own when it has taken that.
-                let leaves = spec.leaves_the_hosts_network();
-                let network = if leaves { None } else { self.networks.take() };
-                let made = sys::NAMESPACES & !sys::MOUNT_NAMESPACE;
-                let made =
-                    if leaves || network.is_some() { made & !sys::NETWORK_NAMESPACE } else { made };
-                (Ahead { network, template: Some(self.templates.get(&spec.root)?) }, made)
-            }
-            Owner::Daemon { .. } => {
-                (Ahead { network: None, template: None }, sys::NAMESPACES | sys::USER_NAMESPACE)
-            }
-        };
+        let (ours, theirs) = status_pair()?;
+        let group = group_to_be_born_in(spec)?;
+        let (mut ahead, namespaces) = self.ahead(spec)?;
+        let mut control = None;
+        if spec.born == Born::AsZygote {
+            let (ours, theirs) = status_pair()?;
+            (control, ahead.control) = (Some(ours), Some(theirs));
+        }
         match sys::clone3(namespaces, group.as_ref().map(AsFd::as_fd))
             .at(|| "clone into namespaces".into())?
         {
             Cloned::Child => {
                 steps.mark(Step::Clone);
+                if spec.born == Born::AsZygote {
+                    zygote::become_one(spec, &fds, &ahead, &theirs, steps)
+                }
                 child::run(spec, &self.filter, &fds, &ahead, &theirs, steps)
             }
             Cloned::Parent { pid, pidfd } => {
+                let expected = match spec.born {
+                    Born::ByZygote(zygote) => Some(Expected::new(spec, zygote, fds, theirs, group)),
+                    Born::ByExec | Born::AsZygote => None,
+                };
                 let live = Live {
                     pidfd,
                     pid,
@@ -271,6 +269,9 @@ impl Loop {
                     pauses: spec.pauses,
                     namespaces: None,
                     settled: false,
+                    expected,
+                    control,
+                    keeps: None,
                     end: None,
                 };
                 let watched = self.watch(id, &live);
@@ -285,6 +286,30 @@ impl Loop {
                 watched.at(|| "watch the instance".into())
             }
         }
+    }
+
+    /// What is made before its first process, and the namespaces that this process is cloned into.
+    fn ahead(&mut self, spec: &Spec) -> Result<(Ahead, u64), StepError> {
+        Ok(match spec.owner {
+            Owner::Stranger { .. } if spec.born == Born::AsZygote => {
+                let template = Some(self.templates.get(&spec.root)?);
+                (Ahead { network: None, template, control: None }, zygote::NAMESPACES)
+            }
+            Owner::Stranger { .. } => {
+                // One that has a hold of the host's network makes its own when it has taken that.
+                let leaves = spec.leaves_the_hosts_network();
+                let network = if leaves { None } else { self.networks.take() };
+                let made = sys::NAMESPACES & !sys::MOUNT_NAMESPACE;
+                let made =
+                    if leaves || network.is_some() { made & !sys::NETWORK_NAMESPACE } else { made };
+                let template = Some(self.templates.get(&spec.root)?);
+                (Ahead { network, template, control: None }, made)
+            }
+            Owner::Daemon { .. } => {
+                let ahead = Ahead { network: None, template: None, control: None };
+                (ahead, sys::NAMESPACES | sys::USER_NAMESPACE)
+            }
+        })
     }
 
     fn watch(&self, id: InstanceId, live: &Live) -> io::Result<()> {
@@ -313,13 +338,30 @@ impl Loop {
                     }
                 }
                 Ok(Some((Report::Failed(error), _))) => {
+                    if live.expected.is_some() {
+                        // Its first process waits for a child that does not come.
+                        kill(live);
+                    }
                     self.settle(id, &Reply::Failed { id, error, cloned: true })?;
                 }
                 Ok(Some((Report::Started(steps), namespaces))) => {
-                    live.namespaces = Namespaces::of(namespaces);
-                    // Without a descriptor for it, it just cannot be asked to pause.
-                    let asked = live.pauses.then(|| live.status.try_clone().ok()).flatten();
-                    self.settle_with(id, &Reply::Started { id, steps }, asked.as_ref())?;
+                    if live.control.is_some() {
+                        live.keeps = namespaces.into_iter().next().map(Rc::new);
+                    } else {
+                        live.namespaces = Namespaces::of(namespaces);
+                    }
+                    self.tell_started(id, steps)?;
+                }
+                Ok(Some((Report::Locked(steps), fds))) => self.order(id, steps, fds)?,
+                Ok(Some((Report::Born, _))) => {
+                    let Some(Expected { mut steps, .. }) = live.expected.take() else { continue };
+                    steps.mark(Step::Fork);
+                    if let Err(e) = report::go(&live.status) {
+                        kill(live);
+                        let error = StepError::new("tell of the child", e);
+                        return self.settle(id, &Reply::Failed { id, error, cloned: true });
+                    }
+                    self.tell_started(id, steps)?;
                 }
                 Ok(Some((Report::Ended { wait_status, max_rss_kib }, _))) => {
                     live.end = Some((wait_status, max_rss_kib));
@@ -333,6 +375,47 @@ impl Loop {
             }
         }
         Ok(())
+    }
+
+    /// Its first process is ready: a zygote makes the runtime.
+    fn order(&mut self, id: InstanceId, steps: Steps, fds: Vec<OwnedFd>) -> io::Result<()> {
+        let zygote = self.live.get(&id).and_then(|live| live.expected.as_ref()).map(|e| e.zygote);
+        let zygote = zygote.and_then(|zygote| self.live.get(&zygote));
+        let control = zygote.and_then(|zygote| zygote.control.as_ref()?.try_clone().ok());
+        let keeps = zygote.and_then(|zygote| zygote.keeps.clone());
+        let Some(live) = self.live.get_mut(&id) else { return Ok(()) };
+        live.keeps = keeps;
+        let mut fds = fds.into_iter();
+        live.namespaces = Namespaces::of(fds.next().into_iter().collect());
+        let ordered = match (&mut live.expected, control) {
+            (Some(expected), Some(control)) => {
+                expected.steps = steps;
+                let (first, ruleset) = (live.pidfd.as_fd(), fds.next());
+                expected.order(control.as_fd(), first, ruleset.as_ref(), &self.filter)
+            }
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        };
+        let Err(e) = ordered else { return Ok(()) };
+        kill(live);
+        let error = StepError::new("order a child", e);
+        self.settle(id, &Reply::Failed { id, error, cloned: true })
+    }
+
+    /// What a zygote has not made when it ends it never will.
+    fn disappoint(&mut self, zygote: InstanceId) {
+        let waits = |live: &&mut Live| live.expected.as_ref().is_some_and(|e| e.zygote == zygote);
+        for live in self.live.values_mut().filter(waits) {
+            // Its end tells the daemon.
+            kill(live);
+        }
+    }
+
+    /// Tells the daemon that an instance has started, and by what it can be asked to pause.
+    fn tell_started(&mut self, id: InstanceId, steps: Steps) -> io::Result<()> {
+        let live = self.live.get(&id).filter(|live| live.pauses);
+        // Without a descriptor for it, it just cannot be asked to pause.
+        let asked = live.and_then(|live| live.status.try_clone().ok());
+        self.settle_with(id, &Reply::Started { id, steps }, asked.as_ref())
     }
 
     /// Tells the daemon how the start went, the first time; after that only the end matters.
@@ -360,6 +443,9 @@ impl Loop {
         let error = StepError::new("killed during the set-up", io::ErrorKind::Interrupted);
         self.settle(id, &Reply::Failed { id, error, cloned: true })?;
         let Some(mut live) = self.live.remove(&id) else { return Ok(()) };
+        if live.control.is_some() {
+            self.disappoint(id);
+        }
         // Closing it is not enough while a fresh child still has a copy.
         epoll::delete(&self.epoll, &live.pidfd)?;
         if let Some(pasta) = &live.pasta {
@@ -392,6 +478,24 @@ impl Loop {
     fn reply(&self, reply: &Reply) -> io::Result<()> {
         wire::send(self.daemon.as_fd(), reply, &[])
     }
+}
+
+/// The version 2 group that an instance is born in, if there is one.
+fn group_to_be_born_in(spec: &Spec) -> Result<Option<OwnedFd>, StepError> {
+    match &spec.attach.born_in {
+        None => Ok(None),
+        Some(path) => {
+            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+            let opened = rustix::fs::open(path, flags, Mode::empty());
+            Ok(Some(opened.at(|| format!("open {}", path.display()))?))
+        }
+    }
+}
+
+/// Two ends of a socket that keeps messages apart.
+fn status_pair() -> Result<(OwnedFd, OwnedFd), StepError> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .at(|| "make the status socket".into())
 }
 
 fn kill(live: &Live) {

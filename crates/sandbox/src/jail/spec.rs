@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
 use super::network::{Network, Way};
+use super::wire::InstanceId;
 
 /// User id that functions see themselves as (AWS Lambda's `sbx_user` ids are in this range).
 pub(crate) const INNER_UID: u32 = 993;
@@ -33,6 +34,20 @@ pub(crate) struct Spec {
     pub(crate) takes_mounts: bool,
     /// Whether its first process stops and continues the others when asked ([`super::pause`]): where no control group freezes them.
     pub(crate) pauses: bool,
+    /// How its runtime comes up.
+    pub(crate) born: Born,
+}
+
+/// How a runtime comes up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Born {
+    /// Its program is executed in the sandbox.
+    #[default]
+    ByExec,
+    /// It is a copy of this zygote.
+    ByZygote(InstanceId),
+    /// It is no instance but a zygote: it has the rights of the spawner.
+    AsZygote,
 }
 
 impl Spec {

@@ -40,6 +40,8 @@ pub(crate) enum Step {
     Rights,
     /// The runtime's process is cloned and has executed its program.
     Execute,
+    /// Instead: the zygote has made it.
+    Fork,
     /// The news reaches the daemon.
     Tell,
     /// Of one that was pre-started: the code is mounted.

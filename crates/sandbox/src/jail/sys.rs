@@ -199,14 +199,6 @@ pub(super) fn leave_keyring() -> io::Result<()> {
 #[expect(clippy::cast_possible_truncation, reason = "IFF_UP and IFF_RUNNING are 0x1 and 0x40")]
 const INTERFACE_UP: libc::c_short = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
 
-/// Has the own threads, and those to come, scheduled as batch work (sched(7)).
-pub(super) fn schedule_as_batch() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: needed because rustix has no scheduling policies. sched_setscheduler reads one sched_param, which is initialised and live.
-    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) }.into())
-        .map(drop)
-}
-
 /// Version of the kernel's Landlock interface (landlock(7)); an error where it has none, or where it is switched off.
 pub(super) fn landlock_version() -> io::Result<u32> {
     const VERSION: libc::c_long = 1;

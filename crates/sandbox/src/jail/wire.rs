@@ -24,7 +24,7 @@ const SMALL_BYTES: usize = 64;
 const MESSAGE_FDS: usize = 3;
 
 /// Names an instance between daemon and spawner; never used twice on one connection.
-pub(super) type InstanceId = u64;
+pub(crate) type InstanceId = u64;
 
 /// Daemon to spawner.
 #[derive(Debug, Serialize, Deserialize)]

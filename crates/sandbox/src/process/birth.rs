@@ -17,7 +17,9 @@ use super::packages::Unpacked;
 use super::remains::Remains;
 use super::slots::Slot;
 use crate::jail::cgroup::Group;
-use crate::jail::{Environment, Limits, Owner, Program, Root, Spec, StartError, StartFds, Steps};
+use crate::jail::{
+    Born, Environment, Limits, Owner, Program, Root, Spec, StartError, StartFds, Steps,
+};
 
 /// How long the set-up of a sandbox may take. It takes milliseconds; a host that needs more is in trouble.
 pub(super) const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +33,8 @@ pub(super) struct Wanted {
     pub(super) limits: Limits,
     /// See [`Spec::takes_mounts`].
     pub(super) takes_mounts: bool,
+    /// See [`Spec::born`].
+    pub(super) born: Born,
 }
 
 /// What an instance is given of its own.
@@ -85,10 +89,14 @@ fn spec(
     let owner = match (&shared.users, slot) {
         (Users::Strangers(_), Some(slot)) => Owner::Stranger { uid: slot.id(), gid: slot.id() },
         (Users::Daemon { uid, gid }, _) => Owner::Daemon { uid: *uid, gid: *gid },
+        // It makes what strangers run in.
+        (Users::Strangers(_), None) if wanted.born == Born::AsZygote => {
+            Owner::Stranger { uid: 0, gid: 0 }
+        }
         // Not reached: a slot is taken for every stranger. Nobody's id is the safe answer.
         (Users::Strangers(_), None) => Owner::Stranger { uid: u32::MAX - 1, gid: u32::MAX - 1 },
     };
-    let Wanted { argv, environment, mut root, limits, takes_mounts } = wanted;
+    let Wanted { argv, environment, mut root, limits, takes_mounts, born } = wanted;
     root.mounts.extend(connection.and_then(|c| c.mount.clone()));
     Spec {
         program: Program {
@@ -104,6 +112,7 @@ fn spec(
         network: connection.map(|c| c.network.clone()),
         takes_mounts,
         pauses: group.is_none_or(|group| group.freezer().is_none()),
+        born,
     }
 }
 

@@ -25,6 +25,10 @@ const FILES: [(&str, &str); 7] = [
     ("python/stream.py", include_str!("../../../../runtimes/python/stream.py")),
 ];
 
+/// The library that runtimes are forked with, below `/var/runtime`, and where it lies there.
+const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote.so"));
+const LIBRARY_PATH: &str = "zygote/zygote.so";
+
 /// The folder that becomes `/var/runtime` for a runtime: `plain`, which [`write()`] has made, but where the bootstrap has to be compiled.
 pub(super) fn folder(cache: &Path, plain: &Path, runtime: &Runtime) -> io::Result<PathBuf> {
     match runtime.language {
@@ -57,7 +61,8 @@ fn is_complete(folder: &Path, runtime: &Runtime) -> bool {
 
 /// Writes them below `cache`, unless this build's are there; returns the folder.
 pub(super) fn write(cache: &Path) -> io::Result<PathBuf> {
-    let all = serde_json::to_vec(&FILES)?;
+    let mut all = serde_json::to_vec(&FILES)?;
+    all.extend_from_slice(LIBRARY);
     let name: String = Digest::of(&all).to_string().chars().take(16).collect();
     let parent = cache.join("bootstraps");
     let folder = parent.join(name);
@@ -71,6 +76,9 @@ pub(super) fn write(cache: &Path) -> io::Result<PathBuf> {
         make_folder(path.parent().unwrap_or(&draft))?;
         make_file(&path, text)?;
     }
+    let library = draft.join(LIBRARY_PATH);
+    make_folder(library.parent().unwrap_or(&draft))?;
+    make_file(&library, LIBRARY)?;
     fs::rename(&draft, &folder)?;
     Ok(folder)
 }

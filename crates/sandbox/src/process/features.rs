@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use model::Result;
-use model::isolation::{Feature, Isolation, Need};
+use model::isolation::{Feature, Isolation, Need, ZYGOTE};
 
 use super::folders::blocking;
 use super::image::Users;
@@ -45,7 +45,7 @@ pub(super) fn all(
     let mut features = namespaces(kernel, users);
     features.extend(filters(kernel));
     features.extend(groups.features());
-    features.extend([into_cgroup(kernel), groups.freezing(), pre_start(kernel)]);
+    features.extend([into_cgroup(kernel), groups.freezing(), pre_start(kernel), zygote(users)]);
     features.extend([installed(runtimes, path), network(users, path)]);
     Isolation::of(features)
 }
@@ -120,6 +120,20 @@ fn pre_start(kernel: &Kernel) -> Feature {
     let lost =
         "no instance is started before it is asked for, so first calls wait for their runtime";
     Feature::of("pre-start", Need::Option, found.map_err(Clone::clone), lost)
+}
+
+fn zygote(users: &Users) -> Feature {
+    let found = if !cfg!(target_arch = "x86_64") {
+        Err("threads are not made again on this processor".to_owned())
+    } else if users.are_strangers() {
+        Ok("runtimes that pass a trial are forked, unless `sandbox.zygote` says otherwise"
+            .to_owned())
+    } else {
+        Err("only a daemon that is root can enter the instances that it has made".to_owned())
+    };
+    let lost =
+        "starts that find nothing pre-started wait for their runtime, which shares no memory";
+    Feature::of(ZYGOTE, Need::Option, found, lost)
 }
 
 fn into_cgroup(kernel: &Kernel) -> Feature {

@@ -23,10 +23,10 @@ use super::packages::Unpacked;
 use super::root::{self, Layout};
 use super::runtimes::Runtime;
 use super::slots::Slots;
-use super::stock::{Kit, Plain, Recipe, Stock, plain};
+use super::stock::{CHILD_PATIENCE, Kit, Plain, Recipe, Stock, Zygote, plain};
 use crate::frame::{self, FrameReader, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
-use crate::jail::{Environment, Limits, Mount, Root, Spawner, Step, Steps};
+use crate::jail::{Born, Environment, Limits, Mount, Root, Spawner, Step, Steps};
 use crate::output::Output;
 
 /// What a process may use beyond its memory limit where only `setrlimit` limits it, in MiB: thread stacks and arenas are counted as they are
@@ -139,11 +139,22 @@ impl ProcessImage {
         format!("{day}/[{}]{id}", self.version.label())
     }
 
-    /// Sets the sandbox up and executes the runtime in it.
-    async fn launch(&self, begun: Instant) -> Result<Launched, Error> {
+    /// Sets the sandbox up and executes the runtime in it, or has a zygote fork it into it.
+    async fn launch(&self, begun: Instant, zygote: Option<&Zygote>) -> Result<Launched, Error> {
         let mut steps = Steps::begin();
         let log_stream = self.log_stream();
-        let environment = self.environment(&[], &log_stream)?;
+        // A zygote's child has what is constant, and is told the rest as a pre-started instance is.
+        let (has, path, born) = match zygote {
+            None => (Vec::new(), StartPath::Exec, Born::ByExec),
+            Some(zygote) => {
+                (environment::constant(&self.runtime), StartPath::Zygote, zygote.parent())
+            }
+        };
+        let environment = self.environment(&has, &log_stream)?;
+        let (environment, later) = match zygote {
+            None => (environment, None),
+            Some(_) => (Environment::default(), Some(environment)),
+        };
         let slot = match &self.shared.users {
             Users::Strangers(slots) => Some(slots.take()?),
             Users::Daemon { .. } => None,
@@ -162,15 +173,42 @@ impl ProcessImage {
             root: self.root.clone(),
             limits: self.limits,
             takes_mounts: false,
+            born,
         };
         let dowry = Dowry { slot, group, connection, unpacked: Some(Arc::clone(&self.unpacked)) };
         let newborn = Newborn::ask(&self.shared, wanted, dowry, steps).await?;
-        let mut instance = self.instance(newborn, FrameReader::new(), StartPath::Exec)?;
+        let mut instance = self.instance(newborn, FrameReader::new(), path)?;
         // The socket takes it at once, so it waits there for the runtime.
-        self.send_init(&instance, &log_stream, None).await?;
+        self.send_init(&instance, &log_stream, later.as_ref()).await?;
         let started = tokio::time::timeout(SETUP_TIMEOUT, instance.remains.started()).await;
         let steps = started.map_err(too_slow)?.map_err(not_started)?;
         Ok(self.launched(instance, begun, steps))
+    }
+
+    /// A start by a zygote.
+    async fn start_forked(&self, begun: Instant) -> Forked {
+        let zygote = self.ahead.as_ref().ok().and_then(|recipe| self.stock.zygote(recipe));
+        let Some(zygote) = zygote else { return Forked::Not };
+        let Some(turn) = zygote.turn().await else { return Forked::Not };
+        let launched = tokio::time::timeout(CHILD_PATIENCE, self.launch(begun, Some(&zygote)));
+        let launched = launched.await;
+        drop(turn);
+        match launched {
+            Err(elapsed) => {
+                zygote.give_up(&too_slow(elapsed));
+                Forked::Not
+            }
+            Ok(Err(error)) => Forked::Failed(zygote, error),
+            Ok(Ok(launched)) => match self.load(launched, None).await {
+                // It may have been killed as memory ran short. Loading is no call: it may happen again.
+                Err(StartFailed::Function(failure)) if failure.kind == FailureKind::Exited => {
+                    tracing::debug!(?failure, "a forked instance is not used");
+                    Forked::Not
+                }
+                Err(StartFailed::Platform(error)) => Forked::Failed(zygote, error),
+                done => Forked::Done(done),
+            },
+        }
     }
 
     /// Gives a pre-started instance this function.
@@ -349,10 +387,22 @@ impl Image for ProcessImage {
             self.stock.count(StartPath::PreStarted);
             return done;
         }
+        let suspect = match self.start_forked(begun).await {
+            Forked::Done(done) => {
+                self.stock.count(StartPath::Zygote);
+                return done;
+            }
+            Forked::Not => None,
+            Forked::Failed(zygote, error) => Some((zygote, error)),
+        };
         let turn = self.turn().await;
         // What came before was no start.
         let begun = self.shared.clock.instant();
-        let launched = self.launch(begun).await.map_err(StartFailed::Platform)?;
+        let launched = self.launch(begun, None).await.map_err(StartFailed::Platform)?;
+        // What fails by fork and succeeds by exec is no fault of the function's.
+        if let Some((zygote, error)) = suspect {
+            zygote.give_up(&error);
+        }
         self.stock.count(StartPath::Exec);
         self.load(launched, turn).await
     }
@@ -393,6 +443,16 @@ fn limit_tmp(mounts: &mut [Mount], tmp_mb: u32) {
             *megabytes = tmp_mb;
         }
     }
+}
+
+/// What came of a start by a zygote.
+enum Forked {
+    /// It is the start's result.
+    Done(Result<Box<dyn Instance>, StartFailed>),
+    /// There is none, or it came to nothing through no word of the function.
+    Not,
+    /// It failed, by whosever fault.
+    Failed(Arc<Zygote>, Error),
 }
 
 struct Launched {

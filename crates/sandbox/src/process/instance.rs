@@ -121,7 +121,7 @@ impl ProcessInstance {
     ) -> Result<(), Failure> {
         let mut hello = begun;
         // A pre-started one has said it long ago.
-        if self.timings.path == StartPath::Exec {
+        if self.timings.path != StartPath::PreStarted {
             let frame = self.next().await;
             drop(turn);
             if !matches!(frame, Ok(Incoming::Hello)) {

@@ -56,6 +56,7 @@ use packages::Packages;
 use root::{Layout, make_folder};
 use runtimes::{Runtime, Runtimes};
 use slots::{SLOTS, Slots};
+pub use stock::ZygoteUse;
 use stock::{Recipe, Stock};
 
 /// First host user id of the range that instances run under, unless configured: above the ranges that distributions give to people
@@ -80,6 +81,8 @@ pub struct SandboxConfig {
     pub network: NetworkConfig,
     /// Expected memory of pre-started instances together, in MiB; 0: no instance is started before it is asked for.
     pub prestart_memory_mb: u32,
+    /// Whether warm runtimes are forked.
+    pub zygote: ZygoteUse,
 }
 
 /// Runs functions as processes.
@@ -162,7 +165,7 @@ impl ProcessSandbox {
         });
         until.spawn_until_cancelled("control groups", keep_ready(&shared));
         let budget_mb = if isolation.has("pre-start") { config.prestart_memory_mb } else { 0 };
-        let stock = Stock::new(Arc::clone(&shared), budget_mb);
+        let stock = Stock::new(Arc::clone(&shared), budget_mb, config.zygote);
         drop(until.spawn("pre-started instances", stock::keep(&stock)));
         Ok(Arc::new(Self { shared, stock, runtimes, layouts, packages, isolation }))
     }

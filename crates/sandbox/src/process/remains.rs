@@ -14,7 +14,7 @@ use super::packages::Unpacked;
 use super::slots::Slot;
 use crate::jail::cgroup::{Group, GroupLimits, MemoryUse};
 use crate::jail::network::Lease;
-use crate::jail::{Exit, Killer, Mount, Process, StartError, Steps};
+use crate::jail::{Exit, InstanceId, Killer, Mount, Process, StartError, Steps};
 
 /// How long a killed instance may take to be gone before it is hurried along. An idle one takes a millisecond.
 const HURRY_AFTER: Duration = Duration::from_millis(2);
@@ -104,6 +104,11 @@ impl Remains {
             Some(process) => process.started().await,
             None => Ok(Steps::default()),
         }
+    }
+
+    /// What the spawner knows it by.
+    pub(super) fn id(&self) -> Option<InstanceId> {
+        self.process.as_ref().map(Process::id)
     }
 
     pub(super) fn exit(&self) -> Option<Exit> {

@@ -315,7 +315,7 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Writes a file that everybody may read, whatever the umask.
-pub(super) fn make_file(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn make_file(path: &Path, text: impl AsRef<[u8]>) -> io::Result<()> {
     fs::write(path, text)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644))
 }

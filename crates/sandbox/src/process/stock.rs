@@ -6,6 +6,8 @@
 //!                   Demand ── target ──▶ keep ── Kit::make ──▶ the shelf of a Class
 //! ```
 //!
+//! A [`zygote::Zygote`] is a runtime that is forked, to fill the shelves and for starts that find theirs empty ([`nest`]); without one both are by exec.
+//!
 //! A [`kit::Kit`] is one, a [`class::Class`] what it can be used for, [`demand::Demand`] says how many should lie ready. The keeper ([`keep`]) makes them, one
 //! at a time, in pauses between starts, and never so many that they go over the budget. None is made for a class before a start or a deployment of this
 //! daemon has asked for it, nor before one of its class has passed a test ([`proof`]).
@@ -15,7 +17,9 @@
 mod class;
 mod demand;
 mod kit;
+mod nest;
 mod proof;
+mod zygote;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,6 +34,9 @@ use class::Class;
 pub(super) use class::{Plain, Recipe, plain};
 use demand::{Demand, FLOOR};
 pub(super) use kit::Kit;
+use nest::Nests;
+pub use nest::ZygoteUse;
+pub(super) use zygote::{CHILD_PATIENCE, Zygote};
 
 /// What counts as a pause between starts.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -44,6 +51,8 @@ const AGE: Duration = Duration::from_secs(1_800);
 /// How long a class is left alone after a kit of it could not be made; twice as long each further time, up to eight minutes.
 const RETRY: Duration = Duration::from_millis(500);
 const RETRY_DOUBLINGS: u32 = 10;
+/// What part of the budget zygotes may take together, beside kits.
+const ZYGOTES_PART: u32 = 2;
 /// Most classes; functions of further ones are started the plain way.
 const CLASSES: usize = 64;
 
@@ -53,10 +62,12 @@ pub(super) struct Stock {
     shared: Arc<Shared>,
     /// Expected memory of all kits together, in MiB; 0: none is made.
     budget_mb: u32,
+    zygotes: ZygoteUse,
     state: Mutex<State>,
     /// Starts that are under way.
     busy: AtomicUsize,
     pre_started: AtomicU64,
+    forked: AtomicU64,
     executed: AtomicU64,
     /// Told when something was taken or is wanted, and when the stock is given up.
     changed: Arc<Notify>,
@@ -65,6 +76,7 @@ pub(super) struct Stock {
 #[derive(Debug, Default)]
 struct State {
     shelves: HashMap<Class, Shelf>,
+    nests: Nests,
     closed: bool,
 }
 
@@ -95,13 +107,15 @@ impl Drop for UnderWay<'_> {
 
 impl Stock {
     /// An empty one.
-    pub(super) fn new(shared: Arc<Shared>, budget_mb: u32) -> Arc<Self> {
+    pub(super) fn new(shared: Arc<Shared>, budget_mb: u32, zygotes: ZygoteUse) -> Arc<Self> {
         Arc::new(Self {
             shared,
             budget_mb,
+            zygotes,
             state: Mutex::default(),
             busy: AtomicUsize::new(0),
             pre_started: AtomicU64::new(0),
+            forked: AtomicU64::new(0),
             executed: AtomicU64::new(0),
             changed: Arc::default(),
         })
@@ -141,6 +155,7 @@ impl Stock {
     pub(super) fn count(&self, path: StartPath) {
         let counter = match path {
             StartPath::PreStarted => &self.pre_started,
+            StartPath::Zygote => &self.forked,
             StartPath::Exec => &self.executed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -148,16 +163,34 @@ impl Stock {
 
     /// What there is and was.
     pub(super) fn counts(&self) -> StartCounts {
+        let state = self.lock();
+        let (zygotes, not_forked) = state.nests.state();
+        let ready = state.shelves.values().map(Shelf::ready).sum();
+        drop(state);
         StartCounts {
-            ready: self.lock().shelves.values().map(Shelf::ready).sum(),
+            ready,
+            zygotes,
+            not_forked,
             pre_started: self.pre_started.load(Ordering::Relaxed),
+            forked: self.forked.load(Ordering::Relaxed),
             executed: self.executed.load(Ordering::Relaxed),
         }
     }
 
     /// How many lie ready for one kind of function.
     pub(super) fn ready(&self, recipe: &Recipe) -> u64 {
-        self.lock().shelves.get(&recipe.class).map_or(0, Shelf::ready)
+        let now = self.shared.clock.instant();
+        let state = self.lock();
+        if self.zygotes == ZygoteUse::Alone {
+            return u64::from(state.nests.get(recipe, now).is_some());
+        }
+        state.shelves.get(&recipe.class).map_or(0, Shelf::ready)
+    }
+
+    /// One to be forked for a start that found nothing ready.
+    pub(super) fn zygote(&self, recipe: &Recipe) -> Option<Arc<Zygote>> {
+        let now = self.shared.clock.instant();
+        self.lock().nests.get(recipe, now).cloned()
     }
 
     /// How long nothing need be done unless something happens.
@@ -174,6 +207,7 @@ impl Stock {
         let mut state = self.lock();
         state.closed = true;
         let shelves = std::mem::take(&mut state.shelves);
+        state.nests.clear();
         drop(state);
         drop(shelves);
     }
@@ -182,15 +216,21 @@ impl Stock {
     fn look_over(&self) {
         let now = self.shared.clock.instant();
         let fresh = |kit: &Kit| kit.waits() && now.saturating_duration_since(kit.born) < AGE;
-        self.lock().shelves.retain(|_, shelf| {
+        let mut state = self.lock();
+        state.shelves.retain(|_, shelf| {
             shelf.kits.retain(fresh);
             !shelf.demand.is_over(now)
         });
+        let State { shelves, nests, .. } = &mut *state;
+        nests.look_over(|argv| shelves.values().any(|s| s.recipe.zygote_argv() == argv), now);
     }
 
     /// What should be made next, if there is room for it. First what has less than its floor, then what is wanted most often; room is made by what lies ready
     /// beyond the demand, and for a floor also by what lies beyond other floors.
     fn lacking(&self) -> Option<Recipe> {
+        if self.zygotes == ZygoteUse::Alone {
+            return None;
+        }
         let now = self.shared.clock.instant();
         let mut state = self.lock();
         let rested = |shelf: &&Shelf| shelf.rests_until.is_none_or(|until| until <= now);
@@ -202,7 +242,8 @@ impl Stock {
             a_bare.cmp(&b_bare).then(a_rate.total_cmp(&b_rate))
         })?;
         let (recipe, (bare, _)) = (most.recipe.clone(), urgency(most));
-        while state.memory_mb() + recipe.expected_mb > self.budget_mb {
+        let kit_mb = recipe.kit_mb(state.nests.get(&recipe, now).is_some());
+        while state.memory_mb() + kit_mb > self.budget_mb {
             let surplus = |shelf: &&mut Shelf| {
                 let target = shelf.demand.target(now);
                 shelf.kits.len() > if bare { target.min(FLOOR) } else { target }
@@ -216,9 +257,11 @@ impl Stock {
     /// Makes one, or tries whether what comes of it works.
     async fn make(&self, recipe: &Recipe) {
         let proven = self.lock().shelves.get(&recipe.class).is_some_and(|shelf| shelf.proven);
+        let zygote = self.zygote(recipe);
+        let zygote = zygote.as_deref();
         let made = match proven {
-            true => Kit::make(&self.shared, recipe).await.map(Some),
-            false => proof::prove(&self.shared, recipe).await.map(|()| None),
+            true => Kit::make(&self.shared, recipe, zygote).await.map(Some),
+            false => proof::prove(&self.shared, recipe, None).await.map(|()| None),
         };
         let now = self.shared.clock.instant();
         let mut state = self.lock();
@@ -229,6 +272,10 @@ impl Stock {
                 shelf.proven = true;
                 shelf.kits.extend(made);
             }
+            // The next one is made without.
+            Err(error) if zygote.is_some() && proven => {
+                tracing::debug!(%error, "a zygote made nothing");
+            }
             Err(error) => {
                 shelf.rests_until = Some(now + RETRY * (1 << shelf.failures));
                 shelf.failures = (shelf.failures + 1).min(RETRY_DOUBLINGS);
@@ -236,6 +283,49 @@ impl Stock {
                 let runtime = &recipe.runtime.info.name;
                 tracing::warn!(runtime, %error, "instances cannot be pre-started: they start the plain way");
             }
+        }
+    }
+
+    /// A class that should have a zygote, if there is room for one.
+    fn lacking_zygote(&self) -> Option<Recipe> {
+        if self.zygotes == ZygoteUse::Off || !self.shared.users.are_strangers() {
+            return None;
+        }
+        let now = self.shared.clock.instant();
+        let state = self.lock();
+        let alone = self.zygotes == ZygoteUse::Alone;
+        let part = if alone { self.budget_mb } else { self.budget_mb / ZYGOTES_PART };
+        let free_mb = self.budget_mb.saturating_sub(state.memory_mb());
+        let free_mb = free_mb.min(part.saturating_sub(state.nests.memory_mb()));
+        let lacks = |shelf: &&Shelf| {
+            let (proven, recipe) = (shelf.proven, &shelf.recipe);
+            let fits = |(own, child)| own + child <= free_mb;
+            (proven || alone)
+                && recipe.runtime.zygote_mb().is_some_and(fits)
+                && state.nests.lacks(recipe, now)
+        };
+        state.shelves.values().find(lacks).map(|shelf| shelf.recipe.clone())
+    }
+
+    /// Makes a zygote, and tries what comes of it.
+    async fn make_zygote(&self, recipe: &Recipe) {
+        let made = match Zygote::make(&self.shared, recipe).await {
+            Ok(zygote) => {
+                let proven = proof::prove(&self.shared, recipe, Some(&zygote)).await;
+                let said = zygote.last_words();
+                proven.map(|()| zygote).map_err(|error| format!("{error}; it said '{said}'"))
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = &made {
+            let runtime = &recipe.runtime.info.name;
+            tracing::warn!(runtime, %error, "this runtime is not forked: its instances come up by exec");
+        }
+        let now = self.shared.clock.instant();
+        let made = made.map_err(|error| format!("{}: {error}", recipe.runtime.info.name));
+        let mut state = self.lock();
+        if !state.closed {
+            state.nests.settle(recipe, made, now);
         }
     }
 
@@ -274,13 +364,13 @@ impl State {
         }))
     }
 
-    /// Expected memory of all kits.
+    /// Expected memory of all kits and zygotes.
     fn memory_mb(&self) -> u32 {
         let of = |shelf: &Shelf| {
-            let kits = u32::try_from(shelf.kits.len()).unwrap_or(u32::MAX);
-            kits.saturating_mul(shelf.recipe.expected_mb)
+            shelf.kits.iter().map(|kit| kit.expected_mb).fold(0, u32::saturating_add)
         };
-        self.shelves.values().map(of).fold(0, u32::saturating_add)
+        let kits = self.shelves.values().map(of).fold(0, u32::saturating_add);
+        kits.saturating_add(self.nests.memory_mb())
     }
 }
 
@@ -309,8 +399,13 @@ async fn fill(stock: &Weak<Stock>, changed: &Notify) {
             pause(stock, changed).await;
             let Some(stock) = stock.upgrade() else { return };
             stock.look_over();
-            let Some(recipe) = stock.lacking() else { break };
-            stock.make(&recipe).await;
+            if let Some(recipe) = stock.lacking() {
+                stock.make(&recipe).await;
+            } else if let Some(recipe) = stock.lacking_zygote() {
+                stock.make_zygote(&recipe).await;
+            } else {
+                break;
+            }
         }
     }
 }

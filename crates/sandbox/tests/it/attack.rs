@@ -166,6 +166,9 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 async fn run(attack: &'static Attack, ground: &'static Ground, world: Arc<World>) {
+    if !ground.is_there(&world) {
+        return;
+    }
     let world = ground.world(world).await;
     let lacking = attack.unless.filter(|unless| unless.lack.here(&world));
     if let Some(Unless { lost, .. }) = lacking {

@@ -259,6 +259,7 @@ async fn a_package_comes_from_the_blob_store_once(world: &World) {
         uid_base: UID_BASE_DEFAULT - 100_000,
         network: NetworkConfig::default(),
         prestart_memory_mb: 0,
+        zygote: sandbox::ZygoteUse::Off,
     };
     let blobs = Arc::<CountedBlob>::default();
     let clock = Arc::new(SystemClock);

@@ -9,11 +9,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use landlock::{ABI, Access as _, Ruleset, RulesetAttr as _, RulesetStatus, Scope};
+use model::invocation::StartPath;
 use model::ports::Sandbox as _;
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::support::{World, in_runtime, invocation, run, version, zip};
+use crate::support::{World, in_runtime, invocation, ready, run, version, zip};
 
 /// Runs the Python text that it is sent and returns what that leaves in `result`.
 const CODE: &str = "import ctypes, os
@@ -31,10 +32,23 @@ const AMPLE: Duration = Duration::from_secs(60);
 pub(crate) fn tests() -> Vec<Test> {
     macro_rules! tests {
         ($($name:ident,)*) => {
-            vec![$(Test {
-                name: concat!("jail::", stringify!($name)).into(),
-                run: Box::new(|world| Box::pin(async move { $name(&world).await })),
-            },)*]
+            vec![$(
+                Test {
+                    name: concat!("jail::", stringify!($name)).into(),
+                    run: Box::new(|world| Box::pin(async move { $name(&world).await })),
+                },
+                Test {
+                    name: concat!("jail-forked::", stringify!($name)).into(),
+                    run: Box::new(|world| Box::pin(async move {
+                        if !world.forks() {
+                            return;
+                        }
+                        let world = World::forked().await;
+                        $name(&world).await;
+                        world.end().await;
+                    })),
+                },
+            )*]
         };
     }
     tests![
@@ -56,8 +70,12 @@ async fn answer(world: &World, runtime: &str, files: &[(&str, &str)], event: Val
     let info = world.sandbox.check_package(zip(files)).await.unwrap();
     let version = version(&world.sandbox, "jail", info.digest, BTreeMap::new());
     let version = in_runtime(&world.sandbox, &version, runtime);
+    if world.forked {
+        ready(&world.sandbox, &version).await;
+    }
     let image = world.sandbox.prepare(version).await.unwrap();
     let mut instance = image.start().await.unwrap();
+    assert_eq!(instance.start_timings().path == StartPath::Zygote, world.forked);
     let outcome = run(&mut *instance, &invocation(event.to_string(), AMPLE)).await;
     instance.stop().await;
     let body = outcome.result.unwrap_or_else(|failure| {

@@ -117,9 +117,30 @@ fn pre_started(language: &'static str) -> impl Iterator<Item = Test> {
     })
 }
 
+/// The suite with instances that are forked.
+fn forked(language: &'static str) -> impl Iterator<Item = Test> {
+    SCENARIOS.iter().map(move |scenario| Test {
+        name: format!("{language}-forked::{}", scenario.name),
+        run: Box::new(move |world| {
+            Box::pin(async move {
+                if !world.forks() {
+                    return;
+                }
+                let world = World::forked().await;
+                let sandbox = Arc::new(Ahead(world.sandbox.clone()));
+                (scenario.run)(Arc::new(kit(&world, sandbox, language))).await;
+                world.end().await;
+            })
+        }),
+    })
+}
+
 const LANGUAGES: [&str; 3] = ["node", "python", "java"];
+/// Those of them of which instances are forked.
+const FORKED: [&str; 2] = ["node", "python"];
 
 pub(crate) fn tests() -> Vec<Test> {
     let ahead = LANGUAGES.into_iter().flat_map(pre_started);
-    LANGUAGES.into_iter().flat_map(executed).chain(ahead).collect()
+    let forked = FORKED.into_iter().flat_map(forked);
+    LANGUAGES.into_iter().flat_map(executed).chain(ahead).chain(forked).collect()
 }

@@ -13,7 +13,7 @@ use model::invocation::FailureKind;
 use model::ports::{Image, Instance, Sandbox as _, StartFailed};
 use model::tasks::Tasks;
 use rustix::process::{Pid, Signal, kill_process};
-use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse};
 use tokio::sync::Semaphore;
 
 use crate::Test;
@@ -24,9 +24,13 @@ use crate::support::{World, config, invocation, run, start, version, zip};
 const INSTANCES: usize = 2_000;
 /// Of those in all, where some are pre-started.
 const INSTANCES_AHEAD: usize = 600;
+/// Where all are forked: fewer than it takes for the spawner to be killed, whose end would leave none for half a minute.
+const INSTANCES_FORKED: usize = 240;
 /// Pre-started instances that lie ready at rest, and the memory for so many of them.
 const KITS: usize = 2;
 const KIT_MB: u32 = 5;
+/// Room for a zygote and no more than that.
+const ZYGOTE_MB: u32 = 30;
 /// Instances at once: enough to keep two processors busy.
 const AT_ONCE: usize = 6;
 /// Every so many instances the spawner is killed, and all that live with it.
@@ -96,11 +100,19 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test {
             name: "leaks::two_thousand_instances_leave_nothing".into(),
-            run: Box::new(|world| Box::pin(nothing_left(world, INSTANCES, 0))),
+            run: Box::new(|world| Box::pin(nothing_left(world, INSTANCES, 0, ZygoteUse::Off))),
         },
         Test {
             name: "leaks::pre_started_instances_leave_nothing".into(),
-            run: Box::new(|world| Box::pin(nothing_left(world, INSTANCES_AHEAD, KITS))),
+            run: Box::new(|world| {
+                Box::pin(nothing_left(world, INSTANCES_AHEAD, KITS, ZygoteUse::Off))
+            }),
+        },
+        Test {
+            name: "leaks::forked_instances_leave_nothing".into(),
+            run: Box::new(|world| {
+                Box::pin(nothing_left(world, INSTANCES_FORKED, 0, ZygoteUse::Alone))
+            }),
         },
     ]
 }
@@ -309,16 +321,19 @@ async fn massacre(
     deaths
 }
 
-async fn nothing_left(world: Arc<World>, instances: usize, kits: usize) {
+async fn nothing_left(world: Arc<World>, instances: usize, kits: usize, zygote: ZygoteUse) {
     // Other tests' groups may still be going, or be made ahead.
     let (others, groups) = (spawners(), settled(groups_of_this_process).await);
-    let cache = world.folder.path().join(format!("leaks {kits}"));
+    let cache = world.folder.path().join(format!("leaks {kits} {zygote:?}"));
     let tasks = Tasks::new();
-    let memory_mb = KIT_MB * u32::try_from(kits).unwrap();
-    let config =
-        SandboxConfig { uid_base: UID_BASE, prestart_memory_mb: memory_mb, ..config(&cache) };
+    let forked = zygote == ZygoteUse::Alone && world.forks();
+    let prestart_memory_mb = if forked { ZYGOTE_MB } else { KIT_MB * u32::try_from(kits).unwrap() };
+    let config = SandboxConfig { uid_base: UID_BASE, prestart_memory_mb, zygote, ..config(&cache) };
     let sandbox = start(config, world.logs.clone(), tasks.clone()).await;
-    let stocked = || sandbox.starts().ready == u64::try_from(kits).unwrap();
+    let stocked = || {
+        let starts = sandbox.starts();
+        starts.ready == u64::try_from(kits).unwrap() && starts.zygotes == u64::from(forked)
+    };
     let own = || spawners().into_iter().find(|pid| !others.contains(pid));
     let images = Images::prepare(&sandbox, &cache).await;
     // What is made once and stays is made before the first count.
@@ -338,6 +353,7 @@ async fn nothing_left(world: Arc<World>, instances: usize, kits: usize) {
     println!("     {instances} instances in {:?}: {deaths:?}", begun.elapsed());
     let starts = sandbox.starts();
     assert_eq!(starts.pre_started > 0, kits > 0, "{starts:?}");
+    assert_eq!(starts.forked > starts.executed, forked, "{starts:?}");
     for (death, (as_meant, all)) in deaths {
         assert!(as_meant * 100 >= all * AS_MEANT_PERCENT, "{death:?}: {as_meant} of {all}");
     }

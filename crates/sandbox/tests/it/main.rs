@@ -30,6 +30,7 @@ mod prestart;
 mod processes;
 mod streams;
 mod support;
+mod zygote;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -69,6 +70,7 @@ fn main() {
         .chain(processes::tests())
         .chain(ahead::tests())
         .chain(prestart::tests())
+        .chain(zygote::tests())
         .chain(daemon::tests())
         .chain(deadline::tests())
         .chain(freezing::tests())

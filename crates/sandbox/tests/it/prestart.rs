@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// Says what it sees of itself.
-const PYTHON: &str = "import os
+pub(crate) const PYTHON: &str = "import os
 def read(name):
     with open('/proc/self/' + name) as file: return file.read()
 def handler(event, context):
@@ -38,7 +38,7 @@ def handler(event, context):
         'context': [context.function_name, context.memory_limit_in_mb], 'batch': os.sched_getscheduler(0),
     }
 ";
-const NODE: &str = "const fs = require('fs');
+pub(crate) const NODE: &str = "const fs = require('fs');
 const read = (name) => fs.readFileSync('/proc/self/' + name, 'utf8');
 exports.handler = async (event, context) => {
   if (event.run) return new Function('require', event.run)(require);

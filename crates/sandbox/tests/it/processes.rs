@@ -212,10 +212,20 @@ pub(crate) fn spawner() -> String {
     busy.or(all.first()).expect("a spawner runs").clone()
 }
 
-/// The first processes of the instances that a spawner has: all its children but the one that makes networks ahead.
+/// The first processes of the instances that a spawner has: all its children but the one that makes networks ahead, and zygotes.
 pub(crate) fn instances_of(spawner: &str) -> Vec<String> {
     let comm = |pid: &String| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    children(spawner).into_iter().filter(|pid| comm(pid).trim() != NETWORK_MAKER).collect()
+    let of_instance = |pid: &String| comm(pid).trim() != NETWORK_MAKER && !is_zygote(pid);
+    children(spawner).into_iter().filter(of_instance).collect()
+}
+
+/// The zygotes that a spawner has.
+pub(crate) fn zygotes_of(spawner: &str) -> Vec<String> {
+    children(spawner).into_iter().filter(is_zygote).collect()
+}
+
+fn is_zygote(pid: &String) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0zygote\0"))
 }
 
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

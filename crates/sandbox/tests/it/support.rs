@@ -24,7 +24,7 @@ use model::ports::{
 use model::stream::Taker;
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
-use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse};
 use tempfile::TempDir;
 
 /// Apart from the ids of the sandbox that all tests share.
@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) logs: Arc<MemoryLogs>,
     pub(crate) tasks: Tasks,
     pub(crate) folder: TempDir,
+    /// Whether every start forks, once it can.
+    pub(crate) forked: bool,
 }
 
 impl World {
@@ -44,7 +46,7 @@ impl World {
         let folder = TempDir::new().unwrap();
         let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
         let sandbox = open(&folder.path().join("cache"), logs.clone(), tasks.clone()).await;
-        Self { sandbox, logs, tasks, folder }
+        Self { sandbox, logs, tasks, folder, forked: false }
     }
 
     /// One of its own for one test, whose instances are pre-started ones if [`Ahead`] is asked for them.
@@ -57,7 +59,40 @@ impl World {
             ..config(&folder.path().join("cache"))
         };
         let sandbox = start(config, logs.clone(), tasks.clone()).await;
-        Arc::new(Self { sandbox, logs, tasks, folder })
+        Arc::new(Self { sandbox, logs, tasks, folder, forked: false })
+    }
+
+    /// One of its own for one test, whose instances are forked, all of them, if [`Ahead`] is asked for them.
+    pub(crate) async fn forked() -> Arc<Self> {
+        let folder = TempDir::new().unwrap();
+        let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
+        let config = SandboxConfig {
+            uid_base: UID_BASE_AHEAD,
+            prestart_memory_mb: 256,
+            zygote: ZygoteUse::Alone,
+            ..config(&folder.path().join("cache"))
+        };
+        let sandbox = start(config, logs.clone(), tasks.clone()).await;
+        Arc::new(Self { sandbox, logs, tasks, folder, forked: true })
+    }
+
+    /// As [`World::ahead`], with zygotes that make what lies ready.
+    pub(crate) async fn ahead_by_zygote(memory_mb: u32) -> Arc<Self> {
+        let folder = TempDir::new().unwrap();
+        let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
+        let config = SandboxConfig {
+            uid_base: UID_BASE_AHEAD,
+            prestart_memory_mb: memory_mb,
+            zygote: ZygoteUse::Auto,
+            ..config(&folder.path().join("cache"))
+        };
+        let sandbox = start(config, logs.clone(), tasks.clone()).await;
+        Arc::new(Self { sandbox, logs, tasks, folder, forked: false })
+    }
+
+    /// Whether runtimes are forked here: only a daemon that is root can enter the instances that it has made.
+    pub(crate) fn forks(&self) -> bool {
+        self.sandbox.isolation().has("users")
     }
 
     /// Pre-started instances that lie ready.
@@ -99,6 +134,7 @@ pub(crate) fn config(cache: &Path) -> SandboxConfig {
         uid_base: UID_BASE_DEFAULT,
         network: NetworkConfig::default(),
         prestart_memory_mb: 0,
+        zygote: ZygoteUse::Off,
     }
 }
 
@@ -166,7 +202,11 @@ impl Image for AheadImage {
 pub(crate) async fn ready(sandbox: &ProcessSandbox, version: &Version) {
     let end = Instant::now() + Duration::from_secs(60);
     while sandbox.ready_for(version) == 0 {
-        assert!(Instant::now() < end, "nothing is started ahead: {:?}", sandbox.starts());
+        let state = sandbox.starts();
+        assert!(
+            Instant::now() < end && state.not_forked.is_empty(),
+            "nothing is started ahead: {state:?}"
+        );
         sandbox.expect(version);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

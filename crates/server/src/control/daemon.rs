@@ -8,6 +8,7 @@ use axum::response::IntoResponse;
 use http::header;
 use model::api::{Health, Page};
 use model::function::RuntimeInfo;
+use model::isolation::ZYGOTE;
 
 use crate::App;
 use crate::openapi::{Refusals, openapi_json};
@@ -19,13 +20,18 @@ use crate::openapi::{Refusals, openapi_json};
 )]
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     let status = if app.draining.is_cancelled() { "draining" } else { "ok" };
+    let starts = app.sandbox.starts();
+    let mut isolation = app.config.isolation.clone();
+    if !starts.not_forked.is_empty() {
+        isolation.lose(ZYGOTE, starts.not_forked.join("; "));
+    }
     Json(Health {
         status: status.into(),
         version: env!("CARGO_PKG_VERSION").into(),
         runtimes: app.sandbox.runtimes(),
         dev: app.config.dev,
-        isolation: app.config.isolation.clone(),
-        starts: app.sandbox.starts(),
+        isolation,
+        starts,
         instances: app.engine.stats().instances,
     })
 }

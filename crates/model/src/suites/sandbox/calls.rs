@@ -13,7 +13,7 @@ use crate::ports::{LogStream, StartFailed};
 pub(super) async fn echoes(kit: &Kit) {
     let mut instance = kit.start().await;
     let timings = instance.start_timings();
-    let executed = timings.path == StartPath::Exec;
+    let executed = timings.path != StartPath::PreStarted;
     assert!(timings.sandbox_us > 0 && (timings.runtime_us > 0) == executed, "{timings:?}");
     for value in [json!({"a": [1, "ä\u{0}\u{1f600}"]}), json!("x".repeat(100_000)), json!(null)] {
         let event = json!({"op": "echo", "value": value.clone()});

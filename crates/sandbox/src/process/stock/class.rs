@@ -76,6 +76,22 @@ impl Recipe {
         let expected_mb = runtime.ahead_mb();
         Self { class, runtime: Arc::clone(runtime), root, memory_mb, expected_mb }
     }
+
+    /// Memory of one that waits, in MiB.
+    pub(super) fn kit_mb(&self, by_zygote: bool) -> u32 {
+        match self.runtime.zygote_mb() {
+            Some((_, child_mb)) if by_zygote => child_mb,
+            _ => self.expected_mb,
+        }
+    }
+
+    /// The command line of a zygote for this class; the limits of processes are none of its own, so classes share it.
+    pub(super) fn zygote_argv(&self) -> Vec<String> {
+        let mut argv = self.class.argv.clone();
+        argv.pop();
+        argv.push("zygote".into());
+        argv
+    }
 }
 
 /// Why a function's instances are started the plain way.

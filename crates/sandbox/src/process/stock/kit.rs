@@ -7,9 +7,10 @@ use model::ids::RequestId;
 use model::{Code, Error};
 
 use super::class::Recipe;
+use super::zygote::{CHILD_PATIENCE, Zygote};
 use crate::frame::{FrameError, FrameReader, Incoming};
 use crate::jail::cgroup::{Group, GroupLimits};
-use crate::jail::{Environment, Mount, Steps};
+use crate::jail::{Born, Environment, Mount, Steps};
 use crate::process::birth::{Dowry, Newborn, Wanted, failed, not_started, too_slow};
 use crate::process::bootstraps;
 use crate::process::environment;
@@ -29,16 +30,30 @@ pub(in crate::process) struct Kit {
     pub(in crate::process) frames: FrameReader,
     /// When it was made.
     pub(super) born: Instant,
+    /// Its memory while it waits, in MiB.
+    pub(super) expected_mb: u32,
 }
 
 impl Kit {
-    /// Makes one and waits until it waits for a function.
-    pub(super) async fn make(shared: &Arc<Shared>, recipe: &Recipe) -> Result<Self, Error> {
+    /// Makes one and waits until it waits for a function: by a zygote, if one is given.
+    pub(super) async fn make(
+        shared: &Arc<Shared>,
+        recipe: &Recipe,
+        zygote: Option<&Zygote>,
+    ) -> Result<Self, Error> {
         if let Some(folder) = root::bootstraps(&recipe.root) {
             bootstraps::complete(&shared.compiling, folder, &recipe.runtime).await?;
         }
-        let born = shared.clock.instant();
-        tokio::time::timeout(PATIENCE, bring_up(shared, recipe, born)).await.map_err(too_slow)?
+        let Some(zygote) = zygote else {
+            let made = bring_up(shared, recipe, Born::ByExec);
+            return tokio::time::timeout(PATIENCE, made).await.map_err(too_slow)?;
+        };
+        let over = || Error::platform(Code::SandboxFailed, "a zygote was given up");
+        let _turn = zygote.turn().await.ok_or_else(over)?;
+        let made = bring_up(shared, recipe, zygote.parent());
+        let made = tokio::time::timeout(CHILD_PATIENCE, made).await.map_err(too_slow);
+        let made = made.and_then(|made| made);
+        made.inspect_err(|error| zygote.give_up(error))
     }
 
     /// Whether it still waits.
@@ -70,7 +85,8 @@ impl Kit {
     }
 }
 
-async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, born: Instant) -> Result<Kit, Error> {
+async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, by: Born) -> Result<Kit, Error> {
+    let born = shared.clock.instant();
     let slot = match &shared.users {
         Users::Strangers(slots) => Some(slots.take()?),
         Users::Daemon { .. } => None,
@@ -82,10 +98,12 @@ async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, born: Instant) -> Resul
         root: (*recipe.root).clone(),
         limits: recipe.class.limits,
         takes_mounts: true,
+        born: by,
     };
     let dowry = Dowry { slot, group, connection: None, unpacked: None };
     let newborn = Newborn::ask(shared, wanted, dowry, Steps::begin()).await?;
-    let mut kit = Kit { newborn, frames: FrameReader::new(), born };
+    let expected_mb = recipe.kit_mb(by != Born::ByExec);
+    let mut kit = Kit { newborn, frames: FrameReader::new(), born, expected_mb };
     kit.newborn.remains.started().await.map_err(not_started)?;
     match kit.next().await {
         Ok(Incoming::Hello) => Ok(kit),

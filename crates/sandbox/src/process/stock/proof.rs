@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::class::Recipe;
 use super::kit::Kit;
+use super::zygote::Zygote;
 use crate::frame::{self, Incoming, Init, InitFunction};
 use crate::jail::cgroup::GroupLimits;
 use crate::jail::{Environment, Mount};
@@ -41,11 +42,20 @@ struct Seen {
     written: bool,
     /// Size of `/tmp`.
     tmp_bytes: u64,
+    /// What of the runtime does not work, if that was asked for: name and error of each.
+    #[serde(default)]
+    broken: Vec<String>,
 }
 
 /// An error unless a function would find everything as it has to be.
-pub(super) async fn prove(shared: &Arc<Shared>, recipe: &Recipe) -> Result<(), Error> {
-    let mut kit = Kit::make(shared, recipe).await?;
+///
+/// A child of a zygote also has to show that the runtime works in it, threads, timers and all.
+pub(super) async fn prove(
+    shared: &Arc<Shared>,
+    recipe: &Recipe,
+    zygote: Option<&Zygote>,
+) -> Result<(), Error> {
+    let mut kit = Kit::make(shared, recipe, zygote).await?;
     let id = RequestId::generate();
     let expected = Seen {
         variable: id.to_string(),
@@ -54,8 +64,9 @@ pub(super) async fn prove(shared: &Arc<Shared>, recipe: &Recipe) -> Result<(), E
         layers: 0,
         written: false,
         tmp_bytes: u64::from(TMP_MB) << 20,
+        broken: Vec::new(),
     };
-    let asked = tokio::time::timeout(PATIENCE, ask(&mut kit, recipe, id));
+    let asked = tokio::time::timeout(PATIENCE, ask(&mut kit, recipe, id, zygote.is_some()));
     let seen: Seen = serde_json::from_slice(&asked.await.map_err(too_slow)??).map_err(failed)?;
     if seen == expected {
         return Ok(());
@@ -64,7 +75,12 @@ pub(super) async fn prove(shared: &Arc<Shared>, recipe: &Recipe) -> Result<(), E
     Err(Error::platform(Code::SandboxFailed, message))
 }
 
-async fn ask(kit: &mut Kit, recipe: &Recipe, id: RequestId) -> Result<Bytes, Error> {
+async fn ask(
+    kit: &mut Kit,
+    recipe: &Recipe,
+    id: RequestId,
+    thoroughly: bool,
+) -> Result<Bytes, Error> {
     let later = &recipe.runtime.language.folder();
     let bootstraps = root::bootstraps(&recipe.root).ok_or_else(|| {
         Error::platform(Code::SandboxFailed, "the root has no folder of bootstraps")
@@ -100,7 +116,9 @@ async fn ask(kit: &mut Kit, recipe: &Recipe, id: RequestId) -> Result<Bytes, Err
     let invocation = Invocation {
         id,
         attempt: 1,
-        payload: Bytes::from(format!("{{\"variable\":\"{VARIABLE}\"}}")),
+        payload: serde_json::json!({"variable": VARIABLE, "thoroughly": thoroughly})
+            .to_string()
+            .into(),
         timeout: PATIENCE,
         context: CallContext::default(),
     };

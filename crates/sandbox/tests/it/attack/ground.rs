@@ -41,6 +41,8 @@ pub(super) enum Language {
 pub(super) enum Way {
     /// By the sandbox that all tests share.
     Exec,
+    /// By a sandbox of the test's own that forks them.
+    Forked,
     /// By a sandbox of the test's own, with this memory for them: for [`Way::KITS`] of the hostile function's language.
     PreStarted { memory_mb: u32 },
 }
@@ -98,6 +100,22 @@ pub(super) fn grounds() -> &'static [Ground] {
             file: ("index.js", include_str!("programs/index.js")),
         },
         Ground {
+            name: "python-forked",
+            way: Way::Forked,
+            language: Language::Python,
+            runtime: "python3",
+            handler: "main.handler",
+            file: ("main.py", include_str!("programs/main.py")),
+        },
+        Ground {
+            name: "node-forked",
+            way: Way::Forked,
+            language: Language::Node,
+            runtime: "nodejs",
+            handler: "index.handler",
+            file: ("index.js", include_str!("programs/index.js")),
+        },
+        Ground {
             name: "java",
             way: Way::Exec,
             language: Language::Java,
@@ -121,25 +139,36 @@ impl Ground {
     pub(super) async fn world(&self, shared: Arc<World>) -> Arc<World> {
         match self.way {
             Way::Exec => shared,
+            Way::Forked => World::forked().await,
             Way::PreStarted { memory_mb } => World::ahead(memory_mb).await,
         }
     }
 
     /// Ends it, if it was made for one test.
     pub(super) async fn leave(&self, world: Arc<World>) {
-        if let Way::PreStarted { .. } = self.way {
+        if self.is_pre_started() {
             world.end().await;
         }
     }
 
-    /// Whether all instances are pre-started ones.
+    /// Whether it is to be had: an ordinary user's daemon forks nothing.
+    pub(super) fn is_there(&self, world: &World) -> bool {
+        self.way != Way::Forked || world.forks()
+    }
+
+    /// Whether all instances are pre-started or forked ones: none has been executed for its function.
     pub(super) fn is_pre_started(&self) -> bool {
         self.way != Way::Exec
     }
 
     /// How many pre-started instances lie ready when nothing goes on.
     pub(super) fn kits(&self) -> usize {
-        if self.is_pre_started() { Way::KITS } else { 0 }
+        if let Way::PreStarted { .. } = self.way { Way::KITS } else { 0 }
+    }
+
+    /// How many zygotes there are then.
+    pub(super) fn zygotes(&self) -> u64 {
+        u64::from(self.way == Way::Forked)
     }
 
     /// The hostile function, ready to be started.
@@ -181,7 +210,9 @@ impl Ground {
     ) -> Arc<dyn Image> {
         let plain = environment.iter().any(|(name, _)| ["LD_PRELOAD", "TZ"].contains(name));
         let sandbox: Arc<dyn Sandbox> = match self.way {
-            Way::PreStarted { .. } if !plain => Arc::new(Ahead(world.sandbox.clone())),
+            Way::PreStarted { .. } | Way::Forked if !plain => {
+                Arc::new(Ahead(world.sandbox.clone()))
+            }
             _ => world.sandbox.clone(),
         };
         let info = sandbox.check_package(package(world, file)).await.unwrap();

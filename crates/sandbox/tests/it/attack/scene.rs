@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use model::clock::{Clock as _, SystemClock};
 use model::ids::RequestId;
 use model::invocation::Outcome;
-use model::ports::{Image, Instance};
+use model::ports::{Image, Instance, Sandbox as _};
 use serde_json::{Value, json};
 
 use super::ground::Ground;
@@ -60,7 +60,6 @@ impl Scene {
 
         let environment = [("TOKEN", neighbours_secret.as_str()), ("DOOR", DOOR)];
         let image = ground.neighbour(world, &neighbours_secret, &environment).await;
-        let kits = ground.kits();
         quiet(world).await;
         let neighbour = image.start().await.unwrap();
         let mut scene = Self {
@@ -73,7 +72,7 @@ impl Scene {
             listener,
             abstract_name,
             abstract_listener,
-            before: Counts::settled(world, kits).await,
+            before: Counts::settled(world, ground).await,
             clock_offset_ms: clock_offset_ms(),
         };
         scene.assert_neighbour_is_well("before the attack", &[]).await;
@@ -210,13 +209,14 @@ impl Counts {
     }
 
     /// Once they do not change any more.
-    async fn settled(world: &World, kits: usize) -> Self {
+    async fn settled(world: &World, ground: &Ground) -> Self {
         let until = Instant::now() + PATIENCE;
         let mut last = Self::take(world);
         loop {
             tokio::time::sleep(REST).await;
             let now = Self::take(world);
-            if now == last && world.ready() == kits {
+            let lies_ready = (world.ready(), world.sandbox.starts().zygotes);
+            if now == last && lies_ready == (ground.kits(), ground.zygotes()) {
                 return now;
             }
             assert!(Instant::now() < until, "the host is not at rest: {}", now.unlike(&last));

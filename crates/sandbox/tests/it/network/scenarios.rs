@@ -492,6 +492,7 @@ async fn with_pasta(host: &Host, pasta: Option<&str>) -> Arc<ProcessSandbox> {
         uid_base: UID_BASE_DEFAULT,
         network: config(),
         prestart_memory_mb: 0,
+        zygote: sandbox::ZygoteUse::Off,
     };
     let blobs = Arc::<MemoryBlobs>::default();
     let (logs, clock) = (Arc::<MemoryLogs>::default(), Arc::new(SystemClock));

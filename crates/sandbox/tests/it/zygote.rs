@@ -1,0 +1,337 @@
+//! Instances that are forked from a warm runtime: a function finds in one what it finds in one of its own, each is a stranger to the others and to the
+//! zygote, and a zygote that dies or hangs holds nobody up.
+
+mod random;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::function::{Variable, Version};
+use model::invocation::StartPath;
+use model::ports::{Instance, Sandbox as _};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::Test;
+use crate::prestart::{NODE, PYTHON};
+use crate::processes::{eventually, spawners, zygotes_of};
+use crate::support::{World, attach, in_runtime, invocation, ready, run, version, zip};
+
+/// Time for one call.
+const AMPLE: Duration = Duration::from_secs(30);
+/// Memory for pre-started instances and zygotes.
+const MEMORY_MB: u32 = 256;
+
+pub(crate) fn tests() -> Vec<Test> {
+    macro_rules! tests {
+        ($($name:path,)*) => {
+            vec![$(Test {
+                name: concat!("zygote::", stringify!($name)).into(),
+                run: Box::new(|world| Box::pin(async move {
+                    let forks = world.forks();
+                    let world = World::forked().await;
+                    match forks {
+                        true => $name(&world).await,
+                        false => nothing_is_forked_here(&world).await,
+                    }
+                    world.end().await;
+                })),
+            },)*]
+        };
+    }
+    tests![
+        a_function_finds_what_it_finds_in_an_instance_of_its_own,
+        modules_of_the_function_come_first,
+        the_runtime_ends_as_ever,
+        children_are_strangers,
+        nothing_of_a_function_reaches_the_next,
+        kits_are_forked_too,
+        a_killed_zygote_holds_nobody_up,
+        a_stopped_zygote_holds_nobody_up,
+        a_zygote_ends_with_its_spawner,
+        random::nothing_random_is_twice_in_python,
+        random::nothing_random_is_twice_in_node,
+    ]
+}
+
+/// An ordinary user's daemon cannot enter what it has made, and says so by doing as if there were no zygotes.
+async fn nothing_is_forked_here(world: &World) {
+    let version = function(world, "python3").await;
+    let (mut instance, path) = start(world, &version).await;
+    assert_eq!((path, world.sandbox.starts().zygotes), (StartPath::Exec, 0));
+    assert_eq!(ask(&mut *instance, json!({"run": "said = 1"})).await, 1);
+    instance.stop().await;
+}
+
+async fn function(world: &World, runtime: &str) -> Version {
+    let file = if runtime.starts_with("node") { ("main.js", NODE) } else { ("main.py", PYTHON) };
+    function_of(world, runtime, &[file]).await
+}
+
+async fn function_of(world: &World, runtime: &str, files: &[(&str, &str)]) -> Version {
+    let info = world.sandbox.check_package(zip(files)).await.unwrap();
+    let environment = BTreeMap::from([("OWN".to_owned(), "ä=b".to_owned())]);
+    let version = version(&world.sandbox, "forked", info.digest, environment);
+    let mut version = Arc::unwrap_or_clone(in_runtime(&world.sandbox, &version, runtime));
+    version.config.memory_mb = 256;
+    version
+}
+
+async fn start(world: &World, version: &Version) -> (Box<dyn Instance>, StartPath) {
+    let image = world.sandbox.prepare(Arc::new(version.clone())).await.unwrap();
+    let instance = image.start().await.unwrap();
+    let path = instance.start_timings().path;
+    (instance, path)
+}
+
+/// A fresh instance that was forked.
+async fn start_forked(world: &World, version: &Version) -> Box<dyn Instance> {
+    ready(&world.sandbox, version).await;
+    let (instance, path) = start(world, version).await;
+    if path != StartPath::Zygote {
+        // Until the keeper has looked it over.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let state = world.sandbox.starts();
+    assert_eq!(path, StartPath::Zygote, "{state:?}");
+    instance
+}
+
+async fn ask(instance: &mut dyn Instance, event: Value) -> Value {
+    let outcome = run(instance, &invocation(event.to_string(), AMPLE)).await;
+    let body = outcome.result.unwrap_or_else(|f| panic!("{f:?}"));
+    serde_json::from_slice(&body).unwrap()
+}
+
+async fn a_function_finds_what_it_finds_in_an_instance_of_its_own(world: &World) {
+    for runtime in ["python3", "nodejs"] {
+        let mut version = function(world, runtime).await;
+        version.config.tmp_mb = 64;
+        for layers in [&[][..], &[zip(&[("a", "1")])], &[zip(&[("a", "1")]), zip(&[("b", "2")])]] {
+            version.layers.clear();
+            attach(&*world.sandbox, &mut version, layers).await;
+            let mut seen = Vec::new();
+            for path in [StartPath::Zygote, StartPath::Exec] {
+                if path == StartPath::Zygote {
+                    ready(&world.sandbox, &version).await;
+                } else {
+                    // As its default is, but a reason for the plain way.
+                    let text = Variable::Plain(":UTC".into());
+                    version.config.environment.insert("TZ".into(), text);
+                }
+                let (mut instance, took) = start(world, &version).await;
+                assert_eq!(took, path);
+                let mut all = ask(&mut *instance, json!({})).await;
+                instance.stop().await;
+                all["environment"].as_object_mut().unwrap().remove("AWS_LAMBDA_LOG_STREAM_NAME");
+                seen.push(all);
+            }
+            version.config.environment.remove("TZ");
+            let [forked, own] = &seen[..] else { panic!("two") };
+            for (key, value) in own.as_object().unwrap() {
+                assert_eq!(forked[key], *value, "{runtime}: {key}");
+            }
+        }
+    }
+}
+
+/// Also if they are named as one that the zygote has loaded.
+async fn modules_of_the_function_come_first(world: &World) {
+    let own = &[("main.py", PYTHON), ("queue.py", "own = 'the function\\'s'")];
+    let version = function_of(world, "python3", own).await;
+    let mut instance = start_forked(world, &version).await;
+    let look = "import queue, json
+said = [queue.own, json.dumps(1)]";
+    assert_eq!(ask(&mut *instance, json!({"run": look})).await, json!(["the function's", "1"]));
+    instance.stop().await;
+    let version = function(world, "python3").await;
+    let mut instance = start_forked(world, &version).await;
+    let look = "import queue, logging, os
+said = [queue.Queue().qsize(), len(logging.getLogger().handlers), os.environ['OWN']]";
+    assert_eq!(ask(&mut *instance, json!({"run": look})).await, json!([0, 1, "ä=b"]));
+    instance.stop().await;
+}
+
+/// Ends by itself with the status that it says, threads or not.
+async fn the_runtime_ends_as_ever(world: &World) {
+    let exits = [
+        (
+            "python3",
+            "import os, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+os._exit(7)",
+        ),
+        (
+            "python3",
+            "import sys
+sys.exit(7)",
+        ),
+        ("nodejs", "process.exit(7)"),
+        (
+            "nodejs",
+            "require('fs').promises.stat('/').then(() => process.exit(7)); return new Promise(() => {})",
+        ),
+    ];
+    for (runtime, exit) in exits {
+        let version = function(world, runtime).await;
+        let mut instance = start_forked(world, &version).await;
+        let event = json!({"run": exit}).to_string();
+        let failure = run(&mut *instance, &invocation(event, AMPLE)).await.result.unwrap_err();
+        let said = String::from_utf8_lossy(&failure.payload).into_owned();
+        assert!(said.contains("status 7") || said.contains("code 7"), "{runtime}: {exit}: {said}");
+        instance.stop().await;
+    }
+}
+
+/// What two have in common: no object of the kernel's that one could reach the other by.
+async fn children_are_strangers(world: &World) {
+    let python = "import os
+links = [os.readlink('/proc/self/fd/%s' % fd) for fd in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/%s' % fd)]
+shared = [line for line in open('/proc/self/maps') if line.split()[1][3] == 's']
+spaces = {name: os.readlink('/proc/self/ns/' + name) for name in os.listdir('/proc/self/ns') if not name.endswith('_for_children')}
+said = [sorted(links), shared, spaces, os.listdir('/proc').count('3'), open('/proc/self/environ').read()]";
+    let node = "const fs = require('fs');
+const fds = fs.readdirSync('/proc/self/fd').flatMap((fd) => { try { return fs.readlinkSync('/proc/self/fd/' + fd) } catch { return [] } });
+const shared = fs.readFileSync('/proc/self/maps', 'utf8').split('\\n').filter((line) => line.split(' ')[1]?.[3] === 's');
+const names = fs.readdirSync('/proc/self/ns').filter((name) => !name.endsWith('_for_children'));
+const spaces = Object.fromEntries(names.map((name) => [name, fs.readlinkSync('/proc/self/ns/' + name)]));
+return [fds.sort(), shared, spaces, fs.readdirSync('/proc').filter((name) => name === '3').length, fs.readFileSync('/proc/self/environ', 'utf8')]";
+    for (runtime, look) in [("python3", python), ("nodejs", node)] {
+        let version = function(world, runtime).await;
+        let mut first = start_forked(world, &version).await;
+        let mut second = start_forked(world, &version).await;
+        let one = ask(&mut *first, json!({"run": look})).await;
+        let two = ask(&mut *second, json!({"run": look})).await;
+        for said in [&one, &two] {
+            assert_eq!((&said[1], &said[3]), (&json!([]), &json!(0)), "{runtime}");
+            assert!(!said[4].as_str().unwrap().contains("OWN="), "{said}");
+        }
+        let unlike = |kind: &str| {
+            let of = |said: &Value| -> Vec<String> {
+                let all =
+                    said[0].as_array().unwrap().iter().map(|l| l.as_str().unwrap().to_owned());
+                all.filter(|link| link.starts_with(kind)).collect()
+            };
+            let (one, two) = (of(&one), of(&two));
+            assert!(
+                !one.is_empty() && one.iter().all(|link| !two.contains(link)),
+                "{one:?}, {two:?}"
+            );
+        };
+        unlike("pipe:");
+        unlike("socket:");
+        for (name, space) in one[2].as_object().unwrap() {
+            // Time has one for all.
+            assert_eq!(*space == two[2][name], name == "time", "{runtime}: {name}");
+        }
+        first.stop().await;
+        second.stop().await;
+    }
+}
+
+async fn nothing_of_a_function_reaches_the_next(world: &World) {
+    for (runtime, keep, look) in [
+        (
+            "python3",
+            "import builtins, os
+builtins.kept = os.environ['KEPT'] = 'x'
+open('/tmp/kept', 'w').close()
+said = 1",
+            "import builtins, os
+said = [hasattr(builtins, 'kept'), 'KEPT' in os.environ, os.path.exists('/tmp/kept')]",
+        ),
+        (
+            "nodejs",
+            "globalThis.kept = process.env.KEPT = 'x'; require('fs').writeFileSync('/tmp/kept', ''); return 1",
+            "return ['kept' in globalThis, 'KEPT' in process.env, require('fs').existsSync('/tmp/kept')]",
+        ),
+    ] {
+        let version = function(world, runtime).await;
+        let mut first = start_forked(world, &version).await;
+        assert_eq!(ask(&mut *first, json!({"run": keep})).await, 1);
+        let mut second = start_forked(world, &version).await;
+        assert_eq!(ask(&mut *second, json!({"run": look})).await, json!([false, false, false]));
+        first.stop().await;
+        second.stop().await;
+    }
+}
+
+/// What lies ready comes of the zygote as well, once there is one, and is what it ever was.
+async fn kits_are_forked_too(_: &World) {
+    let world = World::ahead_by_zygote(MEMORY_MB).await;
+    for runtime in ["python3", "nodejs"] {
+        let version = function(&world, runtime).await;
+        ready(&world.sandbox, &version).await;
+        let before = world.sandbox.starts().zygotes;
+        eventually("there is a zygote", || world.sandbox.starts().zygotes > before || before > 1)
+            .await;
+        // Those that were executed go first.
+        for _ in 0..4 {
+            ready(&world.sandbox, &version).await;
+            let (mut instance, path) = start(&world, &version).await;
+            assert_eq!(path, StartPath::PreStarted);
+            let seen = ask(&mut *instance, json!({})).await;
+            assert_eq!(
+                (&seen["folder"], &seen["environment"]["OWN"]),
+                (&json!("/var/task"), &json!("ä=b"))
+            );
+            instance.stop().await;
+        }
+        let starts = world.sandbox.starts();
+        assert_eq!((starts.forked, starts.executed), (0, 0), "{starts:?}");
+    }
+    world.end().await;
+}
+
+fn zygotes() -> Vec<String> {
+    spawners().iter().flat_map(|spawner| zygotes_of(spawner)).collect()
+}
+
+fn signal(pid: &str, signal: Signal) {
+    // It may have ended by itself.
+    kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), signal).unwrap_or_default();
+}
+
+async fn a_killed_zygote_holds_nobody_up(world: &World) {
+    let version = function(world, "python3").await;
+    let mut kept = start_forked(world, &version).await;
+    let look = "import os, subprocess
+ran = subprocess.run(['/proc/self/exe', '-c', 'print(6 * 7)'], capture_output=True, text=True)
+said = [os.readlink('/proc/self/exe'), ran.stdout, sorted({line.split()[5] for line in open('/proc/self/maps') if '/' in line})]";
+    let before = ask(&mut *kept, json!({"run": look})).await;
+    assert_eq!(before[1], "42\n");
+    zygotes().iter().for_each(|pid| signal(pid, Signal::KILL));
+    // At once: nobody may know of it yet.
+    let (mut instance, _) = start(world, &version).await;
+    assert_eq!(ask(&mut *instance, json!({"run": "said = 1"})).await, 1);
+    eventually("it is gone", || zygotes().is_empty()).await;
+    assert_eq!(ask(&mut *kept, json!({"run": look})).await, before, "its children are their own");
+    instance.stop().await;
+    kept.stop().await;
+}
+
+async fn a_stopped_zygote_holds_nobody_up(world: &World) {
+    let version = function(world, "python3").await;
+    ready(&world.sandbox, &version).await;
+    zygotes().iter().for_each(|pid| signal(pid, Signal::STOP));
+    for _ in 0..3 {
+        let (mut instance, path) = start(world, &version).await;
+        assert_eq!(path, StartPath::Exec);
+        assert_eq!(ask(&mut *instance, json!({"run": "said = 1"})).await, 1);
+        instance.stop().await;
+    }
+    eventually("it is ended", || zygotes().is_empty()).await;
+}
+
+async fn a_zygote_ends_with_its_spawner(world: &World) {
+    let version = function(world, "python3").await;
+    ready(&world.sandbox, &version).await;
+    let all = spawners();
+    let with = all.iter().filter(|spawner| !zygotes_of(spawner).is_empty());
+    with.for_each(|pid| signal(pid, Signal::KILL));
+    eventually("no zygote is left", || zygotes().is_empty()).await;
+    let (mut instance, _) = start(world, &version).await;
+    assert_eq!(ask(&mut *instance, json!({"run": "said = 1"})).await, 1);
+    instance.stop().await;
+}

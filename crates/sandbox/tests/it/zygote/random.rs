@@ -1,0 +1,71 @@
+//! What has to differ from child to child: a thousand of each language are asked for what they take for random.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Value, json};
+
+use super::{ask, function, start_forked};
+use crate::support::World;
+
+/// How many. A zygote is recycled after as many, so its trial makes that two.
+const CHILDREN: usize = 1_000;
+/// How many are there at once.
+const AT_ONCE: usize = 10;
+
+const PYTHON: &str = "import os, random, secrets, ssl, tempfile, uuid
+def client_random():
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname='localhost')
+    try: client.do_handshake()
+    except ssl.SSLWantReadError: pass
+    return outgoing.read()[11:43].hex()
+said = {
+    'os.urandom': os.urandom(16).hex(), 'random.random': random.random(), 'random.getrandbits': random.getrandbits(64),
+    'random.Random': random.Random().random(), 'uuid.uuid4': str(uuid.uuid4()), 'secrets.token_hex': secrets.token_hex(16),
+    'tempfile': next(tempfile._get_candidate_names()), 'ssl.RAND_bytes': ssl.RAND_bytes(16).hex(), 'TLS client random': client_random(),
+}";
+const NODE: &str = "const crypto = require('crypto');
+const { Duplex } = require('stream');
+return new Promise((done) => {
+  const said = {
+    'Math.random': Math.random(), 'crypto.randomUUID': crypto.randomUUID(), 'crypto.randomBytes': crypto.randomBytes(16).toString('hex'),
+    'crypto.getRandomValues': Buffer.from(crypto.webcrypto.getRandomValues(new Uint8Array(16))).toString('hex'),
+    'crypto.randomInt': crypto.randomInt(2 ** 47),
+  };
+  const socket = new Duplex({ read() {}, write: (chunk, _, next) => {
+    said['TLS client random'] = chunk.subarray(11, 43).toString('hex');
+    crypto.randomBytes(16, (_, bytes) => { said['in the pool'] = bytes.toString('hex'); done(said); });
+    next();
+  } });
+  require('tls').connect({ socket, servername: 'localhost' }).on('error', () => {});
+});";
+
+pub(super) async fn nothing_random_is_twice_in_python(world: &World) {
+    nothing_is_twice(world, "python3", PYTHON).await;
+}
+
+pub(super) async fn nothing_random_is_twice_in_node(world: &World) {
+    nothing_is_twice(world, "nodejs", NODE).await;
+}
+
+async fn nothing_is_twice(world: &World, runtime: &str, text: &str) {
+    let version = function(world, runtime).await;
+    let mut seen: BTreeMap<String, HashSet<String>> = BTreeMap::new();
+    for _ in 0..CHILDREN / AT_ONCE {
+        let mut children = Vec::new();
+        for _ in 0..AT_ONCE {
+            children.push(start_forked(world, &version).await);
+        }
+        for mut child in children {
+            let said = ask(&mut *child, json!({"run": text})).await;
+            let Value::Object(said) = said else { panic!("{said}") };
+            for (name, value) in said {
+                let value = value.to_string();
+                assert!(value.len() > 6, "{name}: {value}");
+                assert!(seen.entry(name.clone()).or_default().insert(value), "{runtime}: {name}");
+            }
+            child.stop().await;
+        }
+    }
+    assert!(seen.len() > 5 && seen.values().all(|values| values.len() == CHILDREN), "{runtime}");
+}
