@@ -10,8 +10,10 @@ const { Writable } = require('stream');
 
 const STREAMS = Symbol('streams');
 const HEADER_BYTES = 8;
-// What the stream holds before `write` says that it is enough: one packet's worth.
-const HIGH_WATER_BYTES = 65536;
+// A piece at most.
+const PIECE_BYTES = 65536;
+// What the stream holds before `write` says that it is enough: so much that there is a next piece when one has been written.
+const HIGH_WATER_BYTES = 4 * PIECE_BYTES;
 // Parts of one packet; the kernel takes 1024.
 const PARTS_MAX = 512;
 
@@ -128,7 +130,6 @@ module.exports = ({ kinds, packetBytes, stringify, write, writeSync }) => {
 
     // Cuts what is to be written into frames: lists of buffers, the first of which is the header. Of many small chunks one frame is made.
     #packets(chunks) {
-      const most = packetBytes - HEADER_BYTES - this.#id.length;
       const packets = [];
       let parts = [];
       let bytes = 0;
@@ -139,11 +140,11 @@ module.exports = ({ kinds, packetBytes, stringify, write, writeSync }) => {
       };
       for (const chunk of chunks) {
         for (let at = 0; at < chunk.length; ) {
-          const part = chunk.subarray(at, at + most - bytes);
+          const part = chunk.subarray(at, at + PIECE_BYTES - bytes);
           parts.push(part);
           bytes += part.length;
           at += part.length;
-          if (bytes === most || parts.length === PARTS_MAX) close();
+          if (bytes === PIECE_BYTES || parts.length === PARTS_MAX) close();
         }
       }
       close();

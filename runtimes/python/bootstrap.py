@@ -164,19 +164,19 @@ def receive(read=posix.read, readv=posix.readv, leave=posix._exit):
         leave(0)
 
 
-def send(kind, prefix, body, writev=posix.writev, leave=posix._exit):
+def send(kind, prefix, body, most=CHUNK_BYTES, writev=posix.writev, leave=posix._exit):
     """Writes a frame, in one system call per packet unless a signal comes between. Before the body of an answer stand its id and what is told of it."""
     # A length that does not fit is over every limit: the daemon ends this process when it has read the header.
     length = min(len(prefix) + len(body), LARGEST_LENGTH)
     head = length.to_bytes(4, "little") + bytes((kind, 0, 0, 0)) + prefix
     try:
-        if len(head) + len(body) <= CHUNK_BYTES:
+        if len(head) + len(body) <= most:
             sent = writev(FD, (head, body))
         else:
-            sent = writev(FD, (head, memoryview(body)[: CHUNK_BYTES - len(head)]))
+            sent = writev(FD, (head, memoryview(body)[: most - len(head)]))
         while sent < len(head) + len(body):
             at = max(sent - len(head), 0)
-            sent += writev(FD, (head[sent:], memoryview(body)[at : at + CHUNK_BYTES - len(head)]))
+            sent += writev(FD, (head[sent:], memoryview(body)[at : at + most - len(head)]))
     except OSError:
         leave(1)
 

@@ -7,6 +7,8 @@ the same in all calls of the process, for what functions keep of one belongs to 
 HEADER_BYTES = 8
 STREAM_START = 22
 CHUNK = 23
+# A piece at most.
+PIECE_BYTES = 65536
 
 loop = None
 
@@ -42,8 +44,8 @@ class Pieces:
             raise TypeError("a piece of an answer is bytes or str, not %s" % type(item).__name__)
         self.start({})
         view = memoryview(item).cast("B")
-        for at in range(0, len(view), self.most):
-            self.send(CHUNK, self.request_id, view[at : at + self.most])
+        for at in range(0, len(view), PIECE_BYTES):
+            self.send(CHUNK, self.request_id, view[at : at + PIECE_BYTES], most=2 * PIECE_BYTES)
 
 
 def run(answer, pieces):

@@ -4,7 +4,7 @@
 pub const SYNC_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
 /// Largest response of a call, in bytes; the same figure as the request's.
 pub const RESPONSE_BYTES: usize = 6 * 1024 * 1024;
-/// Pieces of a streamed answer that are held for a caller who has not taken them yet; a piece is a packet of at most 64 KiB.
+/// Pieces of a streamed answer that are held for a caller who has not taken them yet; a piece has at most 64 KiB.
 pub const STREAM_PIECES: usize = 4;
 /// Largest payload of an asynchronous call, in bytes (1 MB: AWS Lambda quotas).
 pub const ASYNC_PAYLOAD_BYTES: usize = 1024 * 1024;

@@ -33,8 +33,12 @@ const ID_BYTES: usize = 36;
 const INVOKE_FIXED_BYTES: usize = ID_BYTES + 8 + 4;
 /// Largest payload of a frame, in bytes: an event or answer, and 64 KiB for what stands around it.
 pub(crate) const PAYLOAD_BYTES: usize = limits::SYNC_PAYLOAD_BYTES + 64 * 1024;
-/// Bytes of a packet at most, in both directions; a larger frame takes several. What one `read` takes; it lies on the stack for the time of the call.
+/// Bytes of a packet at most, in both directions, but for pieces of answers; a larger frame takes several.
 pub(crate) const PACKET_BYTES: usize = 64 * 1024;
+/// Bytes of a piece at most: what most programs read and write at once, so that it takes one packet and not two.
+const PIECE_BYTES: usize = 64 * 1024;
+/// What one `read` takes: any packet. It lies on the stack for the time of the call.
+const READ_BYTES: usize = HEADER_BYTES + ID_BYTES + PIECE_BYTES;
 /// Bytes of an answer's payload before its body: request id, [`Told`].
 const ANSWER_FIXED_BYTES: usize = ID_BYTES + 3 * 4;
 /// What a bootstrap says that does not count its output.
@@ -284,7 +288,7 @@ impl Header {
 fn stream_length(kind: u8, payload_bytes: usize) -> Result<(), FrameError> {
     let allowed = match kind {
         KIND_STREAM_START => ID_BYTES..=PACKET_BYTES - HEADER_BYTES,
-        KIND_CHUNK => ID_BYTES + 1..=PACKET_BYTES - HEADER_BYTES,
+        KIND_CHUNK => ID_BYTES + 1..=ID_BYTES + PIECE_BYTES,
         _ => ANSWER_FIXED_BYTES..=ANSWER_FIXED_BYTES,
     };
     if allowed.contains(&payload_bytes) {
@@ -402,7 +406,7 @@ impl FrameReader {
             Parsed::Frame(frame, _) => return Ok(Some(frame)),
             Parsed::Partial(wanted) => wanted,
         };
-        match wanted.filter(|total| *total > PACKET_BYTES) {
+        match wanted.filter(|total| *total > READ_BYTES) {
             Some(total) => self.fill_large(socket, total)?,
             None => return self.fill_small(socket),
         }
@@ -430,7 +434,7 @@ impl FrameReader {
 
     /// One read by way of the stack. A frame that arrives whole, the usual case, never passes through `pending`.
     fn fill_small(&mut self, socket: &UnixStream) -> Result<Option<Incoming>, FrameError> {
-        let mut chunk = [MaybeUninit::<u8>::uninit(); PACKET_BYTES];
+        let mut chunk = [MaybeUninit::<u8>::uninit(); READ_BYTES];
         let (got, _) = rustix::io::read(socket, &mut chunk[..]).map_err(io::Error::from)?;
         if got.is_empty() {
             return Err(FrameError::Closed);
@@ -451,9 +455,9 @@ impl FrameReader {
     /// One read into `pending`, which grows with what has come, not with what was announced.
     fn fill_large(&mut self, socket: &UnixStream, total: usize) -> Result<(), FrameError> {
         // Room for a whole packet: what a read has no room for is lost.
-        if self.pending.capacity() - self.pending.len() < PACKET_BYTES {
-            let missing = (total - self.pending.len()).max(PACKET_BYTES);
-            self.pending.reserve_exact(missing.min(self.pending.len().max(PACKET_BYTES)));
+        if self.pending.capacity() - self.pending.len() < READ_BYTES {
+            let missing = (total - self.pending.len()).max(READ_BYTES);
+            self.pending.reserve_exact(missing.min(self.pending.len().max(READ_BYTES)));
         }
         let read = rustix::io::read(socket, spare_capacity(&mut self.pending));
         if read.map_err(io::Error::from)? == 0 {
@@ -597,9 +601,6 @@ mod tests {
         frame(kind, &[id.to_string().as_bytes(), &told, body].concat())
     }
 
-    /// Most bytes of a piece.
-    const PIECE_BYTES: usize = PACKET_BYTES - HEADER_BYTES - ID_BYTES;
-
     fn stream(kind: u8, id: RequestId, body: &[u8]) -> Vec<u8> {
         frame(kind, &[id.to_string().as_bytes(), body].concat())
     }
@@ -667,7 +668,7 @@ mod tests {
         let id = RequestId::generate();
         for bytes in [
             frame(KIND_STREAM_START, &[b'0'; 35]),
-            stream(KIND_STREAM_START, id, &vec![b' '; PIECE_BYTES + 1]),
+            stream(KIND_STREAM_START, id, &vec![b' '; PACKET_BYTES - HEADER_BYTES - ID_BYTES + 1]),
             stream(KIND_CHUNK, id, b""),
             stream(KIND_CHUNK, id, &vec![0; PIECE_BYTES + 1]),
             stream(KIND_STREAM_END, id, &[0; 11]),
@@ -832,7 +833,7 @@ mod tests {
             stream(KIND_CHUNK, id, &piece),
             answer(KIND_STREAM_END, id, b""),
         ] {
-            assert!(bytes.len() <= PACKET_BYTES);
+            assert!(bytes.len() <= READ_BYTES);
             rustix::io::write(&theirs, &bytes).unwrap();
         }
         // `last`, as of a call with none behind it: no readiness that still counts may be forgotten.

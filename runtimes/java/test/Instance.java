@@ -104,7 +104,7 @@ final class Instance implements AutoCloseable {
         for (Frame frame = expect(STREAM_START); ; frame = receive()) {
             int bodyAt = frame.kind() == STREAM_START || frame.kind() == CHUNK ? 36 : 48;
             byte[] bytes = frame.payload();
-            if (!new String(bytes, 0, 36, StandardCharsets.US_ASCII).equals(ID) || bytes.length > 65536 - 8) {
+            if (!new String(bytes, 0, 36, StandardCharsets.US_ASCII).equals(ID) || bytes.length > 65536 + 36) {
                 throw new AssertionError("a piece of another call, or too large: " + bytes.length);
             }
             if (frame.kind() == STREAM_END) {

@@ -157,7 +157,7 @@ class Instance:
                 assert kind == STREAM_START, (kind, payload)
                 prelude = json.loads(payload[36:])
             else:
-                assert kind == CHUNK and 36 < len(payload) <= 65536 - 8, (kind, len(payload))
+                assert kind == CHUNK and 36 < len(payload) <= 65536 + 36, (kind, len(payload))
                 pieces.append(payload[36:])
 
     def exit_code(self):

@@ -72,7 +72,7 @@ async fn frames_out_of_order_end_the_instance(world: &World) {
         "frame(22, b'x' * 36)",
         // Longer than a packet: start and piece are one each.
         "os.write(3, struct.pack('<IB3x', 65529, 22) + me); time.sleep(3600)",
-        "begin(); os.write(3, struct.pack('<IB3x', 65529, 23) + me); time.sleep(3600)",
+        "begin(); os.write(3, struct.pack('<IB3x', 36 + 65537, 23) + me); time.sleep(3600)",
         "begin(); os.write(3, struct.pack('<IB3x', 0xffffffff, 23) + me); time.sleep(3600)",
     ] {
         breaks_the_protocol(&mut start(world).await, &program(python)).await;

@@ -19,6 +19,7 @@ final class Pieces extends OutputStream {
     private static final int DELIMITER_BYTES = 8;
     /** Where a piece stands in its packet: behind the header and the call's id. */
     private static final int PIECE_AT = Channel.HEADER_BYTES + Call.ID_BYTES;
+    private static final int PACKET_BYTES = PIECE_AT + 64 * 1024;
     /** What is held at most of an answer that is no JSON and that nobody has flushed. */
     private static final int HELD_BYTES = 32 * 1024;
 
@@ -133,7 +134,7 @@ final class Pieces extends OutputStream {
             throw new IllegalArgumentException("status and headers of the answer have " + prelude.length + " bytes: too many");
         }
         channel.start(call, prelude);
-        packet = new byte[Channel.PACKET_BYTES];
+        packet = new byte[PACKET_BYTES];
         end = PIECE_AT + held.size() - from;
         System.arraycopy(held.toByteArray(), from, packet, PIECE_AT, held.size() - from);
         held.reset();
