@@ -66,6 +66,7 @@ const ALLOWED: &[(&[&str], &str)] = &[
     ),
     (&["jobserver", "--jobs", "CI job", "job control"], "cargo, CI and shells"),
     (&["CA bundle", "ca-bundle"], "files of trusted certificates"),
+    (&["tzdb-bundle"], "an option of jiff's"),
 ];
 
 /// Places where every word may stand.

@@ -196,7 +196,8 @@ pub(crate) static FREEZE_AFTER_SECONDS: Setting = number(
     "seconds",
     (0, DAY_SECONDS),
     1,
-    "How long an instance is idle before it stands still: its timers and threads then do nothing until the next call. It is looked at once a      second. 0: functions go on between their calls.",
+    "How long an instance is idle before it stands still: its timers and threads then do nothing until the next call. It is looked \
+     at once a second. 0: functions go on between their calls.",
 );
 /// `engine.queue_wait_seconds`
 pub(crate) static QUEUE_WAIT_SECONDS: Setting = number(
