@@ -16,11 +16,15 @@ use std::process::{Command, ExitCode};
 const ZYGOTE: &str = "../zygote/src";
 const JAVA_AHEAD: &str = "../../runtimes/java/native/ahead.c";
 
+type Fallible<T> = Result<T, Box<dyn Error>>;
+/// What compiles a library into a folder.
+type Compiler = fn(&Path) -> Fallible<Command>;
+
+const LIBRARIES: [(&str, Compiler); 2] = [(ZYGOTE, zygote), (JAVA_AHEAD, java_ahead)];
+
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
-    let libraries: [(&str, fn(&Path) -> Result<Command, Box<dyn Error>>); 2] =
-        [(ZYGOTE, zygote), (JAVA_AHEAD, java_ahead)];
-    for (source, compiler) in libraries {
+    for (source, compiler) in LIBRARIES {
         println!("cargo::rerun-if-changed={source}");
         if let Err(error) = compile(compiler) {
             println!("cargo::error={source} cannot be compiled: {error}");
@@ -30,18 +34,18 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn compile(compiler: fn(&Path) -> Result<Command, Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
+fn compile(compiler: Compiler) -> Fallible<()> {
     let folder = PathBuf::from(variable("OUT_DIR")?);
     let mut command = compiler(&folder)?;
     let status = command.status()?;
     if status.success() { Ok(()) } else { Err(format!("the compiler failed: {status}").into()) }
 }
 
-fn variable(name: &str) -> Result<OsString, Box<dyn Error>> {
+fn variable(name: &str) -> Fallible<OsString> {
     env::var_os(name).ok_or_else(|| format!("cargo did not set {name}").into())
 }
 
-fn zygote(folder: &Path) -> Result<Command, Box<dyn Error>> {
+fn zygote(folder: &Path) -> Fallible<Command> {
     let mut compiler = Command::new(variable("RUSTC")?);
     compiler.args(["--crate-name", "zygote", "--crate-type", "cdylib", "--edition", "2024"]);
     compiler.args(["-C", "panic=abort", "-C", "opt-level=2", "-C", "strip=symbols"]);
@@ -57,7 +61,7 @@ fn zygote(folder: &Path) -> Result<Command, Box<dyn Error>> {
     Ok(compiler)
 }
 
-fn java_ahead(folder: &Path) -> Result<Command, Box<dyn Error>> {
+fn java_ahead(folder: &Path) -> Fallible<Command> {
     let compiler = cc::Build::new().opt_level(2).pic(true).warnings(true).try_get_compiler()?;
     let mut command = compiler.to_command();
     // What it calls is found in the C library that the virtual machine has loaded.
