@@ -15,7 +15,7 @@ use super::bare::{Bare, Program};
 use super::daemon::{Api, Daemon};
 use super::language::{JAVA, Language, NODE, PYTHON};
 use super::report::{Bound, Table, Verdict, millis};
-use super::stats::{Pair, Round, Spread, median};
+use super::stats::{Pair, Round, Spread, median, percentile};
 use crate::say::say;
 
 /// Promised: p50 of a first call without a pre-started instance, by the bare runtime's.
@@ -254,6 +254,10 @@ impl<'a> Bench<'a> {
                 "{name} pre-started, stages, p50 ms: {}; {} misses",
                 ahead.stages(),
                 ahead.missed
+            ),
+            format!(
+                "{name} pre-started, the fastest tenth: {} ms, which other work on the machine hardly touches",
+                millis(percentile(&ahead.latencies, 10))
             ),
             format!("{name} exec, stages, p50 ms: {}", self.plain.stages()),
             format!(
