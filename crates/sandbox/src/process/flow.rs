@@ -65,9 +65,10 @@ async fn room<'a>(
     instance: &mut ProcessInstance,
     pieces: &'a Sender<Part>,
 ) -> Option<Permit<'a, Part>> {
+    let alone = instance.is_alone();
     tokio::select! {
         biased;
         room = pieces.reserve() => room.ok(),
-        never = instance.output.run() => match never {},
+        never = instance.output.run(), if alone => match never {},
     }
 }

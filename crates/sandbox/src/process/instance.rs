@@ -158,8 +158,7 @@ impl ProcessInstance {
     /// The next frame, once what is still to be sent has been; output is taken meanwhile.
     async fn answer(&mut self, patience: &mut Patience<'_>) -> Frame {
         loop {
-            // What is written while other calls wait may be theirs: it stays in the pipes until the answer tells.
-            let alone = self.calls.len() <= 1;
+            let alone = self.is_alone();
             // While it loads, READY may come close behind HELLO.
             let last = self.calls.len() == 1;
             let (socket, frames, unsent) = (&self.socket, &mut self.frames, &mut self.unsent);
@@ -179,6 +178,11 @@ impl ProcessInstance {
             }
             (patience.returned)(&self.take_back());
         }
+    }
+
+    /// Whether what is written now can only be the first call's. While other calls wait it may be theirs: it stays in the pipes until the answer tells.
+    pub(super) fn is_alone(&self) -> bool {
+        self.calls.len() <= 1
     }
 
     /// The failure behind a frame that ends the instance, which is gone afterwards.
