@@ -21,7 +21,7 @@ use crate::say::say;
 /// Promised: p50 to the first byte, by the plain server's.
 const FIRST_RATIO: Bound = Bound::AtMost(4.0);
 /// Promised: bytes per second, by the plain server's.
-const RATE_RATIO: Bound = Bound::AtLeast(0.25);
+const RATE_RATIO: Bound = Bound::AtLeast(0.15);
 /// Promised: MB (10^6 bytes) that the daemon's memory grows by while a gigabyte passes.
 const GROWTH_MB: Bound = Bound::AtMost(16.0);
 /// Of the measurement of bytes per second, in MiB.
