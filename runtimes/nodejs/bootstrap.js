@@ -605,6 +605,8 @@ function adopt(init) {
 
 // Loads what functions usually want, without taking a random number.
 function preload() {
+  // After a full collection, or when a context is gone, V8 plans another collection for some seconds later. It would fall into the first call of each child.
+  require('v8').setFlagsFromString(`--gc-memory-reducer-start-delay-ms=${2 ** 31 - 1}`);
   for (const name of PRELOADED) require(name);
   for (const name of GLOBALS) globalThis[name];
   structuredClone({ a: [1] });
