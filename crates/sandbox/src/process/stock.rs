@@ -242,7 +242,8 @@ impl Stock {
             a_bare.cmp(&b_bare).then(a_rate.total_cmp(&b_rate))
         })?;
         let (recipe, (bare, _)) = (most.recipe.clone(), urgency(most));
-        let kit_mb = recipe.kit_mb(state.nests.get(&recipe, now).is_some());
+        let by_zygote = !bare && state.nests.get(&recipe, now).is_some();
+        let kit_mb = recipe.kit_mb(by_zygote);
         while state.memory_mb() + kit_mb > self.budget_mb {
             let surplus = |shelf: &&mut Shelf| {
                 let target = shelf.demand.target(now);
@@ -256,8 +257,11 @@ impl Stock {
 
     /// Makes one, or tries whether what comes of it works.
     async fn make(&self, recipe: &Recipe) {
-        let proven = self.lock().shelves.get(&recipe.class).is_some_and(|shelf| shelf.proven);
-        let zygote = self.zygote(recipe);
+        let of_shelf = |shelf: &Shelf| (shelf.proven, shelf.kits.len() < FLOOR);
+        let (proven, bare) = self.lock().shelves.get(&recipe.class).map_or((false, true), of_shelf);
+        // Those that lie ready at rest are executed: one that was forked copies memory in its first call, which takes a millisecond or three. Those that a
+        // burst wants are forked, for that is quick.
+        let zygote = if bare { None } else { self.zygote(recipe) };
         let zygote = zygote.as_deref();
         let made = match proven {
             true => Kit::make(&self.shared, recipe, zygote).await.map(Some),

@@ -224,7 +224,8 @@ pub(crate) fn zygotes_of(spawner: &str) -> Vec<String> {
     children(spawner).into_iter().filter(is_zygote).collect()
 }
 
-fn is_zygote(pid: &String) -> bool {
+/// Whether a process is a zygote or a copy of one.
+pub(crate) fn is_zygote(pid: &String) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0zygote\0"))
 }
 
