@@ -1,6 +1,6 @@
 //! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
 //!
-//! One module a bench: [`invoke`] (warm calls), [`cold`] (first calls), [`burst`] (many of them at once), [`density`] (many live instances), [`idle`] (a daemon with nothing to do),
+//! One module a bench: [`warm`] (warm calls, with [`calls`] and [`workerd`]), [`cold`] (first calls), [`burst`] (many of them at once), [`density`] (many live instances), [`idle`] (a daemon with nothing to do),
 //! [`stream`] (answers in pieces), [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches), [`swap`] (new code
 //! under load), [`freeze`] (functions that go on while they are idle). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] and [`paced`]
@@ -10,6 +10,7 @@
 
 mod bare;
 mod burst;
+mod calls;
 mod child;
 mod cold;
 mod daemon;
@@ -18,7 +19,6 @@ mod frames;
 mod freeze;
 mod http;
 mod idle;
-mod invoke;
 mod java;
 mod kill;
 mod language;
@@ -31,6 +31,8 @@ mod sandbox;
 mod stats;
 mod stream;
 mod swap;
+mod warm;
+mod workerd;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,8 +80,8 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Name {
-    /// Warm calls through a function's URL
-    Invoke,
+    /// Warm calls through a function's URL, and without HTTP
+    Warm,
     /// Answers in pieces through a function's URL
     Stream,
     /// First calls of a new version
@@ -158,7 +160,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for name in names {
         say!("");
         verdicts.extend(match name {
-            Name::Invoke => invoke::run(&mut setup)?,
+            Name::Warm => warm::run(&mut setup)?,
             Name::Stream => stream::run(&setup)?,
             Name::Cold => cold::run(&mut setup)?,
             Name::Burst => burst::run(&mut setup)?,

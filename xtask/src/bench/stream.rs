@@ -12,10 +12,10 @@ use serde_json::json;
 use super::Setup;
 use super::daemon::{Daemon, url};
 use super::http::request;
-use super::invoke::plain_server;
 use super::language::{Language, NODE, PYTHON};
 use super::report::{Bound, Table, Verdict, micros};
 use super::stats::{Pair, Round, Spread, interleave, median, percentile, pooled};
+use super::warm::plain_server;
 use crate::say::say;
 
 /// Promised: p50 to the first byte, by the plain server's.

@@ -1,4 +1,4 @@
-//! The subject: the stand-in as a function's runtime, in the sandbox that functions get.
+//! The subject: the stand-in as a function's runtime, or a real function, in the sandbox that functions get.
 
 use std::io::{Cursor, Write as _};
 use std::os::unix::fs::symlink;
@@ -35,23 +35,48 @@ pub(crate) struct Took {
     pub(crate) stop: Duration,
 }
 
+/// What runs in it.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    /// Where runtimes are looked for, as `PATH` says it.
+    pub(crate) path: String,
+    pub(crate) runtime: &'a str,
+    pub(crate) handler: &'a str,
+    /// The one file of its package, and what is in it.
+    pub(crate) file: &'a str,
+    pub(crate) code: Vec<u8>,
+}
+
 /// A sandbox with one image.
 #[derive(Debug)]
 pub(crate) struct Jailed {
-    image: Arc<dyn Image>,
+    pub(crate) image: Arc<dyn Image>,
     sandbox: Arc<ProcessSandbox>,
     tasks: Tasks,
 }
 
 impl Jailed {
     /// With the stand-in as the only runtime that there is.
-    pub(crate) async fn open(standin: &Path, cache: &Path) -> Fallible<Self> {
+    pub(crate) async fn standin(standin: &Path, cache: &Path) -> Fallible<Self> {
         let path = cache.join("path");
         std::fs::create_dir_all(&path)?;
         symlink(standin, path.join("node"))?;
+        let subject = Subject {
+            path: path.to_string_lossy().into_owned(),
+            runtime: "nodejs20",
+            handler: "index.handler",
+            file: "index.js",
+            code: b"exports.handler = async () => 'never called'\n".to_vec(),
+        };
+        Self::open(subject, cache).await
+    }
+
+    /// With one function.
+    pub(crate) async fn open(subject: Subject<'_>, cache: &Path) -> Fallible<Self> {
+        let Subject { path, runtime, handler, file, code } = subject;
         let config = SandboxConfig {
             cache_dir: cache.join("cache"),
-            path: path.to_string_lossy().into_owned(),
+            path,
             spawner: "/proc/self/exe".into(),
             uid_base: UID_BASE_DEFAULT,
             network: NetworkConfig::default(),
@@ -68,15 +93,15 @@ impl Jailed {
             tasks.clone(),
         );
         let sandbox = sandbox.await?;
-        let package = sandbox.check_package(package()?).await?;
+        let package = sandbox.check_package(package(file, &code)?).await?;
         let version = json!({
             "namespace": "default",
-            "name": "standin",
-            "config": {"runtime": "nodejs20", "handler": "index.handler", "memory_mb": MEMORY_MB},
+            "name": "subject",
+            "config": {"runtime": runtime, "handler": handler, "memory_mb": MEMORY_MB},
             "code": {
                 "digest": package.digest, "size_bytes": 0, "unpacked_bytes": 0
             },
-            "runtime": sandbox.resolve_runtime("nodejs20")?,
+            "runtime": sandbox.resolve_runtime(runtime)?,
             "modified_at": 0,
         });
         let image = sandbox.prepare(Arc::new(serde_json::from_value(version)?)).await?;
@@ -128,14 +153,14 @@ impl Jailed {
 }
 
 /// A zip of one file.
-fn package() -> Fallible<Bytes> {
+fn package(file: &str, code: &[u8]) -> Fallible<Bytes> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    zip.start_file("index.js", zip::write::SimpleFileOptions::default())?;
-    zip.write_all(b"exports.handler = async () => 'never called'\n")?;
+    zip.start_file(file, zip::write::SimpleFileOptions::default())?;
+    zip.write_all(code)?;
     Ok(zip.finish()?.into_inner().into())
 }
 
-/// Keeps nothing: the stand-in prints nothing.
+/// Keeps nothing: nothing is printed.
 #[derive(Debug)]
 struct NoLogs;
 

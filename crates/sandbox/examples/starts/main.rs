@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! starts STANDIN CACHE SAMPLES ROW
+//! starts calls CACHE CALLS RUNTIME HANDLER FILE
 //! ```
 //!
 //! STANDIN is `standin.c`, compiled; it goes through the very door that functions go through ([`jailed`]): a package that is unpacked, an image,
@@ -12,22 +13,27 @@
 //! "freeze", "freeze_ns", "thaw_ns"}`, then `{"side": "row",
 //! "start_ns", "stop_ns"}` for each of ROW starts and stops one after the other, and `{"side": "left", "before": {..}, "after": {..}}`: what there was of
 //! processes, mounts and so on ([`left`]) before and after that row.
+//!
+//! In the second form it runs a function of one file instead, found by the machine's `PATH`, and times calls of one warm instance ([`calls`]): what `cargo x bench
+//! warm` reads.
 
 #![expect(clippy::print_stdout, reason = "a program that prints its figures")]
 
 mod bare;
+mod calls;
 mod jailed;
 mod left;
 mod steps;
 
 use std::error::Error;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use bare::How;
-use jailed::Jailed;
+use jailed::{Jailed, Subject};
 use left::Left;
 
 /// Turns before any is timed: files come into the page cache, pools fill.
@@ -42,15 +48,23 @@ type Fallible<T = ()> = Result<T, Box<dyn Error>>;
 fn main() -> Fallible {
     sandbox::jail::main_if_spawner();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, cache, calls, runtime, handler, file] = &*arguments
+        && word == "calls"
+    {
+        return time_calls(cache, calls, [runtime, handler, file]);
+    }
     let [standin, cache, samples, row] = &*arguments else {
-        return Err("usage: starts STANDIN CACHE SAMPLES ROW".into());
+        return Err(
+            "usage: starts STANDIN CACHE SAMPLES ROW, or calls CACHE CALLS RUNTIME HANDLER FILE"
+                .into(),
+        );
     };
     // Absolute, as processes are started elsewhere.
     let (standin, cache) = (fs::canonicalize(standin)?, fs::canonicalize(cache)?);
     let (samples, row): (usize, usize) = (samples.parse()?, row.parse()?);
     let steps = steps::listen();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let jailed = runtime.block_on(Jailed::open(&standin, &cache))?;
+    let jailed = runtime.block_on(Jailed::standin(&standin, &cache))?;
     for n in 0..UNTIMED + samples {
         for turn in 0..3 {
             std::thread::sleep(PAUSE);
@@ -95,6 +109,27 @@ fn main() -> Fallible {
         json!({"side": "left", "before": before, "after": after, "row_ns": nanos(elapsed)})
     );
     runtime.block_on(jailed.close())
+}
+
+/// The second form.
+fn time_calls(cache: &str, calls: &str, function: [&String; 3]) -> Fallible {
+    let [runtime, handler, file] = function;
+    let name = Path::new(file).file_name().and_then(|name| name.to_str());
+    let subject = Subject {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "runtimes are looked for where the caller finds programs"
+        )]
+        path: std::env::var("PATH")?,
+        runtime,
+        handler,
+        file: name.ok_or("FILE has no name")?,
+        code: fs::read(file)?,
+    };
+    let (cache, calls) = (fs::canonicalize(cache)?, calls.parse()?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    println!("{}", runtime.block_on(calls::run(subject, &cache, calls))?);
+    Ok(())
 }
 
 fn nanos(duration: Duration) -> u64 {

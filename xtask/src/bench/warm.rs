@@ -1,7 +1,7 @@
-//! `bench invoke`: warm calls of a trivial handler through a function's URL.
+//! `bench warm`: warm calls of a trivial handler, through a function's URL and without HTTP ([`calls`]).
 //!
-//! Node.js against a plain `node` HTTP hello; Python against its own bootstrap driven over a socket pair with the same event, because
-//! Python has no HTTP server that would be a fair one.
+//! Node.js against a plain `node` HTTP hello and against the same hello on [`workerd`]; Python against its own bootstrap driven over a socket pair with the
+//! same event, because Python has no HTTP server that would be a fair one.
 
 use std::net::SocketAddr;
 
@@ -16,13 +16,16 @@ use super::language::{Language, NODE, PYTHON};
 use super::load::Load;
 use super::report::{Bound, Table, Verdict};
 use super::stats::{Pair, interleave};
+use super::{calls, workerd};
 use crate::say::say;
 use crate::shell;
 
 /// Promised: p50 with one connection, by the baseline's.
 const P50_RATIO: Bound = Bound::AtMost(3.0);
-/// Promised: answers per second with [`MANY`] connections, by the baseline's.
-const RATE_RATIO: Bound = Bound::AtLeast(0.6);
+/// Promised: answers per second with [`MANY`] connections, by those of a plain `node` server, of `workerd`, and of a bare process in Python.
+const NODE_RATIO: Bound = Bound::AtLeast(0.8);
+const WORKERD_RATIO: Bound = Bound::AtLeast(1.0);
+const PYTHON_RATIO: Bound = Bound::AtLeast(0.6);
 /// Connections of the second measurement.
 const MANY: usize = 32;
 
@@ -35,11 +38,12 @@ const EVENT: &str = r#"{"version":"2.0","routeKey":"$default","rawPath":"/","raw
 
 /// Measures both languages.
 pub(crate) fn run(setup: &mut Setup) -> Result<Vec<Verdict>> {
-    say!("bench invoke: {} rounds of {} s", setup.options.rounds, setup.options.seconds);
-    let daemon = Daemon::start(&setup.hanshu, &setup.folder("invoke")?)?;
+    say!("bench warm: {} rounds of {} s", setup.options.rounds, setup.options.seconds);
+    let daemon = Daemon::start(&setup.hanshu, &setup.folder("warm")?)?;
     let mut table = Table::new(&["", "p50 µs", "p99 µs", "requests/s"]);
     let mut verdicts = node(setup, &daemon, &mut table)?;
     verdicts.extend(python(setup, &daemon, &mut table)?);
+    verdicts.extend(calls::run(setup, &daemon, &mut table)?);
     daemon.stop()?;
     table.print();
     Ok(verdicts)
@@ -61,14 +65,30 @@ fn node(setup: &Setup, daemon: &Daemon, table: &mut Table) -> Result<Vec<Verdict
         add(table, &mut verdicts, &NODE, "plain node server", connections, &pair);
     }
     plain.stop()?;
+    verdicts.push(against_workerd(setup, &function_load(daemon, &name, MANY), table)?);
     Ok(verdicts)
+}
+
+/// The same hello on the same processors, in turn.
+fn against_workerd(setup: &Setup, subject: &Load, table: &mut Table) -> Result<Verdict> {
+    let (server, address) = workerd::start(&setup.folder("workerd")?)?;
+    let request = request("GET", "/", "", b"");
+    let baseline = Load { address, request, connections: subject.connections };
+    baseline.run(setup.turn())?;
+    let (rounds, turn) = (setup.options.rounds, setup.turn());
+    let pair = interleave(rounds, || subject.run(turn), || baseline.run(turn))?;
+    server.stop()?;
+    table.rounds("nodejs function, beside workerd", &pair.subject);
+    table.rounds("  workerd", &pair.baseline);
+    let title = format!("nodejs, {MANY} connections, requests/s by workerd's");
+    Ok(Verdict::rate_ratio(&title, &pair, WORKERD_RATIO))
 }
 
 fn python(setup: &mut Setup, daemon: &Daemon, table: &mut Table) -> Result<Vec<Verdict>> {
     let name = deploy(daemon, &PYTHON)?;
     let version = daemon.api()?.runtime_version(&PYTHON)?;
     let program = Program::new(&PYTHON, &version)?;
-    let folder = setup.folder("invoke-python")?;
+    let folder = setup.folder("warm-python")?;
     std::fs::write(folder.join(PYTHON.file), PYTHON.hello("bare")?)?;
     let mut bare = Bare::start(&mut setup.slot, &program, &folder)?;
     let (rounds, turn) = (setup.options.rounds, setup.turn());
@@ -103,14 +123,15 @@ fn add(
         )
     } else {
         let title = format!("{name}, {connections} connections, requests/s by the baseline's");
-        Verdict::rate_ratio(&title, pair, RATE_RATIO)
+        let bound = if name == NODE.name { NODE_RATIO } else { PYTHON_RATIO };
+        Verdict::rate_ratio(&title, pair, bound)
     });
 }
 
 fn deploy(daemon: &Daemon, language: &Language) -> Result<String> {
     let name = format!("bench-{}", language.name);
     let mut api = daemon.api()?;
-    api.deploy(&name, language, "invoke")?;
+    api.deploy(&name, language, "warm")?;
     api.hello(&name, "")?;
     Ok(name)
 }

@@ -1,0 +1,62 @@
+//! Calls of a warm instance, one after the other: from the call handed over until its answer is there, without HTTP and without the engine.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use model::ids::RequestId;
+use model::invocation::{CallContext, Invocation};
+use model::ports::{Instance, Patience, Turn};
+use serde_json::json;
+
+use crate::jailed::{Jailed, Subject};
+use crate::{Fallible, nanos};
+
+/// Calls before any is timed: the language compiles what runs often.
+const UNTIMED: usize = 3_000;
+/// Bytes of the event.
+const EVENT_BYTES: usize = 1_024;
+/// How long a call may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Prints how long each of `calls` took: `{"call_ns": [..]}`.
+pub(crate) async fn run(subject: Subject<'_>, cache: &Path, calls: usize) -> Fallible<String> {
+    let jailed = Jailed::open(subject, cache).await?;
+    let started = jailed.image.start().await;
+    let mut instance = started.map_err(|e| format!("the start failed: {e:?}"))?;
+    let frame = json!({ "pad": "" }).to_string().len();
+    let event = Bytes::from(json!({ "pad": "x".repeat(EVENT_BYTES - frame) }).to_string());
+    let mut took = Vec::with_capacity(calls);
+    for n in 0..UNTIMED + calls {
+        let call = call(&mut *instance, &event).await?;
+        if n >= UNTIMED {
+            took.push(nanos(call));
+        }
+    }
+    instance.stop().await;
+    jailed.close().await?;
+    Ok(json!({ "call_ns": took }).to_string())
+}
+
+async fn call(instance: &mut dyn Instance, event: &Bytes) -> Fallible<Duration> {
+    let invocation = Invocation {
+        id: RequestId::generate(),
+        attempt: 1,
+        payload: event.clone(),
+        timeout: TIMEOUT,
+        context: CallContext::default(),
+    };
+    let begun = Instant::now();
+    if !instance.hand(&invocation) {
+        return Err("the instance took no call".into());
+    }
+    let returned = &mut |_: &[RequestId]| {};
+    match instance.outcome(Patience { limit: TIMEOUT, returned }).await {
+        Turn::Over(outcome) => {
+            let took = begun.elapsed();
+            outcome.result.map_err(|failure| format!("the call failed: {failure:?}"))?;
+            Ok(took)
+        }
+        Turn::Streams { .. } => Err("the answer came in pieces".into()),
+    }
+}
