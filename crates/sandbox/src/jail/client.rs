@@ -118,8 +118,9 @@ impl Process {
         let over = |life: &Life| life.started || life.failed.is_some() || life.lost;
         let life = self.life.wait_for(over).await.map_err(|_| lost())?;
         match &life.failed {
-            _ if life.started => Ok(life.steps.clone()),
+            // Also where it has started after all: it is killed then.
             Some(error) => Err(StartError::Step(error.clone())),
+            None if life.started => Ok(life.steps.clone()),
             None => Err(lost()),
         }
     }
