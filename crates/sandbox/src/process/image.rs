@@ -348,8 +348,7 @@ impl ProcessImage {
     }
 
     /// Waits until the processors have room for one more runtime that comes up: of many at once all would come up last. It is given back before the function's
-    /// code runs, so no function keeps others waiting. One that sets a variable which is read earlier may run code earlier: it waits for nobody, and
-    /// nobody for it.
+    /// code is loaded, or soon at any rate. A function that sets a variable which is read earlier may run code earlier: it waits for nobody, and nobody for it.
     async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         match self.ahead {
             Err(Plain::Variable(_)) => None,

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,21 @@ struct Handed {
     one_packet: bool,
 }
 
+/// How long a start has a turn, at most: a library of the function's may run in its runtime before HELLO, and shall hold up nobody for long.
+const TURN_MOST: Duration = Duration::from_millis(100);
+
+/// Does it, and gives the turn back when it is done or has taken long.
+async fn within_turn<T>(work: impl Future<Output = T>, turn: Option<OwnedSemaphorePermit>) -> T {
+    let mut work = pin!(work);
+    if turn.is_some()
+        && let Ok(done) = tokio::time::timeout(TURN_MOST, &mut work).await
+    {
+        return done;
+    }
+    drop(turn);
+    work.await
+}
+
 /// What came of waiting for a frame.
 pub(super) type Frame = Result<Incoming, FrameError>;
 /// The same, or the deadline.
@@ -122,8 +138,7 @@ impl ProcessInstance {
         let mut hello = begun;
         // A pre-started one has said it long ago.
         if self.timings.path != StartPath::PreStarted {
-            let frame = self.next().await;
-            drop(turn);
+            let frame = within_turn(self.next(), turn).await;
             if !matches!(frame, Ok(Incoming::Hello)) {
                 return Err(self.unexpected(frame, "HELLO").await);
             }

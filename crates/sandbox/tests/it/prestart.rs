@@ -77,6 +77,7 @@ pub(crate) fn tests() -> Vec<Test> {
         memory_from_before_holds_nothing_of_others,
         limits_are_the_functions,
         libraries_in_the_code_are_found,
+        what_hangs_before_its_code_is_loaded_holds_up_nobody,
         code_and_layers_are_read_only,
         what_is_read_early_takes_the_plain_way,
         one_that_died_is_not_given_to_anybody,
@@ -287,6 +288,38 @@ said = ctypes.CDLL('libx.so').answer()";
         let mut instance = start_ahead(world, &version).await;
         assert_eq!(ask(&mut *instance, json!({"run": load})).await, 42, "{code}");
         instance.stop().await;
+    }
+}
+
+/// A library of the function's own may be found before the system's, and then runs before the runtime does.
+async fn what_hangs_before_its_code_is_loaded_holds_up_nobody(world: &World) {
+    let folder = world.folder.path();
+    let source = "#include <unistd.h>\n__attribute__((constructor)) static void hang(void) { for (;;) pause(); }";
+    std::fs::write(folder.join("hang.c"), source).unwrap();
+    cc(folder, &["-shared", "-fPIC", "-o", "libm.so.6"], ["hang.c"]);
+    let library = std::fs::read(folder.join("libm.so.6")).unwrap();
+    let package = crate::support::zip_with_modes(&[
+        ("main.py", PYTHON.as_bytes(), 0o644),
+        ("libm.so.6", &library, 0o755),
+    ]);
+    let mut hanging = function(world, "python3").await;
+    hanging.code.digest = world.sandbox.check_package(package).await.unwrap().digest;
+    // Each by itself hangs until the time for loading is over.
+    let image = world.sandbox.prepare(Arc::new(hanging)).await.unwrap();
+    let starts: Vec<_> = (0..4 * std::thread::available_parallelism().unwrap().get())
+        .map(|_| {
+            let image = Arc::clone(&image);
+            world.tasks.spawn("a start that hangs", async move { image.start().await.is_ok() })
+        })
+        .collect();
+    let mut fair = function(world, "python3").await;
+    fair.config.open_files = 99;
+    let (instance, path) = start(world, &fair).await;
+    assert_eq!(path, StartPath::Exec);
+    assert!(starts.iter().all(|start| !start.is_finished()), "one of them did not hang");
+    instance.stop().await;
+    for start in starts {
+        assert!(!start.await.unwrap());
     }
 }
 

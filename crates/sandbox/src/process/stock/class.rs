@@ -114,9 +114,6 @@ impl std::fmt::Display for Plain {
 
 /// Why instances of a version cannot be pre-started ones, if they cannot.
 pub(in crate::process) fn plain(version: &Version) -> Option<Plain> {
-    if version.config.network.is_connected() {
-        return Some(Plain::Network);
-    }
     let early = |name: &&String| {
         !READ_LATE.contains(&name.as_str())
             && READ_EARLY.iter().any(|start| match *start {
@@ -124,7 +121,10 @@ pub(in crate::process) fn plain(version: &Version) -> Option<Plain> {
                 start => name.starts_with(start),
             })
     };
-    version.config.environment.keys().find(early).cloned().map(Plain::Variable)
+    if let Some(name) = version.config.environment.keys().find(early) {
+        return Some(Plain::Variable(name.clone()));
+    }
+    version.config.network.is_connected().then_some(Plain::Network)
 }
 
 #[cfg(test)]
