@@ -13,6 +13,7 @@ use model::stream::Taker;
 
 use crate::pool::{Lent, Moved, Pool, Refused, Stay, stopping};
 use crate::route::Lead;
+use crate::shadow::Copied;
 use crate::stream::Begun;
 use crate::{Shared, shadow};
 
@@ -24,20 +25,38 @@ pub(crate) async fn serve(
     number: u32,
     accepted: Instant,
 ) -> Result<Completed> {
-    let Some(alias) = &lead.alias else {
-        return attempt(shared, &lead, pool, call, number, accepted).await;
-    };
+    let copied = set_out(shared, &lead, &mut call, number);
+    let mut result = attempt(shared, &lead, pool, call, number, accepted).await;
+    judge(&lead, copied, &mut result);
+    result
+}
+
+/// Tells a call the alias that it came by, and copies it if that has a shadow.
+pub(crate) fn set_out(
+    shared: &Arc<Shared>,
+    lead: &Lead,
+    call: &mut Call,
+    number: u32,
+) -> Option<Copied> {
+    let alias = lead.alias.as_ref()?;
     call.context.arn = Some(alias.arn.clone());
     // An attempt that is a repetition would be compared with the same answer again.
-    let copied = if number == 1 { shadow::copy(shared, &lead, &call) } else { None };
-    let mut result = attempt(shared, &lead, pool, call, number, accepted).await;
-    if let Some((_, counters)) = &alias.shift {
-        counters.count(lead.version, &mut result);
-    }
+    if number == 1 { shadow::copy(shared, lead, call) } else { None }
+}
+
+/// What an alias wants of a call that is over: it is counted if the alias shifts, and compared if it was copied.
+pub(crate) fn judge(lead: &Lead, copied: Option<Copied>, result: &mut Result<Completed>) {
+    count(lead, result);
     if let Some(copied) = copied {
-        copied.answered(lead.version, &result);
+        copied.answered(lead.version, result);
     }
-    result
+}
+
+/// Counts a call that is over if its alias shifts.
+pub(crate) fn count(lead: &Lead, result: &mut Result<Completed>) {
+    if let Some((_, counters)) = lead.alias.as_ref().and_then(|alias| alias.shift.as_ref()) {
+        counters.count(lead.version, result);
+    }
 }
 
 /// Runs `call` once, on `pool` where `lead` leads, or on the one that came after it. `accepted` is when the call came in; its wait for an instance counts

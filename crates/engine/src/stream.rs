@@ -15,10 +15,10 @@ use model::stream::{Part, StreamEnd, Taker};
 use tokio::sync::mpsc::{self, OwnedPermit, Sender};
 
 use crate::Shared;
-use crate::attempt::{Done, Tried, begin};
+use crate::attempt::{Done, Tried, begin, count, judge, set_out};
 use crate::pool::{Lent, Pool};
 use crate::route::Lead;
-use crate::shadow::{self, Copied, SHADOW_WHOLE_BYTES};
+use crate::shadow::{Copied, SHADOW_WHOLE_BYTES};
 
 /// What the engine answers to a call whose caller can take pieces.
 #[derive(Debug)]
@@ -75,25 +75,13 @@ pub(crate) async fn serve_in_pieces(
     mut call: Call,
     accepted: Instant,
 ) -> Result<Reply> {
-    let Some(alias) = &lead.alias else {
-        return Ok(match begin(shared, &lead, pool, call, 1, accepted).await? {
-            Tried::Over(completed) => Reply::Whole(completed),
-            Tried::Streams(begun) => follow(shared, begun, lead, None),
-        });
-    };
-    call.context.arn = Some(alias.arn.clone());
-    let copied = shadow::copy(shared, &lead, &call);
+    let copied = set_out(shared, &lead, &mut call, 1);
     let mut result = match begin(shared, &lead, pool, call, 1, accepted).await {
         Ok(Tried::Streams(begun)) => return Ok(follow(shared, begun, lead, copied)),
         Ok(Tried::Over(completed)) => Ok(completed),
         Err(error) => Err(error),
     };
-    if let Some((_, counters)) = &alias.shift {
-        counters.count(lead.version, &mut result);
-    }
-    if let Some(copied) = copied {
-        copied.answered(lead.version, &result);
-    }
+    judge(&lead, copied, &mut result);
     result.map(Reply::Whole)
 }
 
@@ -135,9 +123,7 @@ impl Rest {
         let (completed, bytes) = begun.run(&shared, taker).await;
         let how = completed.outcome.result.as_ref().map(drop).map_err(Clone::clone);
         let mut result = Ok(completed);
-        if let Some((_, counters)) = lead.alias.as_ref().and_then(|alias| alias.shift.as_ref()) {
-            counters.count(lead.version, &mut result);
-        }
+        count(&lead, &mut result);
         if let Some(copied) = copied {
             compare(copied, lead.version, &result, bytes);
         }
