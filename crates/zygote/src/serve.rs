@@ -4,7 +4,9 @@ use core::cell::UnsafeCell;
 
 use crate::birth::{self, Brought};
 use crate::order::{FIXED_FDS, ORDER_BYTES, ORDER_FDS, Order};
-use crate::sys::{self, EINTR, EINVAL, ENOTSUP, Errno, Result, call, nr, numbers, word};
+use crate::sys::{
+    self, CloneArgs, EINTR, EINVAL, ENOTSUP, Errno, INTO_CGROUP, Result, call, nr, numbers, word,
+};
 use crate::{descriptors, memory, threads};
 
 /// Process ids in the instance: the runtime has the one that `exec` would have given it; the helper has the next.
@@ -205,23 +207,6 @@ fn fork(errand: &Errand, home: i32) -> bool {
     false
 }
 
-/// `struct clone_args` of linux/sched.h, with all that is used here.
-#[derive(Default)]
-#[repr(C, align(8))]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
 fn wide(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
@@ -232,7 +217,6 @@ fn wide(n: usize) -> u64 {
 fn clone_helper(errand: &Errand) -> Result<Option<usize>> {
     const CLONE_VM: u64 = 0x100;
     const CLONE_VFORK: u64 = 0x4000;
-    const INTO_CGROUP: u64 = 0x2_0000_0000;
     let pid = HELPER_PID;
     let mut args = CloneArgs {
         flags: CLONE_VM | CLONE_VFORK,

@@ -18,6 +18,27 @@ pub const ENOTSUP: Errno = Errno(95);
 /// What a call gives.
 pub type Result<T> = core::result::Result<T, Errno>;
 
+/// `struct clone_args` of linux/sched.h, version 2 (Linux 5.7).
+#[derive(Debug, Default)]
+#[repr(C, align(8))]
+#[expect(missing_docs, reason = "named as the kernel's")]
+pub struct CloneArgs {
+    pub flags: u64,
+    pub pidfd: u64,
+    pub child_tid: u64,
+    pub parent_tid: u64,
+    pub exit_signal: u64,
+    pub stack: u64,
+    pub stack_size: u64,
+    pub tls: u64,
+    pub set_tid: u64,
+    pub set_tid_size: u64,
+    pub cgroup: u64,
+}
+
+/// Of [`CloneArgs::flags`], `CLONE_INTO_CGROUP`: straight into the version 2 control group of `cgroup`.
+pub const INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// Numbers of the system calls that are used.
 #[cfg(target_arch = "x86_64")]
 #[expect(missing_docs, reason = "named as the calls")]

@@ -28,7 +28,7 @@ use super::network::{self, HostSide};
 use super::pause::Pauses;
 use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
-use super::spec::{Born, INNER_GID, INNER_UID, Limits, Owner, Spec};
+use super::spec::{Born, INNER_GID, INNER_UID, Limits, Owner, Program, Spec};
 use super::steps::{Step, Steps};
 use super::{attach, landlock, networks, root, sys, zygote};
 
@@ -37,7 +37,7 @@ const FRAME_FD: RawFd = 3;
 /// Where the status socket lies in the child; closed by `exec`.
 pub(super) const STATUS_FD: RawFd = 4;
 /// Where the template of the root lies in the child until it is entered.
-pub(super) const TEMPLATE_FD: RawFd = 5;
+const TEMPLATE_FD: RawFd = 5;
 /// Where a zygote's control socket lies until it is executed; then it has the place of the status socket.
 pub(super) const CONTROL_FD: RawFd = 6;
 /// The process id of the runtime in its instance, however it came up.
@@ -133,10 +133,7 @@ fn lock_in(
     sys::unshare(UnshareFlags::NEWCGROUP).at(|| "new cgroup namespace".into())?;
     steps.mark(Step::Join);
     if ahead.template.is_some() {
-        let template = sys::installed(TEMPLATE_FD);
-        root::enter_template(&spec.root, spec.owner, template, steps)?;
-        sys::close_range(TEMPLATE_FD.unsigned_abs(), TEMPLATE_FD.unsigned_abs())
-            .at(|| "let go of the template".into())?;
+        enter_template(spec, steps)?;
     } else {
         root::enter(&spec.root, spec.owner, steps)?;
     }
@@ -167,6 +164,14 @@ fn lock_in(
     tie_to_spawner(status).at(|| "tie to the spawner".into())?;
     steps.mark(Step::Rights);
     Ok(())
+}
+
+/// Enters the template that [`arrange`] has put in its place, and lets go of it.
+pub(super) fn enter_template(spec: &Spec, steps: &mut Steps) -> Result<(), StepError> {
+    let template = sys::installed(TEMPLATE_FD);
+    root::enter_template(&spec.root, spec.owner, template, steps)?;
+    sys::close_range(TEMPLATE_FD.unsigned_abs(), TEMPLATE_FD.unsigned_abs())
+        .at(|| "let go of the template".into())
 }
 
 /// Joins version 1 groups by their `tasks`.
@@ -262,6 +267,15 @@ fn tie_to_spawner(status: BorrowedFd<'_>) -> io::Result<()> {
     if report::spawner_lives(status)? { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
 }
 
+/// Arguments and environment of a program, as `exec` takes them.
+pub(super) fn strings(program: &Program) -> Result<(Vec<CString>, Vec<CString>), StepError> {
+    let of = |list: &[String]| -> Result<Vec<CString>, StepError> {
+        let list: Result<Vec<_>, _> = list.iter().map(|s| CString::new(s.as_str())).collect();
+        list.map_err(io::Error::from).at(|| "read the program".into())
+    };
+    Ok((of(&program.argv)?, of(program.environment.as_slice())?))
+}
+
 /// Clones the runtime's process; returns once it has executed or failed to.
 fn start(
     spec: &Spec,
@@ -270,12 +284,7 @@ fn start(
     mut steps: Steps,
 ) -> Result<Pid, StepError> {
     let program = &spec.program;
-    let strings = |list: &[String]| -> Result<Vec<CString>, StepError> {
-        let list: Result<Vec<_>, _> = list.iter().map(|s| CString::new(s.as_str())).collect();
-        list.map_err(io::Error::from).at(|| "read the program".into())
-    };
-    let argv = strings(&program.argv)?;
-    let environment = strings(program.environment.as_slice())?;
+    let (argv, environment) = strings(program)?;
     rustix::process::chdir(&program.directory).at(|| format!("enter {}", program.directory))?;
     // With CLONE_VFORK this process sleeps until the other has executed or ended, so what is reported after it is true.
     let runtime = match sys::clone3(sys::VFORK, None).at(|| "clone the runtime".into())? {

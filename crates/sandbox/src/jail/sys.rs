@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use ::zygote::sys::{CloneArgs, INTO_CGROUP};
 use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 use tokio::io::Interest;
@@ -43,29 +44,11 @@ pub(super) const NETWORK_NAMESPACE: u64 = libc::CLONE_NEWNET as u64;
 /// For [`clone3`]: a new user namespace, too.
 pub(super) const USER_NAMESPACE: u64 = libc::CLONE_NEWUSER as u64;
 
-/// `struct clone_args` of linux/sched.h, version 2 (Linux 5.7).
-#[derive(Default)]
-#[repr(C, align(8))]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
 /// Copies this process, as `fork` does, into the new namespaces of `flags` and, if given, straight into a version 2 control group.
 ///
 /// Only for a process of one thread: the child is then a full copy and may run any code. Never pass `CLONE_VM`.
 pub(super) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     const VM: u64 = libc::CLONE_VM as u64;
-    const INTO_CGROUP: u64 = 0x2_0000_0000;
     assert!(flags & VM == 0, "a child that shares memory would share this stack");
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {

@@ -11,7 +11,6 @@
 //! reaches it but descriptors, which it hands on. What a child gives up and is fenced in by is made here and in [`super::child`] and goes with the order; the
 //! crate `zygote` only carries it out.
 
-use std::ffi::CString;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,8 +26,8 @@ use super::report::{self, AtStep, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{INNER_GID, INNER_UID, Limits, Spec};
 use super::steps::{Step, Steps};
+use super::sys;
 use super::wire::InstanceId;
-use super::{root, sys};
 
 /// New namespaces of a zygote: all but that of process ids, for it enters those of instances, which has to lie below its own; and none of users.
 pub(super) const NAMESPACES: u64 = sys::NAMESPACES & !(libc::CLONE_NEWPID as u64);
@@ -136,20 +135,12 @@ pub(super) fn become_one(
 fn execute(spec: &Spec, steps: &mut Steps) -> Result<std::convert::Infallible, StepError> {
     let status = sys::installed(child::STATUS_FD);
     child::join(&spec.attach.join)?;
-    let template = sys::installed(child::TEMPLATE_FD);
-    root::enter_template(&spec.root, spec.owner, template, steps)?;
-    sys::close_range(child::TEMPLATE_FD.unsigned_abs(), child::TEMPLATE_FD.unsigned_abs())
-        .at(|| "let go of the template".into())?;
+    child::enter_template(spec, steps)?;
     set_parent_process_death_signal(Some(Signal::KILL)).at(|| "tie to the spawner".into())?;
     if !report::spawner_lives(status).at(|| "look for the spawner".into())? {
         return Err(StepError::new("tie to the spawner", io::ErrorKind::BrokenPipe));
     }
-    let strings = |list: &[String]| -> Result<Vec<CString>, StepError> {
-        let list: Result<Vec<_>, _> = list.iter().map(|s| CString::new(s.as_str())).collect();
-        list.map_err(io::Error::from).at(|| "read the program".into())
-    };
-    let argv = strings(&spec.program.argv)?;
-    let environment = strings(spec.program.environment.as_slice())?;
+    let (argv, environment) = child::strings(&spec.program)?;
     rustix::process::chdir("/").at(|| "enter /".into())?;
     let namespaces = super::attach::own(spec.owner)?;
     report::tell_with(status, &Report::Started(steps.clone()), &namespaces)

@@ -16,6 +16,7 @@ use super::network::Connection;
 use super::packages::Unpacked;
 use super::remains::Remains;
 use super::slots::Slot;
+use crate::frame::{FrameError, FrameReader, Incoming};
 use crate::jail::cgroup::Group;
 use crate::jail::{
     Born, Environment, Limits, Owner, Program, Root, Spec, StartError, StartFds, Steps,
@@ -76,6 +77,15 @@ impl Newborn {
         // Only the instance holds the pipes from here on, so their end is seen.
         drop(fds);
         Ok(Self { remains, socket, theirs, stdout, stderr })
+    }
+
+    /// The next frame of what nobody's code runs in.
+    pub(super) async fn next(&mut self, frames: &mut FrameReader) -> Result<Incoming, FrameError> {
+        tokio::select! {
+            biased;
+            frame = frames.next(&self.socket, false) => frame,
+            _ = self.remains.gone() => Err(FrameError::Closed),
+        }
     }
 }
 

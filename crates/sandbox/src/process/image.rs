@@ -22,7 +22,7 @@ use super::network::Networks;
 use super::packages::Unpacked;
 use super::root::{self, Layout};
 use super::runtimes::Runtime;
-use super::slots::Slots;
+use super::slots::{Slot, Slots};
 use super::stock::{CHILD_PATIENCE, Kit, Plain, Recipe, Stock, Zygote, plain};
 use crate::frame::{self, FrameReader, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
@@ -51,6 +51,14 @@ impl Users {
     /// Whether each instance gets a host user of its own.
     pub(super) fn are_strangers(&self) -> bool {
         matches!(self, Self::Strangers(_))
+    }
+
+    /// The user of one more instance, where each has its own.
+    pub(super) fn take_slot(&self) -> Result<Option<Slot>, Error> {
+        match self {
+            Self::Strangers(slots) => slots.take().map(Some),
+            Self::Daemon { .. } => Ok(None),
+        }
     }
 }
 
@@ -155,10 +163,7 @@ impl ProcessImage {
             None => (environment, None),
             Some(_) => (Environment::default(), Some(environment)),
         };
-        let slot = match &self.shared.users {
-            Users::Strangers(slots) => Some(slots.take()?),
-            Users::Daemon { .. } => None,
-        };
+        let slot = self.shared.users.take_slot()?;
         let group = self.group().await?;
         steps.mark(Step::Group);
         let policy = &self.version.config.network;

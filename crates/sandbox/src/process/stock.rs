@@ -227,7 +227,10 @@ impl Stock {
 
     /// What should be made next, if there is room for it. First what has less than its floor, then what is wanted most often; room is made by what lies ready
     /// beyond the demand, and for a floor also by what lies beyond other floors.
-    fn lacking(&self) -> Option<Recipe> {
+    ///
+    /// Those that lie ready at rest, the floor, are executed: one that was forked copies memory in its first call, which takes a millisecond or three. Those
+    /// that a burst wants are forked where there is a zygote, for that is quick.
+    fn lacking(&self) -> Option<(Recipe, Option<Arc<Zygote>>)> {
         if self.zygotes == ZygoteUse::Alone {
             return None;
         }
@@ -242,8 +245,8 @@ impl Stock {
             a_bare.cmp(&b_bare).then(a_rate.total_cmp(&b_rate))
         })?;
         let (recipe, (bare, _)) = (most.recipe.clone(), urgency(most));
-        let by_zygote = !bare && state.nests.get(&recipe, now).is_some();
-        let kit_mb = recipe.kit_mb(by_zygote);
+        let zygote = if bare { None } else { state.nests.get(&recipe, now).cloned() };
+        let kit_mb = recipe.kit_mb(zygote.is_some());
         while state.memory_mb() + kit_mb > self.budget_mb {
             let surplus = |shelf: &&mut Shelf| {
                 let target = shelf.demand.target(now);
@@ -252,17 +255,12 @@ impl Stock {
             let shelf = state.shelves.values_mut().find(surplus)?;
             drop(shelf.kits.pop_front());
         }
-        Some(recipe)
+        Some((recipe, zygote))
     }
 
-    /// Makes one, or tries whether what comes of it works.
-    async fn make(&self, recipe: &Recipe) {
-        let of_shelf = |shelf: &Shelf| (shelf.proven, shelf.kits.len() < FLOOR);
-        let (proven, bare) = self.lock().shelves.get(&recipe.class).map_or((false, true), of_shelf);
-        // Those that lie ready at rest are executed: one that was forked copies memory in its first call, which takes a millisecond or three. Those that a
-        // burst wants are forked, for that is quick.
-        let zygote = if bare { None } else { self.zygote(recipe) };
-        let zygote = zygote.as_deref();
+    /// Makes one, by a zygote if one is given, or tries whether what comes of it works.
+    async fn make(&self, recipe: &Recipe, zygote: Option<&Zygote>) {
+        let proven = self.lock().shelves.get(&recipe.class).is_some_and(|shelf| shelf.proven);
         let made = match proven {
             true => Kit::make(&self.shared, recipe, zygote).await.map(Some),
             false => proof::prove(&self.shared, recipe, None).await.map(|()| None),
@@ -403,8 +401,8 @@ async fn fill(stock: &Weak<Stock>, changed: &Notify) {
             pause(stock, changed).await;
             let Some(stock) = stock.upgrade() else { return };
             stock.look_over();
-            if let Some(recipe) = stock.lacking() {
-                stock.make(&recipe).await;
+            if let Some((recipe, zygote)) = stock.lacking() {
+                stock.make(&recipe, zygote.as_deref()).await;
             } else if let Some(recipe) = stock.lacking_zygote() {
                 stock.make_zygote(&recipe).await;
             } else {

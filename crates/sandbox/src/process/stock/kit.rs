@@ -15,7 +15,7 @@ use crate::process::birth::{Dowry, Newborn, Wanted, failed, not_started, too_slo
 use crate::process::bootstraps;
 use crate::process::environment;
 use crate::process::folders::blocking;
-use crate::process::image::{Shared, Users};
+use crate::process::image::Shared;
 use crate::process::root;
 
 /// How long it may take until it waits for a function. It takes some ten milliseconds of processor time, of which it gets what nobody else wants.
@@ -76,21 +76,13 @@ impl Kit {
 
     /// The next frame of what nobody's code runs in.
     pub(super) async fn next(&mut self) -> Result<Incoming, FrameError> {
-        let Newborn { remains, socket, .. } = &mut self.newborn;
-        tokio::select! {
-            biased;
-            frame = self.frames.next(socket, false) => frame,
-            _ = remains.gone() => Err(FrameError::Closed),
-        }
+        self.newborn.next(&mut self.frames).await
     }
 }
 
 async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, by: Born) -> Result<Kit, Error> {
     let born = shared.clock.instant();
-    let slot = match &shared.users {
-        Users::Strangers(slots) => Some(slots.take()?),
-        Users::Daemon { .. } => None,
-    };
+    let slot = shared.users.take_slot()?;
     let group = group(shared, recipe).await?;
     let wanted = Wanted {
         argv: recipe.class.argv.clone(),

@@ -121,12 +121,7 @@ async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, born: Instant) -> Resul
     let mut newborn = Newborn::ask(shared, wanted, dowry, Steps::begin()).await?;
     newborn.remains.started().await.map_err(not_started)?;
     let id = newborn.remains.id().ok_or_else(|| Error::internal("a zygote has no process"))?;
-    let mut frames = FrameReader::new();
-    let said = tokio::select! {
-        biased;
-        frame = frames.next(&newborn.socket, false) => frame.map_err(failed),
-        _ = newborn.remains.gone() => Err(Error::platform(Code::SandboxFailed, "it ended")),
-    };
+    let said = newborn.next(&mut FrameReader::new()).await;
     let zygote = Zygote {
         newborn,
         id,
