@@ -38,7 +38,7 @@ def handler(event, context):
         'context': [context.function_name, context.memory_limit_in_mb], 'batch': os.sched_getscheduler(0),
     }
 ";
-pub(crate) const NODE: &str = "const fs = require('fs');
+const NODE: &str = "const fs = require('fs');
 const read = (name) => fs.readFileSync('/proc/self/' + name, 'utf8');
 exports.handler = async (event, context) => {
   if (event.run) return new Function('require', event.run)(require);
@@ -88,19 +88,25 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// A function that says what it sees.
-async fn function(world: &World, runtime: &str) -> Version {
+pub(crate) async fn function(world: &World, runtime: &str) -> Version {
     let package = match runtime {
         "java17" => classes(),
         "nodejs" => zip(&[("main.js", NODE)]),
         _ => zip(&[("main.py", PYTHON)]),
     };
+    let mut version = function_of(world, runtime, package).await;
+    if runtime == "java17" {
+        version.config.handler = "Main::handle".into();
+    }
+    version
+}
+
+/// One of this package.
+pub(crate) async fn function_of(world: &World, runtime: &str, package: Bytes) -> Version {
     let info = world.sandbox.check_package(package).await.unwrap();
     let environment = BTreeMap::from([("OWN".to_owned(), "ä=b".to_owned())]);
     let version = version(&world.sandbox, "ahead", info.digest, environment);
     let mut version = Arc::unwrap_or_clone(in_runtime(&world.sandbox, &version, runtime));
-    if runtime == "java17" {
-        version.config.handler = "Main::handle".into();
-    }
     version.config.memory_mb = 256;
     version
 }
@@ -117,7 +123,7 @@ fn classes() -> Bytes {
 }
 
 /// A fresh instance, and how it came up.
-async fn start(world: &World, version: &Version) -> (Box<dyn Instance>, StartPath) {
+pub(crate) async fn start(world: &World, version: &Version) -> (Box<dyn Instance>, StartPath) {
     let image = world.sandbox.prepare(Arc::new(version.clone())).await.unwrap();
     let instance = image.start().await.unwrap();
     let path = instance.start_timings().path;
@@ -132,7 +138,7 @@ async fn start_ahead(world: &World, version: &Version) -> Box<dyn Instance> {
     instance
 }
 
-async fn ask(instance: &mut dyn Instance, event: Value) -> Value {
+pub(crate) async fn ask(instance: &mut dyn Instance, event: Value) -> Value {
     let outcome = run(instance, &invocation(event.to_string(), AMPLE)).await;
     let body = outcome.result.unwrap_or_else(|f| panic!("{f:?}"));
     serde_json::from_slice(&body).unwrap()
@@ -140,34 +146,41 @@ async fn ask(instance: &mut dyn Instance, event: Value) -> Value {
 
 async fn a_function_finds_what_it_finds_in_an_instance_of_its_own(world: &World) {
     for runtime in ["python3", "nodejs", "java17"] {
-        let mut version = function(world, runtime).await;
-        version.config.tmp_mb = 64;
-        for layers in [&[][..], &[zip(&[("a", "1")])], &[zip(&[("a", "1")]), zip(&[("b", "2")])]] {
-            version.layers.clear();
-            attach(&*world.sandbox, &mut version, layers).await;
-            let mut seen = Vec::new();
-            for path in [StartPath::PreStarted, StartPath::Exec] {
-                if path == StartPath::PreStarted {
-                    ready(&world.sandbox, &version).await;
-                } else {
-                    // As its default is, but a reason for the plain way.
-                    let text = Variable::Plain(":UTC".into());
-                    version.config.environment.insert("TZ".into(), text);
-                }
-                let (mut instance, took) = start(world, &version).await;
-                assert_eq!(took, path);
-                let mut all = ask(&mut *instance, json!({})).await;
-                instance.stop().await;
-                all["environment"].as_object_mut().unwrap().remove("AWS_LAMBDA_LOG_STREAM_NAME");
-                // Without layers `/opt` is a folder of the root in one and an empty one upon it in the other.
-                all["mounts"].as_object_mut().unwrap().remove("/opt");
-                seen.push(all);
+        // Without layers `/opt` is a folder of the root in one and an empty one upon it in the other.
+        finds_the_same(world, runtime, StartPath::PreStarted, &["/opt"]).await;
+    }
+}
+
+/// Whether a function finds in an instance that came up by `path` what it finds in one by exec, but for these mounts.
+pub(crate) async fn finds_the_same(world: &World, runtime: &str, path: StartPath, but: &[&str]) {
+    let mut version = function(world, runtime).await;
+    version.config.tmp_mb = 64;
+    for layers in [&[][..], &[zip(&[("a", "1")])], &[zip(&[("a", "1")]), zip(&[("b", "2")])]] {
+        version.layers.clear();
+        attach(&*world.sandbox, &mut version, layers).await;
+        let mut seen = Vec::new();
+        for way in [path, StartPath::Exec] {
+            if way == path {
+                ready(&world.sandbox, &version).await;
+            } else {
+                // As its default is, but a reason for the plain way.
+                let text = Variable::Plain(":UTC".into());
+                version.config.environment.insert("TZ".into(), text);
             }
-            version.config.environment.remove("TZ");
-            let [ahead, own] = &seen[..] else { panic!("two") };
-            for (key, value) in own.as_object().unwrap() {
-                assert_eq!(ahead[key], *value, "{runtime}: {key}");
+            let (mut instance, took) = start(world, &version).await;
+            assert_eq!(took, way);
+            let mut all = ask(&mut *instance, json!({})).await;
+            instance.stop().await;
+            all["environment"].as_object_mut().unwrap().remove("AWS_LAMBDA_LOG_STREAM_NAME");
+            for mount in but {
+                all["mounts"].as_object_mut().unwrap().remove(*mount);
             }
+            seen.push(all);
+        }
+        version.config.environment.remove("TZ");
+        let [other, own] = &seen[..] else { panic!("two") };
+        for (key, value) in own.as_object().unwrap() {
+            assert_eq!(other[key], *value, "{runtime}: {key}");
         }
     }
 }

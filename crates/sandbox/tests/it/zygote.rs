@@ -3,20 +3,18 @@
 
 mod random;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use model::function::{Variable, Version};
+use model::function::Version;
 use model::invocation::StartPath;
 use model::ports::{Instance, Sandbox as _};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::prestart::{NODE, PYTHON};
+use crate::prestart::{PYTHON, ask, finds_the_same, function, function_of, start};
 use crate::processes::{children, eventually, instances_of, is_zygote, spawners, zygotes_of};
-use crate::support::{World, attach, in_runtime, invocation, ready, run, version, zip};
+use crate::support::{World, invocation, ready, run, zip};
 
 /// Time for one call.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -66,82 +64,24 @@ async fn nothing_is_forked_here(world: &World) {
     instance.stop().await;
 }
 
-async fn function(world: &World, runtime: &str) -> Version {
-    let file = if runtime.starts_with("node") { ("main.js", NODE) } else { ("main.py", PYTHON) };
-    function_of(world, runtime, &[file]).await
-}
-
-async fn function_of(world: &World, runtime: &str, files: &[(&str, &str)]) -> Version {
-    let info = world.sandbox.check_package(zip(files)).await.unwrap();
-    let environment = BTreeMap::from([("OWN".to_owned(), "ä=b".to_owned())]);
-    let version = version(&world.sandbox, "forked", info.digest, environment);
-    let mut version = Arc::unwrap_or_clone(in_runtime(&world.sandbox, &version, runtime));
-    version.config.memory_mb = 256;
-    version
-}
-
-async fn start(world: &World, version: &Version) -> (Box<dyn Instance>, StartPath) {
-    let image = world.sandbox.prepare(Arc::new(version.clone())).await.unwrap();
-    let instance = image.start().await.unwrap();
-    let path = instance.start_timings().path;
-    (instance, path)
-}
-
 /// A fresh instance that was forked.
 async fn start_forked(world: &World, version: &Version) -> Box<dyn Instance> {
     ready(&world.sandbox, version).await;
     let (instance, path) = start(world, version).await;
-    if path != StartPath::Zygote {
-        // Until the keeper has looked it over.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    let state = world.sandbox.starts();
-    assert_eq!(path, StartPath::Zygote, "{state:?}");
+    assert_eq!(path, StartPath::Zygote, "{:?}", world.sandbox.starts());
     instance
-}
-
-async fn ask(instance: &mut dyn Instance, event: Value) -> Value {
-    let outcome = run(instance, &invocation(event.to_string(), AMPLE)).await;
-    let body = outcome.result.unwrap_or_else(|f| panic!("{f:?}"));
-    serde_json::from_slice(&body).unwrap()
 }
 
 async fn a_function_finds_what_it_finds_in_an_instance_of_its_own(world: &World) {
     for runtime in ["python3", "nodejs"] {
-        let mut version = function(world, runtime).await;
-        version.config.tmp_mb = 64;
-        for layers in [&[][..], &[zip(&[("a", "1")])], &[zip(&[("a", "1")]), zip(&[("b", "2")])]] {
-            version.layers.clear();
-            attach(&*world.sandbox, &mut version, layers).await;
-            let mut seen = Vec::new();
-            for path in [StartPath::Zygote, StartPath::Exec] {
-                if path == StartPath::Zygote {
-                    ready(&world.sandbox, &version).await;
-                } else {
-                    // As its default is, but a reason for the plain way.
-                    let text = Variable::Plain(":UTC".into());
-                    version.config.environment.insert("TZ".into(), text);
-                }
-                let (mut instance, took) = start(world, &version).await;
-                assert_eq!(took, path);
-                let mut all = ask(&mut *instance, json!({})).await;
-                instance.stop().await;
-                all["environment"].as_object_mut().unwrap().remove("AWS_LAMBDA_LOG_STREAM_NAME");
-                seen.push(all);
-            }
-            version.config.environment.remove("TZ");
-            let [forked, own] = &seen[..] else { panic!("two") };
-            for (key, value) in own.as_object().unwrap() {
-                assert_eq!(forked[key], *value, "{runtime}: {key}");
-            }
-        }
+        finds_the_same(world, runtime, StartPath::Zygote, &[]).await;
     }
 }
 
 /// Also if they are named as one that the zygote has loaded.
 async fn modules_of_the_function_come_first(world: &World) {
     let own = &[("main.py", PYTHON), ("queue.py", "own = 'the function\\'s'")];
-    let version = function_of(world, "python3", own).await;
+    let version = function_of(world, "python3", zip(own)).await;
     let mut instance = start_forked(world, &version).await;
     let look = "import queue, json
 said = [queue.own, json.dumps(1)]";

@@ -66,75 +66,39 @@ pub(super) struct Ground {
 
 /// All there are.
 pub(super) fn grounds() -> &'static [Ground] {
-    &[
-        Ground {
-            name: "python",
-            way: Way::Exec,
-            language: Language::Python,
-            runtime: "python3",
-            handler: "main.handler",
-            file: ("main.py", include_str!("programs/main.py")),
-        },
-        Ground {
-            name: "node",
-            way: Way::Exec,
-            language: Language::Node,
-            runtime: "nodejs",
-            handler: "index.handler",
-            file: ("index.js", include_str!("programs/index.js")),
-        },
-        Ground {
-            name: "python-pre-started",
-            way: Way::PreStarted { memory_mb: 10 },
-            language: Language::Python,
-            runtime: "python3",
-            handler: "main.handler",
-            file: ("main.py", include_str!("programs/main.py")),
-        },
-        Ground {
-            name: "node-pre-started",
-            way: Way::PreStarted { memory_mb: 16 },
-            language: Language::Node,
-            runtime: "nodejs",
-            handler: "index.handler",
-            file: ("index.js", include_str!("programs/index.js")),
-        },
-        Ground {
-            name: "python-forked",
-            way: Way::Forked,
-            language: Language::Python,
-            runtime: "python3",
-            handler: "main.handler",
-            file: ("main.py", include_str!("programs/main.py")),
-        },
-        Ground {
-            name: "node-forked",
-            way: Way::Forked,
-            language: Language::Node,
-            runtime: "nodejs",
-            handler: "index.handler",
-            file: ("index.js", include_str!("programs/index.js")),
-        },
-        Ground {
-            name: "java",
-            way: Way::Exec,
-            language: Language::Java,
-            runtime: "java17",
-            handler: "Hostile::handle",
-            file: ("Hostile.java", include_str!("programs/Hostile.java")),
-        },
-        Ground {
-            name: "java-pre-started",
-            way: Way::PreStarted { memory_mb: 64 },
-            language: Language::Java,
-            runtime: "java17",
-            handler: "Hostile::handle",
-            file: ("Hostile.java", include_str!("programs/Hostile.java")),
-        },
-    ]
+    const {
+        &[
+            Ground::python("python", Way::Exec),
+            Ground::node("node", Way::Exec),
+            Ground::python("python-pre-started", Way::PreStarted { memory_mb: 10 }),
+            Ground::node("node-pre-started", Way::PreStarted { memory_mb: 16 }),
+            Ground::python("python-forked", Way::Forked),
+            Ground::node("node-forked", Way::Forked),
+            Ground::java("java", Way::Exec),
+            Ground::java("java-pre-started", Way::PreStarted { memory_mb: 64 }),
+        ]
+    }
 }
 
 impl Ground {
+    const fn python(name: &'static str, way: Way) -> Self {
+        let (runtime, handler) = ("python3", "main.handler");
+        let file = ("main.py", include_str!("programs/main.py"));
+        Self { name, way, language: Language::Python, runtime, handler, file }
+    }
+
+    const fn node(name: &'static str, way: Way) -> Self {
+        let (runtime, handler) = ("nodejs", "index.handler");
+        let file = ("index.js", include_str!("programs/index.js"));
+        Self { name, way, language: Language::Node, runtime, handler, file }
+    }
+
+    const fn java(name: &'static str, way: Way) -> Self {
+        let (runtime, handler) = ("java17", "Hostile::handle");
+        let file = ("Hostile.java", include_str!("programs/Hostile.java"));
+        Self { name, way, language: Language::Java, runtime, handler, file }
+    }
+
     /// Where it lies.
     pub(super) async fn world(&self, shared: Arc<World>) -> Arc<World> {
         match self.way {
