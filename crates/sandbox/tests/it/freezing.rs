@@ -44,8 +44,14 @@ def ignores_stops():
 
 def continues_others():
     os.setsid()
-    while True:
-        os.kill(-1, signal.SIGCONT)
+    # Without what the interpreter does between two calls, it is nearly always amid one.
+    libc = ctypes.CDLL(None)
+    while True: libc.kill(-1, signal.SIGCONT)
+
+def continue_each_other():
+    child(continues_others)
+    child(continues_others)
+    continues_others()
 
 def runs_away():
     while True:
@@ -93,12 +99,13 @@ def handler(event, context):
 "#;
 
 /// All but what the kernel does at a process's request.
-const ATTACKS: [&str; 9] = [
+const ATTACKS: [&str; 10] = [
     "busy",
     "own_session",
     "blocks_signals",
     "ignores_stops",
     "continues_others",
+    "continue_each_other",
     "runs_away",
     "forks",
     "sleeps",
