@@ -12,9 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use sandbox::ProcessSandbox;
 use serde_json::Value;
 
-use crate::Test;
 use crate::processes::{NETWORK_MAKER, children, eventually, own_groups, spawners};
 use crate::support::{World, invocation, open, run, version, zip};
+use crate::{Place, Test};
 
 /// More than lie ready of anything.
 const BURST: usize = 12;
@@ -48,22 +48,27 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test {
             name: "ahead::a_burst_shares_nothing_that_was_made_ahead".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(burst(world))),
         },
         Test {
             name: "ahead::nothing_of_an_instance_reaches_the_next".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(one_after_the_other(world))),
         },
         Test {
             name: "ahead::without_networks_made_ahead_instances_start_as_well".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(without_maker(world))),
         },
         Test {
             name: "ahead::a_folder_that_the_host_replaced_is_seen_anew".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(replaced(world))),
         },
         Test {
             name: "ahead::control_groups_lie_ready_and_go_with_the_sandbox".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(groups(world))),
         },
     ]

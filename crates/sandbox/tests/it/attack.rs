@@ -21,8 +21,8 @@ use std::time::Duration;
 use model::invocation::{FailureKind, Outcome};
 use serde_json::{Value, json};
 
-use crate::Test;
 use crate::support::{self, World, invocation};
+use crate::{Place, Test};
 use ground::{Ground, Language, grounds};
 use scene::Scene;
 
@@ -147,10 +147,12 @@ pub(crate) fn tests() -> Vec<Test> {
     let mut tests = vec![
         Test {
             name: "attack::every_promise_is_attacked".into(),
+            place: Place::Shared,
             run: Box::new(|_| Box::pin(async { list::every_promise_is_attacked() })),
         },
         Test {
             name: "attack::the_search_finds_what_is_there".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(the_search_finds_what_is_there(world))),
         },
     ];
@@ -159,6 +161,7 @@ pub(crate) fn tests() -> Vec<Test> {
         let attacks = list::all().filter(|attack| attack.runs_on(ground));
         tests.extend(attacks.map(|attack| Test {
             name: format!("attack::{}::{}", ground.name, attack.name),
+            place: ground.place(),
             run: Box::new(move |world| Box::pin(run(attack, ground, world))),
         }));
     }
@@ -166,10 +169,6 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 async fn run(attack: &'static Attack, ground: &'static Ground, world: Arc<World>) {
-    if !ground.is_there(&world) {
-        return;
-    }
-    let world = ground.world(world).await;
     let lacking = attack.unless.filter(|unless| unless.lack.here(&world));
     if let Some(Unless { lost, .. }) = lacking {
         println!("  {}: not defended on this host: {lost}", attack.name);
@@ -191,8 +190,6 @@ async fn run(attack: &'static Attack, ground: &'static Ground, world: Arc<World>
     hostile.stop().await;
     scene.assert_neighbour_is_well("after the attack", &[]).await;
     scene.assert_host_is_well().await;
-    drop(image);
-    ground.leave(world).await;
 }
 
 /// Fails unless the outcome is what the list says.

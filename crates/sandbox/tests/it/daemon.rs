@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use model::tasks::Tasks;
 
-use crate::Test;
 use crate::processes::{children, eventually, image_in, own_groups};
 use crate::support::{World, open};
+use crate::{Place, Test};
 
 /// The first argument that makes this program a daemon; the second is its cache folder.
 const ARGUMENT: &str = "__daemon";
@@ -39,6 +39,7 @@ pub(crate) fn run_if_daemon(arguments: &[String]) -> bool {
 pub(crate) fn tests() -> Vec<Test> {
     vec![Test {
         name: "daemon::a_killed_daemon_leaves_nothing_that_the_next_does_not_clear".into(),
+        place: Place::Shared,
         run: Box::new(|world| Box::pin(killed_daemon(world))),
     }]
 }

@@ -12,9 +12,9 @@ use model::ports::Sandbox as _;
 use model::tasks::Tasks;
 use serde_json::json;
 
-use crate::Test;
 use crate::processes::{children, eventually, instances_of, spawner};
 use crate::support::{World, invocation, run, version, zip};
+use crate::{Place, Test};
 
 /// Runs the Python text of the event, then waits for ever.
 const CODE: &str = "import ctypes, os, platform, signal, socket, sys, threading, time
@@ -170,6 +170,7 @@ for _ in range(20): child(spin)",
 pub(crate) fn tests() -> Vec<Test> {
     let test = |way: &'static Way| Test {
         name: format!("deadline::{}_ends", way.name),
+        place: Place::Shared,
         run: Box::new(move |world| Box::pin(ends(world, way))),
     };
     WAYS.iter().map(test).collect()

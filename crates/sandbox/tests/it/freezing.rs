@@ -9,9 +9,9 @@ use model::ports::{Instance, Sandbox as _};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::Test;
 use crate::processes::{children, eventually, instances_of, spawner, spawners};
 use crate::support::{World, invocation, run, version, zip};
+use crate::{Place, Test};
 
 /// Starts processes that go on for ever, in the way that the event names, and says how many; `served` counts.
 const CODE: &str = r#"
@@ -120,14 +120,17 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test {
             name: "freezing::nothing_that_a_function_does_keeps_it_running".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(stands_still(world))),
         },
         Test {
             name: "freezing::a_killed_spawner_takes_frozen_instances_along".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(killed_spawner(world))),
         },
         Test {
             name: "freezing::one_that_dies_while_it_stands_still_is_found_dead".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(dies(world))),
         },
     ]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use model::isolation::Need;
 use sandbox::{UID_BASE_DEFAULT, examine};
 
-use crate::Test;
 use crate::support::World;
+use crate::{Place, Test};
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![Test {
         name: "host::the_table_is_true_where_instances_start".into(),
+        place: Place::Shared,
         run: Box::new(|world| Box::pin(the_table_is_true_where_instances_start(world))),
     }]
 }

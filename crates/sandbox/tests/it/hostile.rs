@@ -16,8 +16,8 @@ use model::{Code, Result, limits};
 use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
 use serde_json::{Value, json};
 
-use crate::Test;
 use crate::support::{self, World, invocation, processes_with, vault, version, zip};
+use crate::{Place, Test};
 
 /// Runs the Python text that it is sent and returns what that leaves in `result`.
 const CODE: &str = "import os, struct, sys, threading, time
@@ -39,6 +39,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ($($name:ident,)*) => {
             vec![$(Test {
                 name: concat!("hostile::", stringify!($name)).into(),
+                place: Place::Shared,
                 run: Box::new(|world| Box::pin(async move { $name(&world).await })),
             },)*]
         };

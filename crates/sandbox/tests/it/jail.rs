@@ -13,8 +13,8 @@ use model::invocation::StartPath;
 use model::ports::Sandbox as _;
 use serde_json::{Value, json};
 
-use crate::Test;
 use crate::support::{World, in_runtime, invocation, ready, run, version, zip};
+use crate::{Place, Test};
 
 /// Runs the Python text that it is sent and returns what that leaves in `result`.
 const CODE: &str = "import ctypes, os
@@ -35,18 +35,13 @@ pub(crate) fn tests() -> Vec<Test> {
             vec![$(
                 Test {
                     name: concat!("jail::", stringify!($name)).into(),
+                    place: Place::Shared,
                     run: Box::new(|world| Box::pin(async move { $name(&world).await })),
                 },
                 Test {
                     name: concat!("jail-forked::", stringify!($name)).into(),
-                    run: Box::new(|world| Box::pin(async move {
-                        if !world.forks() {
-                            return;
-                        }
-                        let world = World::forked().await;
-                        $name(&world).await;
-                        world.end().await;
-                    })),
+                    place: Place::Forked { tests: "jail" },
+                    run: Box::new(|world| Box::pin(async move { $name(&world).await })),
                 },
             )*]
         };

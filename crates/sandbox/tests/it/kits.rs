@@ -8,8 +8,8 @@ use bytes::Bytes;
 use model::ports::Sandbox;
 use model::suites::sandbox::{Kit, SCENARIOS};
 
-use crate::Test;
 use crate::support::{Ahead, World, processes_with, zip, zip_of};
+use crate::{Place, Test};
 
 /// The layers of the contract, with these modules.
 fn layers(modules: [(&str, &[u8]); 2]) -> [Bytes; 2] {
@@ -95,6 +95,7 @@ const AHEAD_MB: u32 = 256;
 fn executed(language: &'static str) -> impl Iterator<Item = Test> {
     SCENARIOS.iter().map(move |scenario| Test {
         name: format!("{language}::{}", scenario.name),
+        place: Place::Shared,
         run: Box::new(move |world| {
             let sandbox = world.sandbox.clone();
             (scenario.run)(Arc::new(kit(&world, sandbox, language)))
@@ -102,37 +103,24 @@ fn executed(language: &'static str) -> impl Iterator<Item = Test> {
     })
 }
 
-/// The suite with pre-started instances.
-fn pre_started(language: &'static str) -> impl Iterator<Item = Test> {
+/// The suite with instances that come up in some other way.
+fn ahead(language: &'static str, way: &'static str, place: Place) -> impl Iterator<Item = Test> {
     SCENARIOS.iter().map(move |scenario| Test {
-        name: format!("{language}-pre-started::{}", scenario.name),
-        run: Box::new(move |_| {
-            Box::pin(async move {
-                let world = World::ahead(AHEAD_MB).await;
-                let sandbox = Arc::new(Ahead(world.sandbox.clone()));
-                (scenario.run)(Arc::new(kit(&world, sandbox, language))).await;
-                world.end().await;
-            })
+        name: format!("{language}-{way}::{}", scenario.name),
+        place,
+        run: Box::new(move |world| {
+            let sandbox = Arc::new(Ahead(world.sandbox.clone()));
+            (scenario.run)(Arc::new(kit(&world, sandbox, language)))
         }),
     })
 }
 
-/// The suite with instances that are forked.
+fn pre_started(language: &'static str) -> impl Iterator<Item = Test> {
+    ahead(language, "pre-started", Place::Ahead { memory_mb: AHEAD_MB })
+}
+
 fn forked(language: &'static str) -> impl Iterator<Item = Test> {
-    SCENARIOS.iter().map(move |scenario| Test {
-        name: format!("{language}-forked::{}", scenario.name),
-        run: Box::new(move |world| {
-            Box::pin(async move {
-                if !world.forks() {
-                    return;
-                }
-                let world = World::forked().await;
-                let sandbox = Arc::new(Ahead(world.sandbox.clone()));
-                (scenario.run)(Arc::new(kit(&world, sandbox, language))).await;
-                world.end().await;
-            })
-        }),
-    })
+    ahead(language, "forked", Place::Forked { tests: language })
 }
 
 const LANGUAGES: [&str; 3] = ["node", "python", "java"];
@@ -140,7 +128,7 @@ const LANGUAGES: [&str; 3] = ["node", "python", "java"];
 const FORKED: [&str; 2] = ["node", "python"];
 
 pub(crate) fn tests() -> Vec<Test> {
-    let ahead = LANGUAGES.into_iter().flat_map(pre_started);
+    let pre_started = LANGUAGES.into_iter().flat_map(pre_started);
     let forked = FORKED.into_iter().flat_map(forked);
-    LANGUAGES.into_iter().flat_map(executed).chain(ahead).chain(forked).collect()
+    LANGUAGES.into_iter().flat_map(executed).chain(pre_started).chain(forked).collect()
 }

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use model::ports::Sandbox as _;
 use serde_json::{Value, json};
 
-use crate::Test;
 use crate::support::{
     World, attach, cc, in_runtime, invocation, run, version, zip, zip_with_modes,
 };
+use crate::{Place, Test};
 
 /// Time for one call, and for what goes on in the background.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -44,14 +44,17 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test {
             name: "layers::python_searches_where_aws_lambda_does".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(async move { python(&world).await })),
         },
         Test {
             name: "layers::node_searches_where_aws_lambda_does".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(async move { node(&world).await })),
         },
         Test {
             name: "layers::what_was_merged_goes_with_its_last_instance".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(async move { merged_goes(&world).await })),
         },
     ]

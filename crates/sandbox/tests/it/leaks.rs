@@ -16,9 +16,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse};
 use tokio::sync::Semaphore;
 
-use crate::Test;
 use crate::processes::{children, eventually, folders, instances_of, own_groups, spawners};
 use crate::support::{World, config, invocation, run, start, version, zip};
+use crate::{Place, Test};
 
 /// Instances in all; starts that are given up or fail count.
 const INSTANCES: usize = 2_000;
@@ -100,16 +100,19 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test {
             name: "leaks::two_thousand_instances_leave_nothing".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(nothing_left(world, INSTANCES, 0, ZygoteUse::Off))),
         },
         Test {
             name: "leaks::pre_started_instances_leave_nothing".into(),
+            place: Place::Shared,
             run: Box::new(|world| {
                 Box::pin(nothing_left(world, INSTANCES_AHEAD, KITS, ZygoteUse::Off))
             }),
         },
         Test {
             name: "leaks::forked_instances_leave_nothing".into(),
+            place: Place::Shared,
             run: Box::new(|world| {
                 Box::pin(nothing_left(world, INSTANCES_FORKED, 0, ZygoteUse::Alone))
             }),

@@ -11,9 +11,9 @@ use model::invocation::{Failure, FailureKind};
 use model::ports::{Instance, Sandbox as _, StartFailed};
 use serde_json::json;
 
-use crate::Test;
 use crate::hostile::{AMPLE, breaks_the_protocol, run, start};
 use crate::support::{self, World, invocation, version, zip};
+use crate::{Place, Test};
 
 /// What the daemon may hold more of after a flood, in bytes: buffers of sockets and allocator, far less than was sent.
 const GROWTH_BYTES: u64 = 32 << 20;
@@ -23,6 +23,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ($($name:ident,)*) => {
             vec![$(Test {
                 name: concat!("lies::", stringify!($name)).into(),
+                place: Place::Shared,
                 run: Box::new(|world| Box::pin(async move { $name(&world).await })),
             },)*]
         };

@@ -11,9 +11,9 @@ use model::ports::{Image, Instance, LogQuery, Logs as _, Sandbox as _, StartFail
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use crate::Test;
 use crate::processes::{eventually, instances_of, spawner};
 use crate::support::{self, World, invocation, version, zip};
+use crate::{Place, Test};
 
 /// Runs the Python text that it is sent and returns what that leaves in `result`.
 const CODE: &str = "import mmap, os, resource, socket, subprocess, sys, threading, time
@@ -30,6 +30,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ($($name:ident,)*) => {
             vec![$(Test {
                 name: concat!("limits::", stringify!($name)).into(),
+                place: Place::Shared,
                 run: Box::new(|world| Box::pin(async move { $name(&world).await })),
             },)*]
         };

@@ -44,7 +44,19 @@ type Run = Box<dyn FnOnce(Arc<World>) -> Pin<Box<dyn Future<Output = ()> + Send>
 /// One test.
 struct Test {
     name: String,
+    place: Place,
     run: Run,
+}
+
+/// Where a test runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// In the world that is there all the time: nothing is started ahead.
+    Shared,
+    /// In one whose instances are pre-started, with this memory for them. Its tests share it.
+    Ahead { memory_mb: u32 },
+    /// In one whose instances are all forked. Its tests share it, and only they: what others had forked would end some time later.
+    Forked { tests: &'static str },
 }
 
 fn main() {
@@ -78,23 +90,24 @@ fn main() {
         .chain(network::tests())
         .chain(attack::tests())
         .chain(leaks::tests());
-    let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
+    let mut tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
+    // A place is made once.
+    tests.sort_by_key(|test| test.place);
     if arguments.iter().any(|a| a == "--list") {
         for test in &tests {
             println!("{}: test", test.name);
         }
         return;
     }
-    let (count, begun) = (tests.len(), Instant::now());
-    let failed = run(tests);
+    let begun = Instant::now();
+    let Results { passed, ignored, failed } = run(tests);
     if !failed.is_empty() {
         println!("\nfailed: {}", failed.join(", "));
     }
     // The form of the standard harness, for those who count.
     println!(
-        "\ntest result: {}. {} passed; {} failed; 0 ignored; 0 measured; 0 filtered out; finished in {:.2}s\n",
+        "\ntest result: {}. {passed} passed; {} failed; {ignored} ignored; 0 measured; 0 filtered out; finished in {:.2}s\n",
         if failed.is_empty() { "ok" } else { "FAILED" },
-        count - failed.len(),
         failed.len(),
         begun.elapsed().as_secs_f32(),
     );
@@ -103,21 +116,88 @@ fn main() {
     }
 }
 
-/// Runs tests one after the other, for they measure time and fill the machine; returns those that failed.
-fn run(tests: Vec<Test>) -> Vec<String> {
+/// Runs tests one after the other, for they measure time and fill the machine.
+fn run(tests: Vec<Test>) -> Results {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let world = Arc::new(runtime.block_on(World::new()));
-    println!("\nrunning {} tests on {:#?}", tests.len(), world.sandbox.isolation());
-    let mut failed = Vec::new();
-    for Test { name, run } in tests {
+    let mut worlds = Worlds::new(&runtime);
+    let mut results = Results::default();
+    println!("\nrunning {} tests on {:#?}", tests.len(), worlds.shared.sandbox.isolation());
+    for Test { name, place, run } in tests {
         let begun = Instant::now();
+        let Some(world) = worlds.at(place) else {
+            println!("test {name} ... ignored, this user's daemon forks nothing");
+            results.ignored += 1;
+            continue;
+        };
         #[expect(clippy::disallowed_methods, reason = "a panic of one test ends that test alone")]
-        let ended = runtime.block_on(async { tokio::spawn(run(Arc::clone(&world))).await });
+        let ended = runtime.block_on(async { tokio::spawn(run(world)).await });
         let result = if ended.is_ok() { "ok" } else { "FAILED" };
         println!("test {name} ... {result} ({} ms)", begun.elapsed().as_millis());
-        if ended.is_err() {
-            failed.push(name);
+        match ended {
+            Ok(()) => results.passed += 1,
+            Err(_) => {
+                results.failed.push(name);
+                worlds.give_up();
+            }
         }
     }
-    failed
+    worlds.end();
+    results
+}
+
+#[derive(Debug, Default)]
+struct Results {
+    passed: usize,
+    ignored: usize,
+    /// Their names.
+    failed: Vec<String>,
+}
+
+/// The worlds of the tests: beside the shared one there is one at a time, for tests look at what the host has.
+struct Worlds<'a> {
+    runtime: &'a tokio::runtime::Runtime,
+    shared: Arc<World>,
+    beside: Option<(Place, Arc<World>)>,
+}
+
+impl<'a> Worlds<'a> {
+    fn new(runtime: &'a tokio::runtime::Runtime) -> Self {
+        Self { runtime, shared: Arc::new(runtime.block_on(World::new())), beside: None }
+    }
+
+    /// The one of a place; `None` if there can be none.
+    fn at(&mut self, place: Place) -> Option<Arc<World>> {
+        if matches!(place, Place::Forked { .. }) && !self.shared.forks() {
+            return None;
+        }
+        if self.beside.as_ref().is_some_and(|(there, _)| *there != place) {
+            self.end();
+        }
+        if let Some((_, world)) = &self.beside {
+            return Some(Arc::clone(world));
+        }
+        let world = match place {
+            Place::Shared => return Some(Arc::clone(&self.shared)),
+            Place::Ahead { memory_mb } => self.runtime.block_on(World::ahead(memory_mb)),
+            Place::Forked { .. } => self.runtime.block_on(World::forked()),
+        };
+        self.beside = Some((place, Arc::clone(&world)));
+        Some(world)
+    }
+
+    /// Ends the one beside the shared one.
+    fn end(&mut self) {
+        if let Some((_, world)) = self.beside.take() {
+            self.runtime.block_on(world.end());
+        }
+    }
+
+    /// A test has failed in it: the next gets a fresh one.
+    fn give_up(&mut self) {
+        // Unless the test has left something behind that holds it.
+        if self.beside.as_ref().is_some_and(|(_, world)| Arc::strong_count(world) == 1) {
+            self.end();
+        }
+        self.beside = None;
+    }
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use model::ports::Sandbox as _;
 use serde_json::{Value, json};
 
-use crate::Test;
 use crate::support::{World, in_runtime, invocation, run, version};
+use crate::{Place, Test};
 
 /// Linear algebra on as many threads as there are processors.
 const NUMPY: &str = "def handler(event, context):
@@ -38,10 +38,12 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test {
             name: "native::numpy_computes".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(async move { numpy(&world).await })),
         },
         Test {
             name: "native::sharp_makes_images".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(async move { sharp(&world).await })),
         },
     ]

@@ -12,11 +12,11 @@ use model::secret::{SecretPlace, SecretText};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::Test;
 use crate::processes::{eventually, instances_of, spawners};
 use crate::support::{
     World, attach, cc, in_runtime, invocation, javac, ready, run, vault, version, zip, zip_of,
 };
+use crate::{Place, Test};
 
 /// Says what it sees of itself.
 pub(crate) const PYTHON: &str = "import os
@@ -62,6 +62,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ($($name:ident,)*) => {
             vec![$(Test {
                 name: concat!("prestart::", stringify!($name)).into(),
+                place: Place::Shared,
                 run: Box::new(|_| Box::pin(async {
                     let world = World::ahead(MEMORY_MB).await;
                     $name(&world).await;

@@ -15,8 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use sandbox::ProcessSandbox;
 use serde_json::{Value, json};
 
-use crate::Test;
 use crate::support::{self, World, invocation, vault, version, zip};
+use crate::{Place, Test};
 
 /// Answers what it is sent, sleeps for ever, or ends, as the event says.
 const CODE: &str = "import os, resource, sys, time
@@ -40,26 +40,32 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test {
             name: "processes::runtimes_are_found_and_named_as_they_are".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(runtimes(world))),
         },
         Test {
             name: "processes::the_environment_is_that_of_aws_and_the_functions_own".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(environment(world))),
         },
         Test {
             name: "processes::secrets_are_opened_for_their_own_function_only".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(secrets(world))),
         },
         Test {
             name: "processes::limits_are_set_as_this_host_promises".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(limits_are_set(world))),
         },
         Test {
             name: "processes::a_killed_spawner_takes_its_instances_along_and_is_replaced".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(killed_spawner(world))),
         },
         Test {
             name: "processes::instances_start_at_once_and_are_strangers_to_each_other".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(many_at_once(world))),
         },
     ]

@@ -11,10 +11,10 @@ use model::stream::{Part, StreamEnd, Taker};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::Test;
 use crate::hostile::{AMPLE, breaks_the_protocol, run, start};
 use crate::lies::{another_answers, resident};
 use crate::support::{World, invocation};
+use crate::{Place, Test};
 
 /// What the daemon may hold more of during a flood, in bytes: buffers of sockets and allocator, far less than was sent.
 const GROWTH_BYTES: u64 = 16 << 20;
@@ -34,6 +34,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ($($name:ident,)*) => {
             vec![$(Test {
                 name: concat!("streams::", stringify!($name)).into(),
+                place: Place::Shared,
                 run: Box::new(|world| Box::pin(async move { $name(&world).await })),
             },)*]
         };

@@ -11,10 +11,10 @@ use model::ports::{Instance, Sandbox as _};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::Test;
 use crate::prestart::{PYTHON, ask, finds_the_same, function, function_of, start};
 use crate::processes::{children, eventually, instances_of, is_zygote, spawners, zygotes_of};
 use crate::support::{World, invocation, ready, run, zip};
+use crate::{Place, Test};
 
 /// Time for one call.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -28,6 +28,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ($($name:path,)*) => {
             vec![$(Test {
                 name: concat!("zygote::", stringify!($name)).into(),
+                place: Place::Shared,
                 run: Box::new(|world| Box::pin(async move {
                     let forks = world.forks();
                     let world = World::forked().await;

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use model::ports::{Image, Sandbox};
 
+use crate::Place;
 use crate::support::{Ahead, World, attach, cc, javac, version, zip};
 
 /// The C sources; one program.
@@ -41,9 +42,9 @@ pub(super) enum Language {
 pub(super) enum Way {
     /// By the sandbox that all tests share.
     Exec,
-    /// By a sandbox of the test's own that forks them.
+    /// By a sandbox that forks them.
     Forked,
-    /// By a sandbox of the test's own, with this memory for them: for [`Way::KITS`] of the hostile function's language.
+    /// By a sandbox that starts them ahead, with this memory for them: for [`Way::KITS`] of the hostile function's language.
     PreStarted { memory_mb: u32 },
 }
 
@@ -100,24 +101,12 @@ impl Ground {
     }
 
     /// Where it lies.
-    pub(super) async fn world(&self, shared: Arc<World>) -> Arc<World> {
+    pub(super) fn place(&self) -> Place {
         match self.way {
-            Way::Exec => shared,
-            Way::Forked => World::forked().await,
-            Way::PreStarted { memory_mb } => World::ahead(memory_mb).await,
+            Way::Exec => Place::Shared,
+            Way::Forked => Place::Forked { tests: self.name },
+            Way::PreStarted { memory_mb } => Place::Ahead { memory_mb },
         }
-    }
-
-    /// Ends it, if it was made for one test.
-    pub(super) async fn leave(&self, world: Arc<World>) {
-        if self.is_pre_started() {
-            world.end().await;
-        }
-    }
-
-    /// Whether it is to be had: an ordinary user's daemon forks nothing.
-    pub(super) fn is_there(&self, world: &World) -> bool {
-        self.way != Way::Forked || world.forks()
     }
 
     /// Whether all instances are pre-started or forked ones: none has been executed for its function.

@@ -12,21 +12,24 @@ use model::ports::Sandbox as _;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use crate::Test;
 use crate::support::World;
+use crate::{Place, Test};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
         Test {
             name: "attack::unpacking::links_are_not_followed_out".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(links(world))),
         },
         Test {
             name: "attack::unpacking::modes_make_nobody_else".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(modes(world))),
         },
         Test {
             name: "attack::unpacking::what_is_there_is_never_written_over".into(),
+            place: Place::Shared,
             run: Box::new(|world| Box::pin(written_over(world))),
         },
     ]

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use crate::Test;
 use crate::support::World;
+use crate::{Place, Test};
 
 /// The first argument that makes this program run a scenario, whose name is the second.
 const ARGUMENT: &str = "__network";
@@ -38,6 +38,7 @@ pub(crate) fn run_if_inside(arguments: &[String]) -> bool {
 pub(crate) fn tests() -> Vec<Test> {
     let test = |scenario: &'static scenarios::Scenario| Test {
         name: format!("network::{}", scenario.name),
+        place: Place::Shared,
         run: Box::new(move |world| Box::pin(inside(world, scenario))),
     };
     scenarios::ALL.iter().filter(|s| s.applies()).map(test).collect()
