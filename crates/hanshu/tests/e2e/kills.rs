@@ -16,6 +16,8 @@ use crate::harness::http::{Http, Reply};
 use crate::harness::{Start, eventually};
 
 const KILLS: usize = 60;
+/// When the clients got little done, on a very busy machine.
+const KILLS_AT_MOST: usize = 600;
 
 /// The daemon was killed.
 struct Gone;
@@ -156,7 +158,12 @@ fn everything_acknowledged_is_there_after_kills_at_any_instant() {
     let mut daemon = Start::dev().on(&data).start();
     let mut clients = clients::all(&daemon.http, seed);
     let begun = Instant::now();
-    for _ in 0..KILLS {
+    let mut kills = 0;
+    let tested_little =
+        |clients: &[Client]| clients.iter().any(|c| c.log.acknowledged.len() <= 2 * KILLS);
+    // On a busy machine the clients get less done between two kills.
+    while kills < KILLS || (tested_little(&clients) && kills < KILLS_AT_MOST) {
+        kills += 1;
         let http = daemon.http.clone();
         let pause = Duration::from_millis(20 + dice.roll(230));
         thread::scope(|scope| {
@@ -173,14 +180,11 @@ fn everything_acknowledged_is_there_after_kills_at_any_instant() {
         }
         clients::code_is_there(&daemon.http);
     }
-    println!("{KILLS} kills in {:?}", begun.elapsed());
+    println!("{kills} kills in {:?}", begun.elapsed());
     for client in &clients {
         println!("{}: {} changes", client.log.path, client.log.acknowledged.len());
-        assert!(
-            client.log.acknowledged.len() > 2 * KILLS,
-            "hardly anything was tested: {client:?}"
-        );
     }
+    assert!(!tested_little(&clients), "hardly anything was tested: {clients:?}");
     clients::every_version_is_there(&daemon.http);
 }
 
