@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::Result;
-use model::error::{Code, Error};
+use model::error::{Code, Error, Origin};
 use model::function::Function;
 use model::invocation::Failure;
+use model::ports::StartFailed;
 
 use crate::Shared;
 use crate::pool::{NotReady, Pool, Room, stopping};
@@ -70,6 +71,7 @@ pub(crate) async fn prepare(
     faulty: Faulty,
 ) -> Result<Option<Prepared>> {
     let named = next.key().to_string();
+    check(shared, next, faulty).await?;
     let holds = match shared.routes.hold(next, shared.clock.now()).await {
         Ok(Some(holds)) => holds,
         Ok(None) => return Ok(None),
@@ -101,6 +103,22 @@ pub(crate) async fn prepare(
         }
     }
     Ok(Some(prepared))
+}
+
+/// Whether `$LATEST` can be loaded, as far as that shows before it runs. The sandbox makes ready what it can by the way.
+async fn check(shared: &Arc<Shared>, next: &Function, faulty: Faulty) -> Result<()> {
+    let (named, latest) = (next.key(), &next.latest);
+    match shared.pools.sandbox.check_code(latest).await {
+        Err(StartFailed::Function(failure)) if faulty == Faulty::Refused => {
+            Err(refusal(&format!("{named}:{}", latest.label()), &failure))
+        }
+        Err(StartFailed::Platform(error)) if error.origin() == Origin::Caller => Err(error),
+        Err(StartFailed::Platform(error)) => {
+            tracing::warn!(function = %named, %error, "code is not checked before a change");
+            Ok(())
+        }
+        Err(StartFailed::Function(_)) | Ok(()) => Ok(()),
+    }
 }
 
 /// The change is refused; nothing is changed by then.

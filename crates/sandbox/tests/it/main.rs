@@ -30,6 +30,7 @@ mod prestart;
 mod processes;
 mod streams;
 mod support;
+mod wasm;
 mod zygote;
 
 use std::future::Future;
@@ -77,7 +78,8 @@ fn main() {
         .chain(limits::tests())
         .chain(network::tests())
         .chain(attack::tests())
-        .chain(leaks::tests());
+        .chain(leaks::tests())
+        .chain(wasm::tests());
     let tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     if arguments.iter().any(|a| a == "--list") {
         for test in &tests {
