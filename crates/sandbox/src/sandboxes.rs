@@ -14,7 +14,7 @@ use model::ports::{Image, Logs, PackageInfo, Sandbox, StartFailed, Vault};
 use model::{Error, Result};
 
 use crate::process::ProcessSandbox;
-use crate::wasm::{RUNTIME, WasmConfig, WasmSandbox, missing};
+use crate::wasm::{self, RUNTIME, WasmConfig, WasmSandbox};
 
 /// Processes, and WebAssembly where this host gives its engine what it needs.
 #[derive(Debug)]
@@ -43,10 +43,7 @@ impl Sandboxes {
     /// What keeps instances apart and in bounds on this host, and what is lost.
     pub fn isolation(&self) -> Isolation {
         let mut features = self.processes.isolation().features.clone();
-        features.push(match &self.wasm {
-            Ok(_) => WasmSandbox::feature(),
-            Err(error) => missing(error),
-        });
+        features.push(wasm::feature(&self.wasm));
         Isolation::of(features)
     }
 

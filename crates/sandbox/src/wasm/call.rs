@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::ids::FunctionKey;
+use model::ids::{FunctionKey, RequestId};
 use model::invocation::{CallContext, Failure};
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +14,8 @@ use super::{command, proxy};
 
 /// What a call needs.
 pub(super) struct Call {
+    /// Its id.
+    pub(super) id: RequestId,
     /// Whose it is.
     pub(super) function: FunctionKey,
     /// What it runs.

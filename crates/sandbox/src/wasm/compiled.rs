@@ -230,14 +230,14 @@ fn private(folder: &Path) -> io::Result<()> {
 #[expect(unsafe_code, reason = "the one call that loads compiled code")]
 fn map(engine: &Engine, file: &Path) -> wasmtime::Result<Code> {
     match Engine::detect_precompiled_file(file)? {
-        // SAFETY: needed because compiling takes a thousand times as long as mapping. Sound because the file is what our own compiler made of a program: it lies in
-        // a folder that only the daemon's user can enter, is written by nobody but the process that `compile` starts, gets its name when it is whole and is
-        // never written to again, only unlinked. The engine refuses code of another release, setting or processor.
         Some(Precompiled::Module) => {
+            // SAFETY: needed because compiling takes a thousand times as long as mapping. Sound because the file is what our own compiler made of a program: it lies
+            // in a folder that only the daemon's user can enter, is written by nobody but the process that `compile` starts, gets its name when it is whole and
+            // is never written to again, only unlinked. The engine refuses code of another release, setting or processor.
             unsafe { Module::deserialize_file(engine, file) }.map(Code::Module)
         }
-        // SAFETY: as above.
         Some(Precompiled::Component) => {
+            // SAFETY: as above.
             unsafe { Component::deserialize_file(engine, file) }.map(Code::Component)
         }
         None => Err(wasmtime::Error::msg("it is no compiled code")),

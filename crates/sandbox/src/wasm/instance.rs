@@ -19,6 +19,7 @@ use super::Shared;
 use super::call::{Call, Ended, Stream};
 use super::failure;
 use super::host::Environment;
+use super::meter::metered;
 use super::printed::{Output, lock};
 use super::program::Program;
 use crate::output::Direct;
@@ -85,6 +86,7 @@ impl WasmInstance {
 
     fn spawn(&self, invocation: &Invocation, stream: Stream) -> Option<JoinHandle<Timed>> {
         let call = Call {
+            id: invocation.id,
             function: self.version.key.clone(),
             program: Arc::clone(&self.program),
             environment: Arc::clone(&self.environment),
@@ -94,14 +96,16 @@ impl WasmInstance {
             memory_mb: self.version.config.memory_mb,
         };
         let (room, clock) = (Arc::clone(&self.shared.guests.room), Arc::clone(&self.shared.clock));
+        let cores = self.version.config.cpu_cores;
         let running = self.shared.guests.enter();
         let handle = self.shared.guests.handle()?;
         Some(handle.spawn(async move {
             let _running = running;
             // It is never closed.
             let _room = room.acquire_owned().await;
-            let begun = clock.instant();
-            let ended = call.run(stream).await;
+            let (id, begun) = (call.id, clock.instant());
+            let (ended, used) = metered(call.run(stream), cores).await;
+            tracing::trace!(target: "sandbox::wasm", request = %id, processor_us = used.as_micros());
             (ended, micros(begun, clock.instant()))
         }))
     }

@@ -8,7 +8,7 @@
 //! compiled            where that code lies; loaded by memory map, and the one `unsafe` for it
 //! machine             the engine: what programs may use of WebAssembly, and the pool that instances come from
 //! program             loaded code, linked; which of the two kinds it is
-//! guests              threads that run guests, and the ticks that interrupt them
+//! guests, meter       threads that run guests, and the ticks that interrupt them; what processor time they take
 //! call                one call: [`command`] (event on standard input, answer on standard output), [`proxy`] (`wasi:http`)
 //! event, reply        an invocation's event as an HTTP request, a response as its answer
 //! host, bounds        what a guest has: no files, no sockets, so much memory
@@ -29,6 +29,7 @@ mod host;
 mod image;
 mod instance;
 mod machine;
+mod meter;
 mod printed;
 mod program;
 mod proxy;
@@ -117,12 +118,6 @@ impl WasmSandbox {
         Ok(Arc::new(Self { shared, packages }))
     }
 
-    /// That there is this runtime, for the table of what a host gives.
-    pub(crate) fn feature() -> Feature {
-        let detail = format!("wasmtime {WASMTIME_VERSION}, each call in a fresh instance");
-        Feature::found("wasm", Need::Option, detail, LOST)
-    }
-
     /// The version's program, compiled and linked. What is wrong with it is the function's fault.
     async fn load(&self, version: &Version) -> Result<(Arc<Program>, Arc<Unpacked>), StartFailed> {
         check_network(version).map_err(StartFailed::Platform)?;
@@ -135,9 +130,18 @@ impl WasmSandbox {
 /// What is lost without the engine.
 const LOST: &str = "functions of the runtime wasm cannot be run";
 
-/// That there is no engine, for the table of what a host gives.
-pub(crate) fn missing(why: &Error) -> Feature {
-    Feature::missing("wasm", Need::Option, why.to_string(), LOST)
+/// Whether there is this runtime, for the table of what a host gives.
+pub(crate) fn feature<T>(sandbox: &Result<T>) -> Feature {
+    let found = match sandbox {
+        Ok(_) => Ok(format!("wasmtime {WASMTIME_VERSION}, each call in a fresh instance")),
+        Err(error) => Err(error.to_string()),
+    };
+    Feature::of("wasm", Need::Option, found, LOST)
+}
+
+/// The same without a sandbox. Blocks for some milliseconds.
+pub(crate) fn examine() -> Feature {
+    feature(&Machine::new().map_err(no_engine))
 }
 
 #[async_trait]

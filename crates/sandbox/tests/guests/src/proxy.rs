@@ -3,6 +3,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `/` | what the event says; with `pieces`, what `Kit::streams` says |
+//! | `/hello` | the words, for who measures |
 //! | `/request` | method, path, header fields and body of the request |
 //! | `/outgoing` | what comes of a request to another host |
 //! | `/nothing` | none: it returns |
@@ -30,6 +31,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Guest {
         match target.split('?').next().unwrap_or_default() {
             "/request" => answer(out, 200, &[("x-seen", "yes")], seen(&request, &body).as_bytes()),
             "/outgoing" => answer(out, 200, &[], outgoing().as_bytes()),
+            "/hello" => answer(out, 200, &[], b"Hello world"),
             "/nothing" => drop(out),
             "/unfinished" => {
                 let (body, stream) = begin(out, 200, &[]);
