@@ -153,6 +153,12 @@ fn files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// The WebAssembly programs that the sandbox's tests have built: that user has no toolchain (`crates/sandbox/tests/it/wasm/guests.rs`).
+fn guests() -> [PathBuf; 2] {
+    ["wasm32-wasip1/debug/command.wasm", "wasm32-wasip2/debug/guests.wasm"]
+        .map(|file| shell::root().join("target/guests").join(file))
+}
+
 /// The sandbox's tests, copied to where an ordinary user may read and write, and started as one.
 fn as_ordinary_user(binary: &Path, home: &Path) -> Result<Command> {
     let copy = home.join("sandbox-tests");
@@ -160,6 +166,11 @@ fn as_ordinary_user(binary: &Path, home: &Path) -> Result<Command> {
     for path in [home, &copy] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         chown(path, Some(ORDINARY_USER), Some(ORDINARY_USER))?;
+    }
+    for guest in guests() {
+        let name = guest.file_name().context("a guest without a name")?;
+        // World-readable; not there if their own tests have failed, which these will say again.
+        drop(fs::copy(&guest, home.join(name)));
     }
     let id = ORDINARY_USER.to_string();
     let mut tests = shell::command("setpriv");

@@ -10,9 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::Result;
-use model::error::{Code, Error};
-use model::function::Function;
+use model::error::{Code, Error, Origin};
+use model::function::{Function, FunctionState, RuntimeInfo, Version};
+use model::ids::Digest;
 use model::invocation::Failure;
+use model::network::NetworkPolicy;
+use model::ports::StartFailed;
 
 use crate::Shared;
 use crate::pool::{NotReady, Pool, Room, stopping};
@@ -70,6 +73,7 @@ pub(crate) async fn prepare(
     faulty: Faulty,
 ) -> Result<Option<Prepared>> {
     let named = next.key().to_string();
+    check(shared, next, faulty).await?;
     let holds = match shared.routes.hold(next, shared.clock.now()).await {
         Ok(Some(holds)) => holds,
         Ok(None) => return Ok(None),
@@ -101,6 +105,56 @@ pub(crate) async fn prepare(
         }
     }
     Ok(Some(prepared))
+}
+
+/// Whether a document's newest change made `$LATEST` something else to load.
+fn changes_code(next: &Function) -> bool {
+    let Some(change) = &next.change else { return !next.deleted };
+    let latest = |state: &Option<FunctionState>| match state {
+        Some(FunctionState::Function { latest, .. }) => Some(Loaded::of(latest)),
+        _ => None,
+    };
+    let after = latest(&change.after);
+    after.is_some() && after != latest(&change.before)
+}
+
+/// What decides whether code can be loaded.
+#[derive(PartialEq, Eq)]
+struct Loaded {
+    code: Digest,
+    handler: String,
+    runtime: RuntimeInfo,
+    network: NetworkPolicy,
+}
+
+impl Loaded {
+    fn of(version: &Version) -> Self {
+        Self {
+            code: version.code.digest,
+            handler: version.config.handler.clone(),
+            runtime: version.runtime.clone(),
+            network: version.config.network.clone(),
+        }
+    }
+}
+
+/// Whether `$LATEST` can be loaded, as far as that shows before it runs. The sandbox makes ready what it can by the way.
+async fn check(shared: &Arc<Shared>, next: &Function, faulty: Faulty) -> Result<()> {
+    let (named, latest) = (next.key(), &next.latest);
+    if !changes_code(next) {
+        return Ok(());
+    }
+    match shared.pools.sandbox.check_code(latest).await {
+        Err(StartFailed::Function(failure)) if faulty == Faulty::Refused => {
+            Err(refusal(&format!("{named}:{}", latest.label()), &failure))
+        }
+        Err(StartFailed::Platform(error)) if error.origin() == Origin::Caller => Err(error),
+        Err(StartFailed::Platform(error)) => {
+            tracing::warn!(function = %named, %error, "code is not checked before a change");
+            Ok(())
+        }
+        Err(StartFailed::Function(_)) | Ok(()) => Ok(()),
+    }
 }
 
 /// The change is refused; nothing is changed by then.

@@ -11,7 +11,7 @@ use model::clock::{Clock, SystemClock};
 use model::isolation::{Isolation, Need};
 use model::ports::{Sandbox, Vault};
 use model::tasks::Tasks;
-use sandbox::{ProcessSandbox, SandboxConfig};
+use sandbox::{ProcessSandbox, SandboxConfig, Sandboxes, WasmConfig};
 use server::{Server, ServerConfig};
 use store::vault::Keyring;
 use store::{Store, StoreConfig};
@@ -28,6 +28,8 @@ use crate::{host, privacy};
 const ASYNC_LEASE: Duration = Duration::from_secs(30);
 /// Which part of the memory for functions pre-started instances may take beside it.
 const PRESTART_PART: u64 = 4;
+/// Longest that a WebAssembly program may take to compile: the largest, which hold an interpreter, take some seconds.
+const COMPILE_TIME_LIMIT: Duration = Duration::from_secs(120);
 /// Background work that ignores its cancellation is cut off after this.
 const TASKS_GRACE: Duration = Duration::from_secs(5);
 
@@ -45,7 +47,7 @@ pub(crate) struct Running {
     server: JoinHandle<model::Result<()>>,
     engine: Engine,
     tasks: Tasks,
-    sandbox: Arc<ProcessSandbox>,
+    sandbox: Arc<Sandboxes>,
     store: Store,
 }
 
@@ -99,13 +101,13 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
     };
     let store = store::open(store_config, Arc::clone(&clock), &tasks).await?;
     let vault: Arc<dyn Vault> = Arc::new(Keyring::open(&store.meta, &config.secrets).await?);
-    let processes = start_sandbox(config, &store, &vault, &clock, &tasks).await?;
-    let isolation = isolation(&processes, config);
+    let sandboxes = start_sandboxes(config, &store, &vault, &clock, &tasks).await?;
+    let isolation = isolation(&sandboxes, config);
     if let Err(e) = check_isolation(&isolation, config.sandbox.require_full) {
         store.close().await.context("closing the store")?;
         return Err(e.into());
     }
-    let sandbox: Arc<dyn Sandbox> = processes.clone();
+    let sandbox: Arc<dyn Sandbox> = sandboxes.clone();
     let engine = start_engine(config, &store, &sandbox, &clock).await?;
     let root_key =
         if config.dev { None } else { server::auth::ensure_root_key(&*store.meta).await? };
@@ -144,22 +146,28 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         server,
         engine,
         tasks,
-        sandbox: processes,
+        sandbox: sandboxes,
         store,
     })
 }
 
-async fn start_sandbox(
+async fn start_sandboxes(
     config: &DaemonConfig,
     store: &Store,
     vault: &Arc<dyn Vault>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
-) -> anyhow::Result<Arc<ProcessSandbox>> {
+) -> anyhow::Result<Arc<Sandboxes>> {
+    let executable = std::env::current_exe().context("finding this program's own file")?;
+    let wasm_config = WasmConfig {
+        cache_dir: config.data.join("cache/wasm"),
+        compiler: executable.clone(),
+        compile_time_limit: COMPILE_TIME_LIMIT,
+    };
     let sandbox_config = SandboxConfig {
         cache_dir: config.data.join("cache"),
         path: config.sandbox.path.clone(),
-        spawner: std::env::current_exe().context("finding this program's own file")?,
+        spawner: executable,
         uid_base: config.sandbox.uid_base,
         network: config.sandbox.network.clone(),
         prestart_memory_mb: prestart_memory_mb(config),
@@ -168,8 +176,9 @@ async fn start_sandbox(
     let (blobs, logs, vault) =
         (Arc::clone(&store.blobs), Arc::clone(&store.logs), Arc::clone(vault));
     let (clock, tasks) = (Arc::clone(clock), tasks.clone());
+    let (own_logs, own_vault, own_clock) = (logs.clone(), vault.clone(), clock.clone());
     let processes = ProcessSandbox::new(sandbox_config, blobs, logs, vault, clock, tasks).await?;
-    Ok(processes)
+    Ok(Sandboxes::new(processes, wasm_config, own_logs, own_vault, own_clock).await)
 }
 
 /// As it is set, within reason.
@@ -179,8 +188,8 @@ fn prestart_memory_mb(config: &DaemonConfig) -> u32 {
 }
 
 /// What this host gives, the daemon's part included.
-fn isolation(processes: &ProcessSandbox, config: &DaemonConfig) -> Isolation {
-    let mut features = processes.isolation().features.clone();
+fn isolation(sandboxes: &Sandboxes, config: &DaemonConfig) -> Isolation {
+    let mut features = sandboxes.isolation().features;
     features.extend(host::features(config));
     Isolation::of(features)
 }

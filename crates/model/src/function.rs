@@ -39,7 +39,8 @@ pub struct FunctionConfig<V = Variable> {
     pub description: String,
     /// The runtime as the owner named it, for instance `nodejs20`.
     pub runtime: String,
-    /// What to call: `file.export` for Node.js, `module.function` for Python, `package.Class::method` for Java.
+    /// What to call: `file.export` for Node.js, `module.function` for Python, `package.Class::method` for Java, the
+    /// program's file (`hello.wasm`) for WebAssembly.
     pub handler: String,
     /// How long one call may run, in milliseconds: 1 to 900 000.
     #[serde(default = "default_timeout_ms")]

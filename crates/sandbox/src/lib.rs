@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! process/   ProcessSandbox: Node.js, Python and Java as locked-in processes        start here
+//! wasm/      WasmSandbox: WebAssembly in the daemon's own process
+//! sandboxes  Sandboxes: both, each version in the one that its runtime names
 //! jail/      namespaces, root, filters, control groups, limits; the only home of `unsafe`
 //! frame      the protocol between daemon and bootstrap (runtimes/PROTOCOL.md)
 //! output     standard output and error → log lines, within a rate
@@ -17,7 +19,11 @@ pub mod jail;
 mod output;
 mod package;
 mod process;
+mod sandboxes;
+mod wasm;
 
 pub use process::{
     NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse, examine,
 };
+pub use sandboxes::Sandboxes;
+pub use wasm::{RUNTIME as WASM_RUNTIME, WasmConfig, WasmSandbox};

@@ -8,6 +8,7 @@
 //! then held back until the answer says how much of it belongs to the call ([`Output::split`]).
 
 mod budget;
+mod direct;
 mod lines;
 
 use std::convert::Infallible;
@@ -26,6 +27,7 @@ use rustix::io::Errno;
 use tokio::net::unix::pipe::Receiver;
 
 use budget::Budget;
+pub(crate) use direct::Direct;
 use lines::{Line, Lines};
 
 /// What one `read` takes at most, in bytes: a whole pipe of the usual size. It lies on the stack for the time of the call.

@@ -59,6 +59,21 @@ pub(crate) const NODE: Language = Language {
     introduce: &["-p", "process.execPath + '\\n' + process.versions.node"],
 };
 
+/// WebAssembly: the component of the sandbox's tests, which no interpreter runs.
+pub(crate) const WASM: Language = Language {
+    name: "wasm",
+    runtime: "wasm",
+    file: "hello.wasm",
+    handler: "hello.wasm",
+    hello: None,
+    flags: &[],
+    bootstrap: None,
+    once: &[],
+    main: &[],
+    candidates: &[],
+    introduce: &[],
+};
+
 /// Python.
 pub(crate) const PYTHON: Language = Language {
     name: "python",

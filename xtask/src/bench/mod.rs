@@ -2,7 +2,7 @@
 //!
 //! One module a bench: [`warm`] (warm calls, with [`calls`] and [`workerd`]), [`cold`] (first calls), [`burst`] (many of them at once), [`density`] (many live instances), [`idle`] (a daemon with nothing to do),
 //! [`stream`] (answers in pieces), [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches), [`swap`] (new code
-//! under load), [`freeze`] (functions that go on while they are idle). They share
+//! under load), [`freeze`] (functions that go on while they are idle), [`wasm`] (WebAssembly). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] and [`paced`]
 //! (the client, over [`http`]), [`stats`] and [`report`].
 //!
@@ -32,6 +32,7 @@ mod stats;
 mod stream;
 mod swap;
 mod warm;
+mod wasm;
 mod workerd;
 
 use std::path::PathBuf;
@@ -102,6 +103,8 @@ enum Name {
     Swap,
     /// Idle functions whose timers go on
     Freeze,
+    /// Calls of WebAssembly, each in a fresh instance, and beside programs that compute for ever
+    Wasm,
 }
 
 /// What each bench is given.
@@ -171,6 +174,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Name::Resolve => resolve::run(&setup)?,
             Name::Swap => swap::run(&setup)?,
             Name::Freeze => freeze::run(&setup)?,
+            Name::Wasm => wasm::run(&setup)?,
         });
     }
     conclude(&verdicts, options.strict)

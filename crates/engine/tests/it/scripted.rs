@@ -46,7 +46,7 @@ pub(crate) struct Counts {
 /// Handlers: `echo`, `who` (the instance's number), `sleep:MS`, `fail`, `die`, `init-fail`, `no-sandbox`, `env:NAME` (a variable of the version),
 /// `arn` (the name that the call came by), `late:MS` (as `echo`, but starts so much later); `quick`, which says that it takes microseconds, lets
 /// calls wait behind each other, and takes the payload's milliseconds if that is a number, or dies at `die`; `stream:N`, N pieces of a kilobyte, each of
-/// which takes a millisecond; `cut:N`, the same with an error behind them.
+/// which takes a millisecond; `cut:N`, the same with an error behind them; `unloadable:WHY`, which shows before it is started.
 #[derive(Debug, Default)]
 pub(crate) struct ScriptedSandbox {
     pub(crate) counts: Arc<Counts>,
@@ -69,6 +69,13 @@ impl Sandbox for ScriptedSandbox {
 
     async fn check_package(&self, package: Bytes) -> model::Result<PackageInfo> {
         Ok(PackageInfo { digest: Digest::of(&package), unpacked_bytes: 0, entries: 0 })
+    }
+
+    async fn check_code(&self, version: &Version) -> Result<(), StartFailed> {
+        match version.config.handler.strip_prefix("unloadable:") {
+            Some(why) => Err(StartFailed::Function(Failure::new(FailureKind::Init, "E", why))),
+            None => Ok(()),
+        }
     }
 
     async fn prepare(&self, version: Arc<Version>) -> model::Result<Arc<dyn Image>> {

@@ -82,6 +82,19 @@ async fn one_stands_ready_for_an_idle_function_and_none_for_one_that_nobody_call
 }
 
 #[tokio::test(start_paused = true)]
+async fn code_that_shows_before_it_runs_that_it_cannot_be_loaded_is_refused_unless_forced() {
+    let world = world().await;
+    // Nobody calls it, so nothing is started for a change.
+    world.deploy("f", "echo").await;
+    let error = world.swap_code("f", "unloadable:no such import").await.unwrap_err();
+    assert_eq!((error.code(), error.origin()), (Code::InitFailed, model::Origin::Function));
+    assert!(error.message().contains("no such import"), "{error}");
+    let spoil = |f: &mut Function| f.latest.config.handler = "unloadable:no".into();
+    world.swap("f", Faulty::Accepted, spoil).await.unwrap();
+    assert_eq!(world.started(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn code_that_cannot_be_loaded_takes_no_calls_unless_forced() {
     let world = world().await;
     world.deploy("f", "echo").await;

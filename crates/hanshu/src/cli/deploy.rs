@@ -22,7 +22,7 @@ const AFTER_HELP: &str = "\
 PATH is a folder, one source file, or a .zip or .jar made elsewhere. A folder may hold `hanshu.toml`:
 
   name = \"thumbnail\"          # all keys are optional
-  runtime = \"nodejs20\"        # guessed from the files: index.js, package.json → nodejs20; *.py → python3.11; pom.xml, *.java, *.jar → java17
+  runtime = \"nodejs20\"        # guessed from the files: index.js, package.json → nodejs20; *.py → python3.11; pom.xml, *.java, *.jar → java17; *.wasm → wasm
   handler = \"index.handler\"   # guessed likewise; in Java PACKAGE.CLASS::METHOD
   timeout_ms = 5000
   memory_mb = 256             # or memory_share = \"25%\"; further limits: cpu_weight, cpu_cores, processes, open_files, tmp_mb,
@@ -58,7 +58,7 @@ pub(crate) struct DeployArgs {
     /// The function's name [default: from hanshu.toml, else from the path]
     #[arg(long)]
     name: Option<String>,
-    /// The runtime, for instance nodejs20, python3.11 or java17
+    /// The runtime, for instance nodejs20, python3.11, java17 or wasm
     #[arg(long)]
     runtime: Option<String>,
     /// What to call: FILE.EXPORT, for instance index.handler

@@ -1,6 +1,7 @@
 //! Finds runtime and handler where nobody named them: from file names, and from what the likely file exports.
 
 mod java;
+mod wasm;
 
 use std::io::{Cursor, Read as _};
 
@@ -12,6 +13,8 @@ pub(crate) const NODE: &str = "nodejs20";
 pub(crate) const PYTHON: &str = "python3.11";
 /// See [`NODE`].
 pub(crate) const JAVA: &str = "java17";
+/// See [`NODE`].
+pub(crate) const WASM: &str = "wasm";
 
 const NODE_EXTENSIONS: &[&str] = &["js", "mjs", "cjs"];
 /// Stems of the file that holds the handler, likeliest first.
@@ -90,8 +93,10 @@ impl Contents {
             Some(PYTHON)
         } else if NODE_EXTENSIONS.iter().any(|e| top_has(e)) {
             Some(NODE)
+        } else if self.holds_java() {
+            Some(JAVA)
         } else {
-            self.holds_java().then_some(JAVA)
+            wasm::handler(&self.names).map(|_| WASM)
         }
     }
 
@@ -103,6 +108,9 @@ impl Contents {
     pub(crate) fn handler(&self, runtime: &str) -> Option<String> {
         if runtime.starts_with("java") {
             return java::handler(&self.classes);
+        }
+        if runtime == WASM {
+            return wasm::handler(&self.names);
         }
         let extensions = extensions_of(runtime)?;
         let files: Vec<(&str, &str)> = self.top().filter(|(_, e)| extensions.contains(e)).collect();
@@ -124,6 +132,9 @@ impl Contents {
             let class = handler.split("::").next().unwrap_or_default();
             return self.names.iter().any(|n| n.ends_with(".jar"))
                 || self.classes.iter().any(|c| c.name == class);
+        }
+        if runtime == WASM {
+            return self.names.iter().any(|n| n == handler);
         }
         let Some((file, _)) = handler.rsplit_once('.') else { return false };
         let Some(extensions) = extensions_of(runtime) else { return true };
@@ -205,6 +216,9 @@ mod tests {
         assert_eq!(guess(&[("app.py", "async def main(e, c): pass")]), python("app.main"));
         assert_eq!(guess(&[("a.py", ""), ("b.py", "")]), (Some(PYTHON), None));
         assert_eq!(guess(&[("README.md", ""), ("lib/a.js", "")]), (None, None));
+        let program = [("hello.wasm", ""), ("words.txt", "")];
+        assert_eq!(guess(&program), (Some(WASM), Some("hello.wasm".to_owned())));
+        assert_eq!(guess(&[("index.js", ""), ("fast.wasm", "")]).0, Some(NODE));
         for file in ["a/Hello.class", "app.jar", "lib/gson.jar"] {
             assert_eq!(guess(&[("README.md", ""), (file, "")]), (Some(JAVA), None));
         }
@@ -218,6 +232,7 @@ mod tests {
         assert!(c.holds("python3.11", "src.app.main.handler"));
         assert!(c.holds("python3.11", "src/app/main.handler"));
         assert!(!c.holds("java17", "a.Hello::handle"));
+        assert!(contents(&[("a.wasm", "")]).holds(WASM, "a.wasm") && !c.holds(WASM, "a.wasm"));
         assert!(contents(&[("app.jar", "")]).holds("java17", "a.Hello::handle"));
     }
 

@@ -161,7 +161,7 @@ fn runtime(
         (_, Some(new)) => Ok(new.to_owned()),
         (Some(old), None) => Ok(old.runtime.clone()),
         (None, None) => Err(CliError::new("the runtime cannot be guessed from the files").hint(
-            "pass --runtime nodejs20, python3.11 or java17, or write `runtime = \"…\"` into hanshu.toml",
+            "pass --runtime nodejs20, python3.11, java17 or wasm, or write `runtime = \"…\"` into hanshu.toml",
         )),
     }
 }
@@ -179,7 +179,7 @@ fn handler(
     let old = old.map(|o| &o.handler).filter(|h| contents.holds(runtime, h));
     old.cloned().or_else(|| contents.handler(runtime)).ok_or_else(|| {
         CliError::new("the handler cannot be guessed from the files").hint(
-            "pass --handler FILE.EXPORT, for instance index.handler (in Java PACKAGE.CLASS::METHOD), or write `handler = \"…\"` into hanshu.toml",
+            "pass --handler FILE.EXPORT, for instance index.handler (in Java PACKAGE.CLASS::METHOD, of WebAssembly the program's file), or write `handler = \"…\"` into hanshu.toml",
         )
     })
 }

@@ -44,6 +44,12 @@ pub trait Sandbox: Send + Sync + std::fmt::Debug {
     /// Told that calls of this version may come soon, as it was deployed just now. What a sandbox makes of it is up to the sandbox; never waits.
     fn expect(&self, _version: &Version) {}
 
+    /// Makes ready what can be before anybody calls a version, and finds out whether its code can be loaded, as far as that shows without running it. Repeating it
+    /// is cheap. What it finds no fault with may still fail when it is started.
+    async fn check_code(&self, _version: &Version) -> Result<(), StartFailed> {
+        Ok(())
+    }
+
     /// How instances came up. None are counted by a sandbox that knows one way only.
     fn starts(&self) -> StartCounts {
         StartCounts::default()

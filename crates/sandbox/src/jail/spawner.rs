@@ -33,18 +33,21 @@ use super::sys::{self, Cloned};
 use super::templates::Templates;
 use super::wire::{self, InstanceId, Reply, Request};
 use super::zygote::{self, Expected};
+use crate::wasm::COMPILER_ARGUMENT;
 
 /// The first argument that makes the daemon's executable a spawner.
 pub(super) const SPAWNER_ARGUMENT: &str = "__sandbox-spawner";
 /// Events taken from the kernel at once.
 const EVENTS: usize = 64;
 
-/// Becomes the spawner or the prober, and never returns, if this process was started as one. To be called first in `main`, while there is one thread.
+/// Becomes the spawner, the prober or a compiler of WebAssembly, and never returns, if this process was started as one. To be called first in `main`, while there is one thread.
 pub fn main_if_spawner() {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next();
     let code = if first.as_deref() == Some(OsStr::new(PROBER_ARGUMENT)) {
         probe::run(arguments)
+    } else if first.as_deref() == Some(OsStr::new(COMPILER_ARGUMENT)) {
+        crate::wasm::run_compiler(arguments)
     } else if first.as_deref() != Some(OsStr::new(SPAWNER_ARGUMENT)) {
         return;
     } else if let Err(e) = Loop::open().and_then(|mut spawner| spawner.run()) {
@@ -53,7 +56,7 @@ pub fn main_if_spawner() {
     } else {
         0
     };
-    #[expect(clippy::exit, reason = "this process is a spawner or prober and nothing else")]
+    #[expect(clippy::exit, reason = "this process is one of these and nothing else")]
     std::process::exit(code);
 }
 

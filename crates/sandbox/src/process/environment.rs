@@ -38,7 +38,7 @@ pub(super) fn constant(runtime: &Runtime) -> Vec<String> {
 }
 
 /// The function's secrets, opened: for the one start that is about to happen, and dropped with it.
-pub(super) fn secrets<'a>(
+pub(crate) fn secrets<'a>(
     version: &'a Version,
     vault: &dyn Vault,
 ) -> Result<Vec<(&'a str, SecretText)>> {
@@ -51,6 +51,23 @@ pub(super) fn secrets<'a>(
         }
     }
     Ok(out)
+}
+
+/// Everything but secrets for a program that has no root of its own: what a WebAssembly program sees.
+pub(crate) fn of_wasm(version: &Version) -> Vec<(String, String)> {
+    let mut reserved = reserved(version);
+    reserved.extend(everywhere());
+    reserved.push(("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", version.runtime.name)));
+    let own = version.config.environment.iter();
+    let own = own.filter(|(key, _)| reserved.iter().all(|(name, _)| name != key));
+    let own = own.filter_map(|(key, value)| match value {
+        Variable::Plain(text) => Some((key.clone(), text.clone())),
+        Variable::Sealed { .. } => None,
+    });
+    let own: Vec<_> = own.collect();
+    own.into_iter()
+        .chain(reserved.into_iter().map(|(key, value)| (key.to_owned(), value)))
+        .collect()
 }
 
 fn defaults(runtime: &Runtime) -> Vec<(&'static str, String)> {
@@ -82,13 +99,19 @@ fn defaults(runtime: &Runtime) -> Vec<(&'static str, String)> {
 
 /// Reserved, and the same for every function of a runtime.
 fn fixed(runtime: &Runtime) -> Vec<(&'static str, String)> {
+    let mut out = everywhere();
+    out.push(("AWS_EXECUTION_ENV", runtime.execution_env()));
+    out.push(("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()));
+    out
+}
+
+/// Reserved, and the same for every function.
+fn everywhere() -> Vec<(&'static str, String)> {
     vec![
         ("AWS_REGION", "local".to_owned()),
         ("AWS_DEFAULT_REGION", "local".to_owned()),
-        ("AWS_EXECUTION_ENV", runtime.execution_env()),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
         ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
-        ("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()),
     ]
 }
 

@@ -53,7 +53,7 @@ impl Autopsy {
 }
 
 /// The deadline passed.
-pub(super) fn timed_out(after: Duration) -> Failure {
+pub(crate) fn timed_out(after: Duration) -> Failure {
     let message = format!("Task timed out after {:.2} seconds", after.as_secs_f64());
     Failure::new(FailureKind::Timeout, "Sandbox.Timedout", &message)
 }
@@ -65,7 +65,7 @@ pub(super) fn init_timed_out(after: Duration) -> Failure {
 }
 
 /// The answer was too large.
-pub(super) fn response_too_large(bytes: usize, limit: usize) -> Failure {
+pub(crate) fn response_too_large(bytes: usize, limit: usize) -> Failure {
     let message = format!(
         "Response payload size ({bytes} bytes) exceeded maximum allowed payload size ({limit} bytes)."
     );
@@ -73,7 +73,7 @@ pub(super) fn response_too_large(bytes: usize, limit: usize) -> Failure {
 }
 
 /// The process did not keep to the protocol.
-pub(super) fn protocol(what: &str) -> Failure {
+pub(crate) fn protocol(what: &str) -> Failure {
     let message = format!("Runtime broke the protocol: {what}");
     Failure::new(FailureKind::Protocol, "Runtime.ProtocolError", &message)
 }

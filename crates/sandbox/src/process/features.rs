@@ -29,9 +29,12 @@ pub async fn examine(executable: PathBuf, path: &str, uid_base: u32) -> Result<I
         let groups = Groups::open(kernel.clone_into_cgroup.is_ok());
         Ok((kernel, groups, users))
     });
-    let (found, runtimes) = tokio::join!(kernel, runtimes::discover(path));
+    let engine = blocking(|| Ok(crate::wasm::examine()));
+    let (found, runtimes, engine) = tokio::join!(kernel, runtimes::discover(path), engine);
     let (kernel, groups, users) = found?;
-    Ok(all(&kernel, &groups, &users, &runtimes, path))
+    let mut features = all(&kernel, &groups, &users, &runtimes, path).features;
+    features.push(engine?);
+    Ok(Isolation::of(features))
 }
 
 /// The table.

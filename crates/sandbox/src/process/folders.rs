@@ -216,7 +216,7 @@ fn make(
 }
 
 /// An error of the cache's disk.
-pub(super) fn disk(e: io::Error) -> Error {
+pub(crate) fn disk(e: io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Error::platform(Code::StorageFull, "the disk of the data folder is full").with_source(e)
@@ -227,7 +227,7 @@ pub(super) fn disk(e: io::Error) -> Error {
 }
 
 /// Runs what blocks where that is allowed.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     f: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(f).await.map_err(Error::internal)?

@@ -509,6 +509,6 @@ fn checked(kind: FailureKind, body: Bytes) -> Failure {
 }
 
 /// From one instant to another, in microseconds.
-pub(super) fn micros(from: Instant, to: Instant) -> u64 {
+pub(crate) fn micros(from: Instant, to: Instant) -> u64 {
     u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
 }

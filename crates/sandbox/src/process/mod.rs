@@ -9,16 +9,16 @@
 
 mod birth;
 mod bootstraps;
-mod environment;
-mod failure;
+pub(crate) mod environment;
+pub(crate) mod failure;
 mod features;
 mod flow;
-mod folders;
+pub(crate) mod folders;
 mod freeze;
 mod image;
-mod instance;
+pub(crate) mod instance;
 mod network;
-mod packages;
+pub(crate) mod packages;
 mod remains;
 mod root;
 mod runtimes;
@@ -92,7 +92,7 @@ pub struct ProcessSandbox {
     stock: Arc<Stock>,
     runtimes: Runtimes,
     layouts: HashMap<String, Layout>,
-    packages: Packages,
+    packages: Arc<Packages>,
     isolation: Isolation,
 }
 
@@ -167,6 +167,7 @@ impl ProcessSandbox {
         let budget_mb = if isolation.has("pre-start") { config.prestart_memory_mb } else { 0 };
         let stock = Stock::new(Arc::clone(&shared), budget_mb, config.zygote);
         drop(until.spawn("pre-started instances", stock::keep(&stock)));
+        let packages = Arc::new(packages);
         Ok(Arc::new(Self { shared, stock, runtimes, layouts, packages, isolation }))
     }
 
@@ -186,6 +187,11 @@ impl ProcessSandbox {
     /// How many pre-started instances lie ready for a version.
     pub fn ready_for(&self, version: &Version) -> u64 {
         self.recipe(version).map_or(0, |recipe| self.stock.ready(&recipe))
+    }
+
+    /// Where packages lie unpacked, whatever runs them.
+    pub(crate) fn packages(&self) -> Arc<Packages> {
+        Arc::clone(&self.packages)
     }
 
     fn recipe(&self, version: &Version) -> Option<Recipe> {

@@ -29,7 +29,7 @@ use super::root::{make_folder, remove_tree};
 
 /// All packages.
 #[derive(Debug)]
-pub(super) struct Packages {
+pub(crate) struct Packages {
     unpacked: Arc<Folders>,
     merged: Arc<Folders>,
     blobs: Arc<dyn Blobs>,
@@ -37,7 +37,7 @@ pub(super) struct Packages {
 
 /// What a version's instances see of packages; it stays on disk as long as this does.
 #[derive(Debug)]
-pub(super) struct Unpacked {
+pub(crate) struct Unpacked {
     package: Arc<Folder>,
     layers: Vec<Arc<Folder>>,
     /// Of more than one layer.
@@ -46,7 +46,7 @@ pub(super) struct Unpacked {
 
 impl Unpacked {
     /// The function's own.
-    pub(super) fn package(&self) -> &Path {
+    pub(crate) fn package(&self) -> &Path {
         self.package.code()
     }
 
@@ -90,7 +90,7 @@ impl Packages {
     }
 
     /// Unpacks a package that was just uploaded, unless it is there.
-    pub(super) async fn take(&self, zip: Bytes) -> Result<PackageInfo> {
+    pub(crate) async fn take(&self, zip: Bytes) -> Result<PackageInfo> {
         let hashed = zip.clone();
         let digest = blocking(move || Ok(Digest::of(&hashed))).await?;
         let folder = self.unpacked.ensure(&digest, async { Ok(unpacker(zip)) }).await?;
@@ -99,7 +99,7 @@ impl Packages {
     }
 
     /// All that a version needs, unpacked from the blob store if need be: one package after the other, as each is held in memory for that time.
-    pub(super) async fn code(&self, version: &Version) -> Result<Unpacked> {
+    pub(crate) async fn code(&self, version: &Version) -> Result<Unpacked> {
         let package = self.get(&version.code.digest).await?;
         let mut layers = Vec::with_capacity(version.layers.len());
         for layer in &version.layers {

@@ -30,6 +30,7 @@ mod prestart;
 mod processes;
 mod streams;
 mod support;
+mod wasm;
 mod zygote;
 
 use std::future::Future;
@@ -89,7 +90,8 @@ fn main() {
         .chain(limits::tests())
         .chain(network::tests())
         .chain(attack::tests())
-        .chain(leaks::tests());
+        .chain(leaks::tests())
+        .chain(wasm::tests());
     let mut tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
     // A place is made once.
     tests.sort_by_key(|test| test.place);

@@ -1,0 +1,105 @@
+//! One call of a core module: event on standard input, answer on standard output, a run from start to exit.
+
+use bytes::Bytes;
+use model::invocation::{Failure, FailureKind};
+use model::ports::LogStream;
+use serde::Deserialize;
+use wasmtime::{InstancePre, Result};
+
+use super::bounds::Bounds;
+use super::call::{Call, Ended};
+use super::failure::{self, End};
+use super::host::{self, CommandHost};
+use super::printed::{Answer, Printed};
+use super::program::START;
+
+/// Runs it.
+pub(super) async fn run(program: &InstancePre<CommandHost>, call: &Call) -> Ended {
+    let (answer, errors) = (Answer::default(), Printed::new(&call.output, LogStream::Stderr));
+    let streams = (call.payload.clone(), answer.clone(), errors.clone());
+    let trace = call.context.trace.as_deref();
+    let mut wasi = host::wasi(&call.function, &call.environment, trace, streams);
+    let guest = CommandHost { wasi: wasi.build_p1(), bounds: Bounds::new(call.memory_mb) };
+    let mut store = host::store(program.module().engine(), guest);
+    let left = start(program, &mut store).await;
+    let bounds = &store.data().bounds;
+    let (denied, memory_bytes) = (bounds.denied(), bounds.used_bytes());
+    // The slot is free for others before the answer is looked at.
+    drop(store);
+    let result = match (answer.take(), left) {
+        (Err(bytes), _) => Err(failure::too_large(bytes)),
+        (Ok(answer), Ok(())) => json(answer),
+        (Ok(answer), Err(error)) => match (End::of(&error), own(&answer)) {
+            (End::Exit(0), _) => json(answer),
+            (End::Exit(_), true) => Err(Failure { kind: FailureKind::Handler, payload: answer }),
+            (end, _) => Err(end.failure(&errors.last_line(), denied, call.memory_mb)),
+        },
+    };
+    Ended { result, memory_bytes }
+}
+
+async fn start(
+    program: &InstancePre<CommandHost>,
+    store: &mut wasmtime::Store<CommandHost>,
+) -> Result<()> {
+    let instance = program.instantiate_async(&mut *store).await?;
+    let main = instance.get_typed_func::<(), ()>(&mut *store, START)?;
+    main.call_async(&mut *store, ()).await
+}
+
+/// Whether a program that fails says why in the form of errors: then it is the function's own error, and no end of a process.
+fn own(answer: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Told {
+        #[serde(rename = "errorMessage")]
+        _message: serde::de::IgnoredAny,
+    }
+    serde_json::from_slice::<Told>(answer).is_ok()
+}
+
+/// An answer as JSON: itself if it is that, nothing as `null`, other text as a string.
+fn json(answer: Bytes) -> std::result::Result<Bytes, Failure> {
+    let text = answer.trim_ascii();
+    if text.is_empty() {
+        return Ok(Bytes::from_static(b"null"));
+    }
+    if serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok() {
+        return Ok(answer.slice_ref(text));
+    }
+    let text = std::str::from_utf8(text)
+        .map_err(|_| failure::not_json("the answer is neither JSON nor text in UTF-8"))?;
+    let quoted = serde_json::to_vec(text).map_err(|e| failure::not_json(&e.to_string()))?;
+    match quoted.len() > model::limits::RESPONSE_BYTES {
+        true => Err(failure::too_large(quoted.len())),
+        false => Ok(quoted.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_become_json() {
+        for (answer, becomes) in [
+            ("", "null"),
+            ("\n", "null"),
+            (" {\"a\": 1}\n", "{\"a\": 1}"),
+            ("Hello\n", "\"Hello\""),
+            ("{half", "\"{half\""),
+        ] {
+            assert_eq!(json(Bytes::from_static(answer.as_bytes())).unwrap(), becomes);
+        }
+        let failure = json(Bytes::from_static(b"\xff")).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Handler);
+    }
+
+    #[test]
+    fn errors_are_told_by_their_form() {
+        assert!(own(br#"{"errorType":"E","errorMessage":"no"}"#));
+        for other in ["", "null", "{}", "[1]", "errorMessage"] {
+            assert!(!own(other.as_bytes()), "{other}");
+        }
+    }
+}

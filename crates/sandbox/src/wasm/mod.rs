@@ -1,0 +1,201 @@
+//! The Wasm sandbox: WebAssembly programs inside the daemon's own process, each call in a fresh instance that nothing outlives.
+//!
+//! [`WasmSandbox`] → [`image::WasmImage`] → [`instance::WasmInstance`], the daemon's side of it: the right to run one call at a time. What runs it is
+//! [`call`].
+//!
+//! ```text
+//! compiler, compile   WebAssembly → native code, once, in a process of its own that has limits
+//! compiled            where that code lies; loaded by memory map, and the one `unsafe` for it
+//! machine             the engine: what programs may use of WebAssembly, and the pool that instances come from
+//! program             loaded code, linked; which of the two kinds it is
+//! guests, meter       threads that run guests, and the ticks that interrupt them; what processor time they take
+//! call                one call: [`command`] (event on standard input, answer on standard output), [`proxy`] (`wasi:http`)
+//! event, reply        an invocation's event as an HTTP request, a response as its answer
+//! host, bounds        what a guest has: no files, no sockets, so much memory
+//! printed             its output → log lines
+//! failure             how an end is worded
+//! ```
+
+mod bounds;
+mod call;
+mod command;
+mod compile;
+mod compiled;
+mod compiler;
+mod event;
+mod failure;
+mod guests;
+mod host;
+mod image;
+mod instance;
+mod machine;
+mod meter;
+mod printed;
+mod program;
+mod proxy;
+mod reply;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::clock::Clock;
+use model::function::{RuntimeInfo, Version};
+use model::ids::Digest;
+use model::isolation::{Feature, Need};
+use model::network::NetworkPolicy;
+use model::ports::{Image, Logs, PackageInfo, Sandbox, StartFailed, Vault};
+use model::{Code, Error, Result};
+
+pub(crate) use compiler::{COMPILER_ARGUMENT, run as run_compiler};
+
+use crate::process::folders::blocking;
+use crate::process::packages::{Packages, Unpacked};
+use compile::Compiler;
+use compiled::Compiled;
+use guests::Guests;
+use image::WasmImage;
+use machine::Machine;
+use program::Program;
+
+/// What functions name as their runtime.
+pub const RUNTIME: &str = "wasm";
+/// The release of wasmtime that compiles and runs them.
+const WASMTIME_VERSION: &str = "48.0.8";
+
+/// What the sandbox has to be told.
+#[derive(Clone, Debug)]
+pub struct WasmConfig {
+    /// A folder for compiled code, which nobody but the daemon can write to; made if missing. Everything in it can be made again.
+    pub cache_dir: PathBuf,
+    /// An executable that calls [`crate::jail::main_if_spawner`] first in its `main`: the daemon itself.
+    pub compiler: PathBuf,
+    /// How long one program may take to compile, as time and as processor time; at least a second.
+    pub compile_time_limit: Duration,
+}
+
+/// What all images share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    machine: Machine,
+    guests: Guests,
+    compiled: Compiled,
+    logs: Arc<dyn Logs>,
+    vault: Arc<dyn Vault>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Runs functions as WebAssembly.
+#[derive(Debug)]
+pub struct WasmSandbox {
+    shared: Arc<Shared>,
+    packages: Arc<Packages>,
+}
+
+impl WasmSandbox {
+    /// Makes the engine and prepares the cache. `packages` is where code lies unpacked.
+    ///
+    /// `storage-unusable` if the cache folder cannot be written, `sandbox-failed` if this host does not give the engine its address space.
+    pub(crate) async fn new(
+        config: WasmConfig,
+        packages: Arc<Packages>,
+        logs: Arc<dyn Logs>,
+        vault: Arc<dyn Vault>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>> {
+        let (machine, compiled) = blocking(move || {
+            let machine = Machine::new().map_err(no_engine)?;
+            let WasmConfig { cache_dir, compiler, compile_time_limit } = config;
+            let compiler = Compiler { executable: compiler, time_limit: compile_time_limit };
+            let compiled = Compiled::open(&cache_dir, &machine, compiler)?;
+            Ok((machine, compiled))
+        })
+        .await?;
+        let guests = Guests::start(machine.engine()).map_err(Error::internal)?;
+        let shared = Arc::new(Shared { machine, guests, compiled, logs, vault, clock });
+        Ok(Arc::new(Self { shared, packages }))
+    }
+
+    /// The version's program, compiled and linked. What is wrong with it is the function's fault.
+    async fn load(&self, version: &Version) -> Result<(Arc<Program>, Arc<Unpacked>), StartFailed> {
+        check_network(version).map_err(StartFailed::Platform)?;
+        let unpacked = self.packages.code(version).await.map_err(StartFailed::Platform)?;
+        let program = self.shared.compiled.program(&self.shared.machine, version, &unpacked);
+        Ok((program.await?, Arc::new(unpacked)))
+    }
+}
+
+/// What is lost without the engine.
+const LOST: &str = "functions of the runtime wasm cannot be run";
+
+/// Whether there is this runtime, for the table of what a host gives.
+pub(crate) fn feature<T>(sandbox: &Result<T>) -> Feature {
+    let found = match sandbox {
+        Ok(_) => Ok(format!("wasmtime {WASMTIME_VERSION}, each call in a fresh instance")),
+        Err(error) => Err(error.to_string()),
+    };
+    Feature::of("wasm", Need::Option, found, LOST)
+}
+
+/// The same without a sandbox. Blocks for some milliseconds.
+pub(crate) fn examine() -> Feature {
+    feature(&Machine::new().map_err(no_engine))
+}
+
+#[async_trait]
+impl Sandbox for WasmSandbox {
+    fn runtimes(&self) -> Vec<RuntimeInfo> {
+        vec![RuntimeInfo { name: RUNTIME.into(), version: WASMTIME_VERSION.into() }]
+    }
+
+    fn resolve_runtime(&self, name: &str) -> Result<RuntimeInfo> {
+        let found = self.runtimes().into_iter().find(|runtime| runtime.name == name);
+        found.ok_or_else(|| {
+            let message = format!("runtime '{name}' is not installed here: expected {RUNTIME}");
+            Error::caller(Code::UnknownRuntime, message)
+        })
+    }
+
+    fn check_network(&self, _policy: &NetworkPolicy) -> Result<()> {
+        // By version: `check_code`.
+        Ok(())
+    }
+
+    async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {
+        self.packages.take(package).await
+    }
+
+    async fn check_code(&self, version: &Version) -> Result<(), StartFailed> {
+        self.load(version).await.map(drop)
+    }
+
+    async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
+        let loaded = match self.load(&version).await {
+            Ok((program, unpacked)) => Ok((Arc::downgrade(&program), unpacked)),
+            Err(StartFailed::Function(failure)) => Err(failure),
+            Err(StartFailed::Platform(error)) => return Err(error),
+        };
+        Ok(Arc::new(WasmImage::new(Arc::clone(&self.shared), version, loaded)))
+    }
+
+    async fn forget_package(&self, digest: &Digest) {
+        self.shared.compiled.forget(digest).await;
+    }
+}
+
+/// What a function asks for that this sandbox does not have.
+fn check_network(version: &Version) -> Result<()> {
+    if !version.config.network.is_connected() {
+        return Ok(());
+    }
+    let mode = version.config.network.mode.as_str();
+    let message = format!("network {mode} is not supported by the runtime wasm: expected none");
+    Err(Error::caller(Code::Unsupported, message))
+}
+
+fn no_engine(error: wasmtime::Error) -> Error {
+    let message = "the WebAssembly engine does not start on this host";
+    Error::platform(Code::SandboxFailed, message).with_source(format!("{error:#}"))
+}

@@ -1,0 +1,78 @@
+//! Programs for the tests, built from `tests/guests` by this toolchain for the targets of WebAssembly, which `rust-toolchain.toml` names.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+
+use crate::support::zip_of;
+
+/// The two kinds of programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guest {
+    /// WASI preview 1.
+    Command,
+    /// `wasi:http/proxy` 0.2.
+    Component,
+}
+
+static BUILT: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+    // Where there is no toolchain, as for a user without a home, whoever copied this program copied them as well.
+    let beside = ["command.wasm", "guests.wasm"].map(|file| std::fs::read(file).ok());
+    if let [Some(command), Some(component)] = beside {
+        return [command, component];
+    }
+    [
+        build("wasm32-wasip1", &["--bin", "command"], "command.wasm"),
+        build("wasm32-wasip2", &["--lib"], "guests.wasm"),
+    ]
+});
+
+impl Guest {
+    /// For the names of tests.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Component => "component",
+        }
+    }
+
+    /// The program.
+    pub(super) fn wasm(self) -> &'static [u8] {
+        let [command, component] = &*BUILT;
+        match self {
+            Self::Command => command,
+            Self::Component => component,
+        }
+    }
+
+    /// A package with nothing else, in `guest.wasm`.
+    pub(super) fn package(self) -> Bytes {
+        zip_of(&[("guest.wasm", self.wasm())])
+    }
+}
+
+/// The folder that cargo builds into, whatever it is called: this program lies in `deps` below it.
+fn target() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(3).unwrap().join("guests")
+}
+
+#[expect(clippy::disallowed_methods, reason = "builds what the tests run")]
+fn build(target_name: &str, what: &[&str], file: &str) -> Vec<u8> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests");
+    let target = target();
+    let built = Command::new("cargo")
+        .args(["build", "--locked", "--quiet", "--target", target_name, "--target-dir"])
+        .arg(&target)
+        .args(what)
+        .current_dir(source)
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .output()
+        .expect("`cargo` runs");
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "the guest for {target_name} is not built: {said}");
+    std::fs::read(target.join(target_name).join("debug").join(file)).unwrap()
+}
