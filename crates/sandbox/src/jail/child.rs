@@ -26,11 +26,11 @@ use rustix::thread::{
 
 use super::network::{self, HostSide};
 use super::pause::Pauses;
-use super::report::{self, AtStep, Report, StepError};
+use super::report::{self, AtStep, EXECUTE, Report, StepError};
 use super::seccomp::Filter;
-use super::spec::{Born, INNER_GID, INNER_UID, Limits, Owner, Program, Spec};
+use super::spec::{Born, INNER_GID, INNER_UID, Limits, Owner, Program, Speaks, Spec};
 use super::steps::{Step, Steps};
-use super::{attach, landlock, networks, root, sys, zygote};
+use super::{attach, landlock, listener, networks, root, sys, zygote};
 
 /// Where the runtime finds the frame socket: `runtimes/PROTOCOL.md`.
 const FRAME_FD: RawFd = 3;
@@ -91,7 +91,7 @@ pub(super) fn run(
 ) -> ! {
     let _guard = NeverReturns;
     // If an error cannot be told, the spawner still sees the process end before it started.
-    if let Err(e) = arrange(fds, ahead, status) {
+    if let Err(e) = arrange(fds, ahead, status, spec.speaks == Speaks::Frames) {
         let error = StepError::new("arrange descriptors", e);
         report::tell(status, &Report::Failed(error)).unwrap_or_default();
         sys::exit(1);
@@ -144,6 +144,9 @@ fn lock_in(
     }
     if let Some(network) = &spec.network {
         network::connect(network, host.as_ref(), status)?;
+    }
+    if spec.speaks == Speaks::Http {
+        listener::hand_over(sys::installed(FRAME_FD)).at(|| "listen".into())?;
     }
     steps.mark(Step::Network);
     if let Owner::Stranger { uid, gid } = spec.owner {
@@ -202,8 +205,13 @@ fn limit_namespace() {
 }
 
 /// 0 `/dev/null`, 1 and 2 the pipes, 3 the frames, 4 the status socket, 5 the root's template if there is one; everything else closed. A network made ahead
-/// is entered, so that its descriptor can go as well.
-pub(super) fn arrange(fds: &RuntimeFds, ahead: &Ahead, status: &OwnedFd) -> io::Result<()> {
+/// is entered, so that its descriptor can go as well. Whether the runtime inherits the frames is said by `framed`.
+pub(super) fn arrange(
+    fds: &RuntimeFds,
+    ahead: &Ahead,
+    status: &OwnedFd,
+    framed: bool,
+) -> io::Result<()> {
     if let Some(network) = &ahead.network {
         networks::enter(network)?;
     }
@@ -219,7 +227,7 @@ pub(super) fn arrange(fds: &RuntimeFds, ahead: &Ahead, status: &OwnedFd) -> io::
     sys::install(&null, 0, true)?;
     sys::install(&stdout, 1, true)?;
     sys::install(&stderr, 2, true)?;
-    sys::install(&frames, FRAME_FD, true)?;
+    sys::install(&frames, FRAME_FD, framed)?;
     sys::install(&status, STATUS_FD, false)?;
     let mut last = STATUS_FD;
     if let Some(template) = &template {
@@ -291,7 +299,7 @@ fn start(
         sys::Cloned::Parent { pid, .. } => pid,
         sys::Cloned::Child => {
             let Err(error) = fence_in(spec, filter).and_then(|()| {
-                let step = || format!("execute {}", program.argv.first().map_or("", |s| s));
+                let step = || format!("{EXECUTE}{}", program.argv.first().map_or("", |s| s));
                 sys::execute(&argv, &environment).at(step)
             });
             report::tell(status, &Report::Failed(error)).unwrap_or_default();

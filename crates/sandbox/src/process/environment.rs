@@ -6,6 +6,7 @@ use model::ports::Vault;
 use model::secret::{SecretPlace, SecretText};
 
 use super::runtimes::{Language, Runtime};
+use crate::jail::listener;
 
 /// Where the code lies, as the function sees it.
 pub(super) const TASK_ROOT: &str = "/var/task";
@@ -74,22 +75,26 @@ fn defaults(runtime: &Runtime) -> Vec<(&'static str, String)> {
         Language::Python => {
             out.push(("PYTHONPATH", format!("/opt/python/lib/{name}/site-packages:/opt/python")));
         }
-        // Where its libraries lie, no variable says.
-        Language::Java => {}
+        // Where Java's libraries lie, no variable says.
+        Language::Java | Language::Provided => {}
     }
     out
 }
 
 /// Reserved, and the same for every function of a runtime.
 fn fixed(runtime: &Runtime) -> Vec<(&'static str, String)> {
-    vec![
+    let mut out = vec![
         ("AWS_REGION", "local".to_owned()),
         ("AWS_DEFAULT_REGION", "local".to_owned()),
-        ("AWS_EXECUTION_ENV", runtime.execution_env()),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
         ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
         ("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()),
-    ]
+    ];
+    out.extend(runtime.execution_env().map(|name| ("AWS_EXECUTION_ENV", name)));
+    if runtime.language == Language::Provided {
+        out.push(("AWS_LAMBDA_RUNTIME_API", listener::ADDRESS.to_string()));
+    }
+    out
 }
 
 /// Reserved, and the version's own.

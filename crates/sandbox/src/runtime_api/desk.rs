@@ -1,0 +1,278 @@
+//! Where an instance and the endpoints meet: the state of the runtime, the call that it has, and who waits for the answer.
+//!
+//! States and transitions are those of AWS Lambda's own emulator, `aws-lambda-runtime-interface-emulator`:
+//!
+//! ```text
+//! Started ──next──▶ Ready ──a call──▶ Running ──response──▶ InvocationResponse ─────────▶ ResponseSent ──next──▶ Ready
+//!    └──init/error──▶ InitError          └────error───────▶ InvocationErrorResponse ────────▲
+//! ```
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use model::clock::UnixMillis;
+use model::ids::RequestId;
+use model::invocation::Failure;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// One call, as the runtime gets it.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) id: RequestId,
+    pub(crate) payload: Bytes,
+    /// When it has to be over.
+    pub(crate) deadline: UnixMillis,
+    /// The AWS-style name by which the function was called.
+    pub(crate) arn: String,
+    /// See `CallContext::trace`.
+    pub(crate) trace: Option<String>,
+    /// See `CallContext::client_context`.
+    pub(crate) client_context: Option<String>,
+}
+
+/// What comes of the runtime's start.
+#[derive(Debug)]
+pub(crate) enum Init {
+    /// It asks for its first call.
+    Ready,
+    /// It says that it cannot.
+    Failed(Failure),
+}
+
+/// What the runtime answers to a call.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// All of it.
+    Whole(Bytes),
+    /// It failed, in its words or in ours. It goes on.
+    Failed(Failure),
+    /// It comes in pieces.
+    Pieces {
+        /// What stands before them: JSON, not checked.
+        prelude: Bytes,
+        pieces: Pieces,
+    },
+}
+
+/// The pieces of an answer. If they end without [`Piece::End`] the runtime broke off.
+pub(crate) type Pieces = mpsc::Receiver<Piece>;
+
+/// A part of an answer that comes in pieces.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// The next bytes.
+    Bytes(Bytes),
+    /// Nothing more will come.
+    End(Result<(), Failure>),
+}
+
+/// Where the runtime is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Started,
+    InitError,
+    Ready,
+    Running,
+    InvocationResponse,
+    InvocationErrorResponse,
+    ResponseSent,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Started => "Started",
+            Self::InitError => "InitError",
+            Self::Ready => "Ready",
+            Self::Running => "Running",
+            Self::InvocationResponse => "InvocationResponse",
+            Self::InvocationErrorResponse => "InvocationErrorResponse",
+            Self::ResponseSent => "ResponseSent",
+        })
+    }
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It is not the time for it.
+    Transition { from: Phase, to: Phase },
+    /// It is about another call than the one that is run.
+    RequestId,
+}
+
+/// Where the answer of a call goes.
+type Asker = oneshot::Sender<Answer>;
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// Who waits for the runtime's start.
+    init: Option<oneshot::Sender<Init>>,
+    /// Handed over: the call that waits to be fetched, or is run.
+    event: Option<Arc<Event>>,
+    /// Who waits for its answer.
+    asker: Option<Asker>,
+    /// The call that was answered last.
+    answered: Option<RequestId>,
+}
+
+/// Of one instance.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    /// Held for no longer than it takes to look.
+    state: Mutex<State>,
+    /// Wakes one of those who wait for a call.
+    fetch: Notify,
+    /// Wakes who waits for the runtime to be ready again.
+    ready: Notify,
+}
+
+impl Desk {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Init>) {
+        let (init, told) = oneshot::channel();
+        let state = State {
+            phase: Phase::Started,
+            init: Some(init),
+            event: None,
+            asker: None,
+            answered: None,
+        };
+        let desk = Self { state: Mutex::new(state), fetch: Notify::new(), ready: Notify::new() };
+        (desk, told)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a call over to a runtime that has none. The answer comes by the receiver; one that closes says that the runtime broke off while it answered.
+    pub(crate) fn hand(&self, event: Event) -> oneshot::Receiver<Answer> {
+        let (asker, answer) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            state.event = Some(Arc::new(event));
+            state.asker = Some(asker);
+        }
+        self.fetch.notify_one();
+        answer
+    }
+
+    /// Returns once the runtime asks for a call, as it does after every answer while it goes on.
+    pub(crate) async fn ready(&self) {
+        loop {
+            let changed = self.ready.notified();
+            if self.lock().phase == Phase::Ready {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// The next call, when there is one. A runtime that is at a call gets that call again. Cancel-safe.
+    pub(super) async fn next(&self) -> Result<Arc<Event>, Refused> {
+        let mut begun = true;
+        loop {
+            let handed = self.fetch.notified();
+            if let Some(event) = self.try_next(begun)? {
+                return Ok(event);
+            }
+            begun = false;
+            handed.await;
+        }
+    }
+
+    fn try_next(&self, begun: bool) -> Result<Option<Arc<Event>>, Refused> {
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Started | Phase::ResponseSent => {
+                state.phase = Phase::Ready;
+                if let Some(init) = state.init.take() {
+                    // Nobody waits any more: then the instance is ending.
+                    init.send(Init::Ready).unwrap_or_default();
+                }
+                self.ready.notify_waiters();
+            }
+            Phase::Running if begun => return Ok(state.event.clone()),
+            // Another of its requests was first.
+            Phase::Running | Phase::Ready => {}
+            from if begun => return Err(Refused::Transition { from, to: Phase::Ready }),
+            _ => {}
+        }
+        if state.phase == Phase::Ready && state.event.is_some() {
+            state.phase = Phase::Running;
+            return Ok(state.event.clone());
+        }
+        Ok(None)
+    }
+
+    /// The runtime says that it cannot start.
+    pub(super) fn fail_init(&self) -> Result<oneshot::Sender<Init>, Refused> {
+        let mut state = self.lock();
+        let refused = Refused::Transition { from: state.phase, to: Phase::InitError };
+        if state.phase != Phase::Started {
+            return Err(refused);
+        }
+        state.phase = Phase::InitError;
+        state.init.take().ok_or(refused)
+    }
+
+    /// The runtime begins to answer the call with this id.
+    pub(super) fn begin(&self, id: &str, to: Phase) -> Result<Answering<'_>, Refused> {
+        let mut state = self.lock();
+        let running = state.event.as_ref().filter(|_| state.phase != Phase::Ready);
+        let current = running.map(|event| event.id).or(state.answered);
+        let id = id.parse().ok().filter(|id| Some(*id) == current).ok_or(Refused::RequestId)?;
+        let refused = Refused::Transition { from: state.phase, to };
+        if state.phase != Phase::Running {
+            return Err(refused);
+        }
+        let asker = state.asker.take().ok_or(refused)?;
+        state.phase = to;
+        Ok(Answering { desk: self, id, asker: Some(asker) })
+    }
+}
+
+/// An answer that is under way. Dropped without one, the runtime has broken off.
+#[derive(Debug)]
+pub(super) struct Answering<'a> {
+    desk: &'a Desk,
+    id: RequestId,
+    asker: Option<Asker>,
+}
+
+impl Answering<'_> {
+    /// Hands the answer, or its beginning, to whoever asked.
+    pub(super) fn give(&mut self, answer: Answer) {
+        if !matches!(answer, Answer::Pieces { .. }) {
+            self.settle();
+        }
+        if let Some(asker) = self.asker.take() {
+            // Nobody waits any more: then the instance is ending.
+            drop(asker.send(answer));
+        }
+    }
+
+    /// The call is over: before whoever asked hears of it, and may hand over the next one.
+    pub(super) fn settle(&mut self) {
+        let mut state = self.desk.lock();
+        if state.phase != Phase::ResponseSent {
+            state.phase = Phase::ResponseSent;
+            state.answered = Some(self.id);
+            state.event = None;
+        }
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        let mut state = self.desk.lock();
+        let of_this = state.event.as_ref().is_some_and(|event| event.id == self.id);
+        if of_this && state.phase != Phase::ResponseSent {
+            state.phase = Phase::ResponseSent;
+            state.answered = Some(self.id);
+            state.event = None;
+        }
+    }
+}
