@@ -322,7 +322,7 @@ mod tests {
             runtime("python3.11", Language::Python),
             runtime("java21", Language::Java),
             runtime("java17", Language::Java),
-            provided(),
+            provided().into(),
         ];
         let all = Runtimes { all, unusable: Vec::new() };
         for (name, found) in [

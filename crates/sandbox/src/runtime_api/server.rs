@@ -18,8 +18,6 @@ use super::routes::route;
 pub(super) const CONNECTIONS: usize = 32;
 /// What is held of a connection, in bytes: the longest head of a request, and a piece of a body.
 pub(super) const BUFFER_BYTES: usize = 64 * 1024;
-/// Headers of a request.
-const HEADERS: usize = 64;
 
 /// Serves until the task is aborted, or, once it shall `leave`, until there is nothing more to be read.
 pub(super) async fn serve(listener: TcpListener, desk: Arc<Desk>, leave: CancellationToken) {
@@ -71,7 +69,7 @@ async fn connection(stream: TcpStream, desk: &Desk) {
         }
     });
     let mut server = http1::Builder::new();
-    server.max_buf_size(BUFFER_BYTES).max_headers(HEADERS);
+    server.max_buf_size(BUFFER_BYTES).max_header_size(BUFFER_BYTES);
     if let Err(error) = server.serve_connection(io, service).await {
         tracing::debug!(%error, "a connection to the runtime API ended");
     }

@@ -234,6 +234,12 @@ pub(crate) fn zip_with_modes(files: &[(&str, &[u8], u32)]) -> Bytes {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes, mode) in files {
         let options = zip::write::SimpleFileOptions::default().unix_permissions(*mode);
+        // To compress programs takes longer than most tests.
+        let method = match bytes.len() {
+            0..100_000 => zip::CompressionMethod::Deflated,
+            _ => zip::CompressionMethod::Stored,
+        };
+        let options = options.compression_method(method);
         zip.start_file(*name, options).unwrap();
         zip.write_all(bytes).unwrap();
     }

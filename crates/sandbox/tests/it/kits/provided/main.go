@@ -18,6 +18,7 @@ import (
 type event struct {
 	Op, Text, Marker, Then, Path, Name string
 	Value                              json.RawMessage
+	Steps                              [][]string
 	Bytes, Code, Port, Signal, Pieces  int
 }
 
@@ -25,6 +26,7 @@ var (
 	served  int
 	longest int64
 	kept    [][]byte
+	given   []string
 )
 
 func forever() {
@@ -123,6 +125,8 @@ func run(e event) (any, error) {
 		// The look that comes after a pause may be due still.
 		time.Sleep(20 * time.Millisecond)
 		return atomic.LoadInt64(&longest), nil
+	case "inherited":
+		return given, nil
 	default:
 		return nil, fmt.Errorf("no op %q", e.Op)
 	}
@@ -206,7 +210,9 @@ func main() {
 	if len(os.Args) > 2 {
 		child(os.Args[1], os.Args[2])
 	}
+	given = inherited()
 	c := connect()
+	early(c)
 	if is("throws") {
 		c.post(version+"init/error", problem(fmt.Errorf("not today")))
 		os.Exit(1)
@@ -220,8 +226,16 @@ func main() {
 			panic(err)
 		}
 		var done answer
+		if e.Op == "answer" {
+			// Whatever is sent is the answer.
+			steps(c, id, e.Steps)
+			continue
+		}
 		if streams {
 			done = stream(c, id, e)
+		} else if e.Op == "steps" {
+			text, _ := json.Marshal(steps(c, id, e.Steps))
+			done = c.post(version+"invocation/"+id+"/response", string(text))
 		} else if value, err := run(e); err != nil {
 			done = c.post(version+"invocation/"+id+"/error", problem(err))
 		} else {
