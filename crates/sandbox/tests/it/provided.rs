@@ -1,5 +1,7 @@
 //! The Runtime API, spoken as official clients do not: what is out of order, too large, too slow, too much. The executable is the contract suite's.
 
+mod extensions;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +33,8 @@ pub(crate) fn tests() -> Vec<Test> {
             },)*]
         };
     }
-    tests![
+    let extensions = extensions::tests();
+    let own = tests![
         a_call_has_all_its_headers,
         what_there_is_not_is_not_found,
         an_answer_to_another_call_is_refused,
@@ -55,7 +58,8 @@ pub(crate) fn tests() -> Vec<Test> {
         the_listener_is_in_the_functions_network_alone,
         nothing_is_inherited,
         a_function_with_a_network_has_it_as_well,
-    ]
+    ];
+    own.into_iter().chain(extensions).collect()
 }
 
 async fn image(world: &World, files: &[(&str, &[u8])], network: Option<&str>) -> Arc<dyn Image> {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -207,10 +208,23 @@ func is(file string) bool {
 func main() {
 	// A crash is a signal's end.
 	debug.SetTraceback("crash")
+	if strings.HasPrefix(os.Args[0], "/opt/extensions/") {
+		extension()
+	}
 	if len(os.Args) > 2 {
 		child(os.Args[1], os.Args[2])
 	}
 	given = inherited()
+	if is("polite") {
+		fmt.Println("runtime begins")
+		end := make(chan os.Signal, 1)
+		signal.Notify(end, syscall.SIGTERM)
+		go func() {
+			<-end
+			fmt.Println("runtime ends")
+			os.Exit(0)
+		}()
+	}
 	c := connect()
 	early(c)
 	if is("throws") {
