@@ -141,6 +141,8 @@ pub(crate) struct Desk {
     state: Mutex<State>,
     /// Wakes one of those who wait for a call.
     fetch: Notify,
+    /// Wakes all of them: the call that another has fetched may have got lost.
+    lost: Notify,
     /// Wakes who waits for the runtime or an extension to get anywhere.
     changed: Notify,
     /// Wakes extensions that wait for an event.
@@ -164,6 +166,7 @@ impl Desk {
         let desk = Self {
             state: Mutex::new(state),
             fetch: Notify::new(),
+            lost: Notify::new(),
             changed: Notify::new(),
             events: Notify::new(),
             about,
@@ -202,12 +205,21 @@ impl Desk {
     pub(super) async fn next(&self) -> Result<Arc<Event>, Refused> {
         let mut begun = true;
         loop {
-            let handed = self.fetch.notified();
+            let (handed, lost) = (self.fetch.notified(), self.lost.notified());
             if let Some(event) = self.try_next(begun)? {
                 return Ok(event);
             }
-            begun = false;
-            handed.await;
+            tokio::select! {
+                () = handed => begun = false,
+                () = lost => begun = true,
+            }
+        }
+    }
+
+    /// A connection has ended: perhaps the one by which the call was to be fetched.
+    pub(super) fn disconnected(&self) {
+        if self.lock().phase == Phase::Running {
+            self.lost.notify_waiters();
         }
     }
 
