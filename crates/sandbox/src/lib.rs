@@ -1,13 +1,14 @@
 //! Where strangers' code runs: the ports [`model::ports::Sandbox`], `Image` and `Instance` made real. The only crate that starts processes.
 //!
 //! ```text
-//! process/   ProcessSandbox: Node.js, Python and Java as locked-in processes        start here
-//! wasm/      WasmSandbox: WebAssembly in the daemon's own process
-//! sandboxes  Sandboxes: both, each version in the one that its runtime names
-//! jail/      namespaces, root, filters, control groups, limits; the only home of `unsafe`
-//! frame      the protocol between daemon and bootstrap (runtimes/PROTOCOL.md)
-//! output     standard output and error → log lines, within a rate
-//! package    bounded unpacking of code packages
+//! process/       ProcessSandbox: functions as locked-in processes        start here
+//! wasm/          WasmSandbox: WebAssembly in the daemon's own process
+//! sandboxes      Sandboxes: both, each version in the one that its runtime names
+//! jail/          namespaces, root, filters, control groups, limits; the home of `unsafe`
+//! frame          the protocol between daemon and bootstrap (runtimes/PROTOCOL.md)
+//! runtime_api/   the daemon's side of AWS Lambda's Runtime API, for functions that bring their own runtime
+//! output         standard output and error → log lines, within a rate
+//! package        bounded unpacking of code packages
 //! ```
 //!
 //! A program that uses this crate calls [`jail::main_if_spawner`] first in its `main`.
@@ -19,6 +20,7 @@ pub mod jail;
 mod output;
 mod package;
 mod process;
+mod runtime_api;
 mod sandboxes;
 mod wasm;
 

@@ -55,6 +55,16 @@ impl StepError {
     }
 }
 
+impl StepError {
+    /// Whether everything was set up, and the program itself could not be executed.
+    pub(crate) fn is_execution(&self) -> bool {
+        self.step.starts_with(EXECUTE)
+    }
+}
+
+/// How the step of executing the program begins.
+pub(super) const EXECUTE: &str = "execute ";
+
 impl std::fmt::Display for StepError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.step, io::Error::from_raw_os_error(self.errno))

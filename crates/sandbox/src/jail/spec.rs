@@ -36,6 +36,20 @@ pub(crate) struct Spec {
     pub(crate) pauses: bool,
     /// How its runtime comes up.
     pub(crate) born: Born,
+    /// What its runtime speaks with the daemon by.
+    pub(crate) speaks: Speaks,
+    /// Programs that run beside the runtime and are started before it ([`super::companions`]); with [`Speaks::Http`] alone.
+    pub(crate) companions: Vec<String>,
+}
+
+/// What a runtime speaks with the daemon by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Speaks {
+    /// The frame socket, which it inherits.
+    #[default]
+    Frames,
+    /// A listener in its own network namespace ([`super::listener`]), which comes to the daemon by the frame socket. It inherits nothing.
+    Http,
 }
 
 /// How a runtime comes up.

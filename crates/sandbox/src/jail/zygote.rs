@@ -124,7 +124,7 @@ pub(super) fn become_one(
     mut steps: Steps,
 ) -> ! {
     let _guard = NeverReturns;
-    let Err(error) = child::arrange(fds, ahead, status)
+    let Err(error) = child::arrange(fds, ahead, status, true)
         .at(|| "arrange descriptors".into())
         .and_then(|()| execute(spec, &mut steps));
     // The status socket may be gone: then the spawner sees the process end.

@@ -19,7 +19,7 @@ use super::slots::Slot;
 use crate::frame::{FrameError, FrameReader, Incoming};
 use crate::jail::cgroup::Group;
 use crate::jail::{
-    Born, Environment, Limits, Owner, Program, Root, Spec, StartError, StartFds, Steps,
+    Born, Environment, Limits, Owner, Program, Root, Speaks, Spec, StartError, StartFds, Steps,
 };
 
 /// How long the set-up of a sandbox may take. It takes milliseconds; a host that needs more is in trouble.
@@ -36,6 +36,10 @@ pub(super) struct Wanted {
     pub(super) takes_mounts: bool,
     /// See [`Spec::born`].
     pub(super) born: Born,
+    /// See [`Spec::speaks`].
+    pub(super) speaks: Speaks,
+    /// See [`Spec::companions`].
+    pub(super) companions: Vec<String>,
 }
 
 /// What an instance is given of its own.
@@ -106,7 +110,8 @@ fn spec(
         // Not reached: a slot is taken for every stranger. Nobody's id is the safe answer.
         (Users::Strangers(_), None) => Owner::Stranger { uid: u32::MAX - 1, gid: u32::MAX - 1 },
     };
-    let Wanted { argv, environment, mut root, limits, takes_mounts, born } = wanted;
+    let Wanted { argv, environment, mut root, limits, takes_mounts, born, speaks, companions } =
+        wanted;
     root.mounts.extend(connection.and_then(|c| c.mount.clone()));
     Spec {
         program: Program {
@@ -123,6 +128,8 @@ fn spec(
         takes_mounts,
         pauses: group.is_none_or(|group| group.freezer().is_none()),
         born,
+        speaks,
+        companions,
     }
 }
 

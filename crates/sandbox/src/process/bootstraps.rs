@@ -29,11 +29,19 @@ const FILES: [(&str, &str); 7] = [
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote.so"));
 const LIBRARY_PATH: &str = "zygote/zygote.so";
 
+/// Where there is no bootstrap of ours, below the cache: an empty folder.
+const NOTHING: &str = "bootstraps/nothing";
+
 /// The folder that becomes `/var/runtime` for a runtime: `plain`, which [`write()`] has made, but where the bootstrap has to be compiled.
 pub(super) fn folder(cache: &Path, plain: &Path, runtime: &Runtime) -> io::Result<PathBuf> {
     match runtime.language {
         Language::Node | Language::Python => Ok(plain.to_owned()),
         Language::Java => java::folder(cache, runtime),
+        Language::Provided => {
+            let folder = cache.join(NOTHING);
+            make_folder(&folder)?;
+            Ok(folder)
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use model::ports::Vault;
 use model::secret::{SecretPlace, SecretText};
 
 use super::runtimes::{Language, Runtime};
+use crate::jail::listener;
 
 /// Where the code lies, as the function sees it.
 pub(super) const TASK_ROOT: &str = "/var/task";
@@ -91,8 +92,8 @@ fn defaults(runtime: &Runtime) -> Vec<(&'static str, String)> {
         Language::Python => {
             out.push(("PYTHONPATH", format!("/opt/python/lib/{name}/site-packages:/opt/python")));
         }
-        // Where its libraries lie, no variable says.
-        Language::Java => {}
+        // Where Java's libraries lie, no variable says.
+        Language::Java | Language::Provided => {}
     }
     out
 }
@@ -100,8 +101,11 @@ fn defaults(runtime: &Runtime) -> Vec<(&'static str, String)> {
 /// Reserved, and the same for every function of a runtime.
 fn fixed(runtime: &Runtime) -> Vec<(&'static str, String)> {
     let mut out = everywhere();
-    out.push(("AWS_EXECUTION_ENV", runtime.execution_env()));
+    out.extend(runtime.execution_env().map(|name| ("AWS_EXECUTION_ENV", name)));
     out.push(("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()));
+    if runtime.language == Language::Provided {
+        out.push(("AWS_LAMBDA_RUNTIME_API", listener::ADDRESS.to_string()));
+    }
     out
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{Permit, Sender};
 
 use super::instance::{Frame, ProcessInstance};
 use crate::frame::{FrameError, Incoming};
+use crate::output::Output;
 
 /// How far a stream is.
 #[derive(Debug)]
@@ -30,10 +31,8 @@ impl<'a> Flow<'a> {
     /// Hands pieces on until something else comes, and answers with that.
     pub(super) async fn run(&mut self, instance: &mut ProcessInstance, call: RequestId) -> Frame {
         loop {
-            let room = match self.taker {
-                Taker::Caller { pieces, .. } => room(instance, pieces).await,
-                Taker::Whole => None,
-            };
+            let alone = instance.is_alone();
+            let room = self.room(&mut instance.life.output, alone).await;
             match instance.next().await {
                 Ok(Incoming::Chunk { id, piece }) if id == call => self.take(piece, room)?,
                 frame => return frame,
@@ -41,7 +40,20 @@ impl<'a> Flow<'a> {
         }
     }
 
-    fn take(&mut self, piece: Bytes, room: Option<Permit<'_, Part>>) -> Result<(), FrameError> {
+    /// Waits until a piece can be handed on, and takes what the function prints meanwhile if it is alone. `None`: there is nobody to hand it to.
+    pub(super) async fn room(&self, output: &mut Output, alone: bool) -> Option<Permit<'a, Part>> {
+        match self.taker {
+            Taker::Caller { pieces, .. } => room(output, alone, pieces).await,
+            Taker::Whole => None,
+        }
+    }
+
+    /// Hands a piece on; an error if all of them together are over the limit.
+    pub(super) fn take(
+        &mut self,
+        piece: Bytes,
+        room: Option<Permit<'_, Part>>,
+    ) -> Result<(), FrameError> {
         self.bytes += piece.len() as u64;
         let keep_bytes = match self.taker {
             Taker::Caller { keep_bytes, .. } => keep_bytes,
@@ -60,15 +72,15 @@ impl<'a> Flow<'a> {
     }
 }
 
-/// Waits for room for one piece, and takes what the function prints meanwhile. `None`: nobody takes any more.
+/// Waits for room for one piece, and takes what the function prints meanwhile if that can only be the call's. `None`: nobody takes any more.
 async fn room<'a>(
-    instance: &mut ProcessInstance,
+    output: &mut Output,
+    alone: bool,
     pieces: &'a Sender<Part>,
 ) -> Option<Permit<'a, Part>> {
-    let alone = instance.is_alone();
     tokio::select! {
         biased;
         room = pieces.reserve() => room.ok(),
-        never = instance.output.run(), if alone => match never {},
+        never = output.run(), if alone => match never {},
     }
 }

@@ -1,5 +1,6 @@
 //! A version, ready to be started: everything that its instances share, worked out once.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use async_trait::async_trait;
 use model::clock::Clock;
 use model::function::{Cores, Version};
 use model::ids::RequestId;
-use model::invocation::{FailureKind, StartPath};
+use model::invocation::{Failure, FailureKind, StartPath};
 use model::ports::{Image, Instance, Logs, StartFailed, Vault};
 use model::tasks::Tasks;
 use model::{Code, Error, limits};
@@ -17,16 +18,19 @@ use super::birth::{Dowry, Newborn, SETUP_TIMEOUT, Wanted, failed, not_started, t
 use super::environment::{self, LAYERS, TASK_ROOT};
 use super::failure;
 use super::folders::blocking;
-use super::instance::{ProcessInstance, micros};
+use super::instance::ProcessInstance;
+use super::life::{Life, micros};
 use super::network::Networks;
 use super::packages::Unpacked;
+use super::provided::Programs;
+use super::remains::Remains;
 use super::root::{self, Layout};
-use super::runtimes::Runtime;
+use super::runtimes::{Language, Runtime};
 use super::slots::{Slot, Slots};
 use super::stock::{CHILD_PATIENCE, Kit, Plain, Recipe, Stock, Zygote, plain};
 use crate::frame::{self, FrameReader, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
-use crate::jail::{Born, Environment, Limits, Mount, Root, Spawner, Step, Steps};
+use crate::jail::{Born, Environment, Limits, Mount, Root, Spawner, Speaks, Step, Steps};
 use crate::output::Output;
 
 /// What a process may use beyond its memory limit where only `setrlimit` limits it, in MiB: thread stacks and arenas are counted as they are
@@ -84,17 +88,19 @@ pub(super) struct Shared {
 /// One version, ready to be started.
 #[derive(Debug)]
 pub(super) struct ProcessImage {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     stock: Arc<Stock>,
-    version: Arc<Version>,
+    pub(super) version: Arc<Version>,
     runtime: Arc<Runtime>,
-    unpacked: Arc<Unpacked>,
+    pub(super) unpacked: Arc<Unpacked>,
     argv: Vec<String>,
     environment: Vec<String>,
     root: Root,
     limits: Limits,
     /// For those that are pre-started, or why none can be used.
     ahead: Result<Recipe, Plain>,
+    /// Where the package brings its own runtime: what is executed, or why nothing can be.
+    programs: Option<Result<Programs, Failure>>,
 }
 
 impl ProcessImage {
@@ -120,6 +126,7 @@ impl ProcessImage {
             root,
             limits: limits_of(&shared, &version),
             ahead,
+            programs: (runtime.language == Language::Provided).then(|| Programs::find(&unpacked)),
             shared,
             stock,
             version,
@@ -129,7 +136,11 @@ impl ProcessImage {
     }
 
     /// The variables of one instance, as far as it lacks them. Here secrets are opened; they are gone when they have been sent.
-    fn environment(&self, has: &[String], log_stream: &str) -> Result<Environment, Error> {
+    pub(super) fn environment(
+        &self,
+        has: &[String],
+        log_stream: &str,
+    ) -> Result<Environment, Error> {
         let secrets = environment::secrets(&self.version, &*self.shared.vault)?;
         let lacks: Vec<_> = self.environment.iter().filter(|v| !has.contains(v)).cloned().collect();
         let mut all = Environment::of(&lacks, secrets.len() + 1);
@@ -140,7 +151,7 @@ impl ProcessImage {
         Ok(all)
     }
 
-    fn log_stream(&self) -> String {
+    pub(super) fn log_stream(&self) -> String {
         let now = self.shared.clock.now().to_string();
         let day: String = now.chars().take(10).map(|c| if c == '-' { '/' } else { c }).collect();
         let id = RequestId::generate().to_string().replace('-', "");
@@ -163,6 +174,19 @@ impl ProcessImage {
             None => (environment, None),
             Some(_) => (Environment::default(), Some(environment)),
         };
+        let dowry = self.dowry(&mut steps).await?;
+        let wanted = self.wanted(environment, born);
+        let newborn = Newborn::ask(&self.shared, wanted, dowry, steps).await?;
+        let mut instance = self.instance(newborn, FrameReader::new(), path)?;
+        // The socket takes it at once, so it waits there for the runtime.
+        self.send_init(&instance, &log_stream, later.as_ref()).await?;
+        let started = tokio::time::timeout(SETUP_TIMEOUT, instance.life.remains.started()).await;
+        let steps = started.map_err(too_slow)?.map_err(not_started)?;
+        Ok(self.launched(instance, begun, steps))
+    }
+
+    /// What one more instance gets of its own.
+    pub(super) async fn dowry(&self, steps: &mut Steps) -> Result<Dowry, Error> {
         let slot = self.shared.users.take_slot()?;
         let group = self.group().await?;
         steps.mark(Step::Group);
@@ -172,22 +196,21 @@ impl ProcessImage {
         } else {
             None
         };
-        let wanted = Wanted {
+        Ok(Dowry { slot, group, connection, unpacked: Some(Arc::clone(&self.unpacked)) })
+    }
+
+    /// What all of its instances are, but those that wait for their function.
+    pub(super) fn wanted(&self, environment: Environment, born: Born) -> Wanted {
+        Wanted {
             argv: self.argv.clone(),
             environment,
             root: self.root.clone(),
             limits: self.limits,
             takes_mounts: false,
             born,
-        };
-        let dowry = Dowry { slot, group, connection, unpacked: Some(Arc::clone(&self.unpacked)) };
-        let newborn = Newborn::ask(&self.shared, wanted, dowry, steps).await?;
-        let mut instance = self.instance(newborn, FrameReader::new(), path)?;
-        // The socket takes it at once, so it waits there for the runtime.
-        self.send_init(&instance, &log_stream, later.as_ref()).await?;
-        let started = tokio::time::timeout(SETUP_TIMEOUT, instance.remains.started()).await;
-        let steps = started.map_err(too_slow)?.map_err(not_started)?;
-        Ok(self.launched(instance, begun, steps))
+            speaks: Speaks::Frames,
+            companions: Vec::new(),
+        }
     }
 
     /// A start by a zygote.
@@ -252,31 +275,38 @@ impl ProcessImage {
         path: StartPath,
     ) -> Result<ProcessInstance, Error> {
         let Newborn { remains, socket, theirs, stdout, stderr } = newborn;
+        let life = self.life(remains, (stdout, stderr), path)?;
+        Ok(ProcessInstance::new(life, (socket, theirs, frames)))
+    }
+
+    /// Of an instance that is this version's from now on.
+    pub(super) fn life(
+        &self,
+        remains: Remains,
+        (stdout, stderr): (OwnedFd, OwnedFd),
+        path: StartPath,
+    ) -> Result<Life, Error> {
+        let config = &self.version.config;
         let output = Output::new(
             stdout,
             stderr,
             self.version.key.clone(),
             self.version.label(),
-            self.version.config.output_bytes_per_second,
+            config.output_bytes_per_second,
             Arc::clone(&self.shared.logs),
             Arc::clone(&self.shared.clock),
         )
         .map_err(failed)?;
-        let mut instance = ProcessInstance::new(
-            Arc::clone(&self.shared),
-            remains,
-            (socket, theirs, frames),
-            output,
-            self.version.config.memory_mb,
-            self.runtime.memory_end(self.version.config.memory_mb),
-        );
-        instance.timings.path = path;
-        Ok(instance)
+        let memory_end = self.runtime.memory_end(config.memory_mb);
+        let shared = Arc::clone(&self.shared);
+        let mut life = Life::new(shared, remains, output, config.memory_mb, memory_end);
+        life.timings.path = path;
+        Ok(life)
     }
 
     fn launched(&self, mut instance: ProcessInstance, begun: Instant, steps: Steps) -> Launched {
         let ready = self.shared.clock.instant();
-        instance.timings.sandbox_us = micros(begun, ready);
+        instance.life.timings.sandbox_us = micros(begun, ready);
         Launched { instance, ready, steps }
     }
 
@@ -347,7 +377,7 @@ impl ProcessImage {
             Ok(Err(failure)) => Err(StartFailed::Function(failure)),
             Err(_) => {
                 let failure = failure::init_timed_out(allowed);
-                Err(StartFailed::Function(instance.fail(failure).await))
+                Err(StartFailed::Function(instance.life.fail(failure).await))
             }
         }
     }
@@ -356,7 +386,7 @@ impl ProcessImage {
     /// code is loaded, or soon at any rate. A function that sets a variable which is read earlier may run code earlier: it waits for nobody, and nobody for it.
     async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         match self.ahead {
-            Err(Plain::Variable(_)) => None,
+            Err(Plain::Variable(_) | Plain::OwnRuntime) => None,
             Err(Plain::Network) | Ok(_) => {
                 Arc::clone(&self.shared.turns).acquire_owned().await.ok()
             }
@@ -387,6 +417,10 @@ impl Image for ProcessImage {
     async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
         let _under_way = self.stock.begin();
         let begun = self.shared.clock.instant();
+        if let Some(programs) = &self.programs {
+            self.stock.count(StartPath::Exec);
+            return self.start_provided(programs, begun).await;
+        }
         if let Some(done) = self.start_ahead(begun).await {
             self.stock.count(StartPath::PreStarted);
             return done;
@@ -420,6 +454,7 @@ pub(super) fn recipe(
     layout: &Layout,
 ) -> Result<Recipe, Plain> {
     match plain(version) {
+        _ if runtime.language == Language::Provided => Err(Plain::OwnRuntime),
         Some(why) => Err(why),
         None => {
             let limits = limits_of(shared, version);

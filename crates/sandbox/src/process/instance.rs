@@ -9,7 +9,6 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -23,26 +22,20 @@ use tokio::net::UnixStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
 
-use super::failure::{self, Autopsy};
+use super::failure;
 use super::flow::Flow;
-use super::freeze::Freezer;
-use super::image::Shared;
-use super::remains::Remains;
-use super::runtimes::MemoryEnd;
+use super::life::{Life, checked, failed, idle, micros};
 use crate::frame::{self, FrameError, FrameReader, Incoming, Outgoing, Told};
 use crate::jail::{Step, Steps};
-use crate::output::Output;
 
 /// Calls that an instance holds at most: the one that is run, and those behind it. More than this saves nothing measurable: with four a trivial Node.js call costs
 /// 7 µs of processor time on both sides of the socket together, with eight 7 µs, with one alone 34 µs (2 cores, Linux 6.18).
 const CALLS_MAX: usize = 4;
-/// How long a process that has closed its socket may take to end by itself.
-const EXIT_GRACE: Duration = Duration::from_secs(1);
 
 /// A live instance.
 #[derive(Debug)]
 pub(super) struct ProcessInstance {
-    pub(super) remains: Remains,
+    pub(super) life: Life,
     pub(super) socket: UnixStream,
     /// The function's end of the socket.
     theirs: OwnedFd,
@@ -53,17 +46,6 @@ pub(super) struct ProcessInstance {
     unsent: Option<Outgoing>,
     /// Whether the bootstrap counted all that was written by the last call that could be checked, so that the output of calls in a row can be told apart.
     counts_output: bool,
-    pub(super) output: Output,
-    shared: Arc<Shared>,
-    pub(super) timings: StartTimings,
-    memory_mb: u32,
-    memory_end: Option<MemoryEnd>,
-    /// Once it was to be frozen.
-    freezer: Option<Arc<Freezer>>,
-    /// What its thaw took for the call that was handed over last, in microseconds.
-    thaw_us: u64,
-    /// Not to be used again.
-    broken: bool,
     /// What the calls fail with that were behind the one at which it died.
     died: Option<Failure>,
 }
@@ -101,29 +83,17 @@ type Timed = Result<Frame, Elapsed>;
 
 impl ProcessInstance {
     pub(super) fn new(
-        shared: Arc<Shared>,
-        remains: Remains,
+        life: Life,
         (socket, theirs, frames): (UnixStream, OwnedFd, FrameReader),
-        output: Output,
-        memory_mb: u32,
-        memory_end: Option<MemoryEnd>,
     ) -> Self {
         Self {
-            remains,
+            life,
             socket,
             theirs,
             frames,
             calls: VecDeque::new(),
             unsent: None,
             counts_output: false,
-            output,
-            shared,
-            timings: StartTimings::default(),
-            memory_mb,
-            memory_end,
-            freezer: None,
-            thaw_us: 0,
-            broken: false,
             died: None,
         }
     }
@@ -137,19 +107,19 @@ impl ProcessInstance {
     ) -> Result<(), Failure> {
         let mut hello = begun;
         // A pre-started one has said it long ago.
-        if self.timings.path != StartPath::PreStarted {
+        if self.life.timings.path != StartPath::PreStarted {
             let frame = within_turn(self.next(), turn).await;
             if !matches!(frame, Ok(Incoming::Hello)) {
                 return Err(self.unexpected(frame, "HELLO").await);
             }
-            hello = self.shared.clock.instant();
+            hello = self.life.shared.clock.instant();
             steps.mark(Step::Hello);
         }
         let frame = self.next().await;
-        let ready = self.shared.clock.instant();
-        self.output.drain();
-        self.timings.runtime_us = micros(begun, hello);
-        self.timings.code_us = micros(hello, ready);
+        let ready = self.life.shared.clock.instant();
+        self.life.output.drain();
+        self.life.timings.runtime_us = micros(begun, hello);
+        self.life.timings.code_us = micros(hello, ready);
         match frame {
             Ok(Incoming::Ready) => {
                 steps.mark(Step::Ready);
@@ -158,7 +128,7 @@ impl ProcessInstance {
             }
             Ok(Incoming::InitError(body)) => {
                 let failure = checked(FailureKind::Init, body);
-                Err(self.fail(failure).await)
+                Err(self.life.fail(failure).await)
             }
             frame => Err(self.unexpected(frame, "READY").await),
         }
@@ -187,8 +157,8 @@ impl ProcessInstance {
             tokio::select! {
                 biased;
                 frame = exchange => return frame,
-                _ = self.remains.gone() => return self.frames.next_now(&self.socket),
-                never = self.output.run(), if alone => match never {},
+                _ = self.life.remains.gone() => return self.frames.next_now(&self.socket),
+                never = self.life.output.run(), if alone => match never {},
                 () = lapse(patience.limit, alone) => {}
             }
             (patience.returned)(&self.take_back());
@@ -203,52 +173,12 @@ impl ProcessInstance {
     /// The failure behind a frame that ends the instance, which is gone afterwards.
     async fn unexpected(&mut self, frame: Frame, expected: &str) -> Failure {
         let failure = match frame {
-            Err(FrameError::Closed) => return self.ended().await,
+            Err(FrameError::Closed) => return self.life.ended().await,
             Err(FrameError::TooLarge { bytes, limit }) => failure::response_too_large(bytes, limit),
             Err(e) => failure::protocol(&e.to_string()),
             Ok(_) => failure::protocol(&format!("a frame out of order, expected {expected}")),
         };
-        self.fail(failure).await
-    }
-
-    /// The failure of an instance whose socket is closed.
-    async fn ended(&mut self) -> Failure {
-        let by_itself = tokio::time::timeout(EXIT_GRACE, self.remains.gone()).await;
-        let closed = by_itself.is_err();
-        let autopsy = self.destroy().await;
-        let failure = if closed {
-            failure::protocol("the socket was closed by a process that goes on")
-        } else {
-            autopsy.failure()
-        };
-        self.note(&failure);
-        failure
-    }
-
-    /// Destroys the instance and says why in the function's log.
-    pub(super) async fn fail(&mut self, failure: Failure) -> Failure {
-        self.destroy().await;
-        self.note(&failure);
-        failure
-    }
-
-    async fn destroy(&mut self) -> Autopsy {
-        self.broken = true;
-        let (exit, memory) = self.remains.destroy().await;
-        // What was still in the pipes when it died.
-        self.output.drain();
-        Autopsy {
-            exit,
-            peak_bytes: memory.peak_bytes,
-            oom_kills: memory.oom_kills,
-            memory_mb: self.memory_mb,
-            memory_end: self.memory_end,
-        }
-    }
-
-    fn note(&mut self, failure: &Failure) {
-        let payload = String::from_utf8_lossy(&failure.payload);
-        self.output.say(format!("{}: {payload}", failure.kind.as_str()));
+        self.life.fail(failure).await
     }
 
     /// Sends a call's frame, if it can be sent in the place where it would stand; whether it is a single packet.
@@ -257,7 +187,7 @@ impl ProcessInstance {
         if behind && !self.takes_more() {
             return None;
         }
-        let deadline = self.shared.clock.now().after(invocation.timeout);
+        let deadline = self.life.shared.clock.now().after(invocation.timeout);
         let mut frame = match frame::invoke(invocation, deadline) {
             Ok(frame) => frame,
             Err(error) => {
@@ -278,27 +208,10 @@ impl ProcessInstance {
             }
             Err(error) => {
                 tracing::debug!(%error, "an instance takes no call");
-                self.broken = true;
+                self.life.broken = true;
                 None
             }
         }
-    }
-
-    /// Lets it go on if it is frozen; `false` if that cannot be.
-    fn thaw(&mut self) -> bool {
-        let Some(freezer) = self.freezer.as_ref().filter(|freezer| !freezer.is_awake()) else {
-            return true;
-        };
-        let begun = self.shared.clock.instant();
-        match freezer.thaw() {
-            Ok(true) => self.thaw_us = micros(begun, self.shared.clock.instant()).max(1),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(%error, "a frozen instance cannot be used again");
-                self.broken = true;
-            }
-        }
-        !self.broken
     }
 
     /// Whether a call may be sent behind those there are. Only where every frame is one packet can calls be taken back.
@@ -319,8 +232,8 @@ impl ProcessInstance {
     /// The next call's turn.
     fn turn(&mut self) {
         if let Some(first) = self.calls.front_mut() {
-            first.begun = self.shared.clock.instant();
-            self.output.begin(Some(first.id));
+            first.begun = self.life.shared.clock.instant();
+            self.life.output.begin(Some(first.id));
         }
     }
 
@@ -329,10 +242,10 @@ impl ProcessInstance {
         let last = self.calls.is_empty();
         let written = told.and_then(|told| told.written);
         match written {
-            Some(written) if !last => self.counts_output &= self.output.split(written),
-            _ => self.output.drain(),
+            Some(written) if !last => self.counts_output &= self.life.output.split(written),
+            _ => self.life.output.drain(),
         }
-        let counted = self.output.take_counts();
+        let counted = self.life.output.take_counts();
         if last {
             self.counts_output = written.is_some_and(|written| written.map(u64::from) == counted);
         }
@@ -351,10 +264,10 @@ impl ProcessInstance {
             (Ok(Incoming::Error { id, body, last, .. }), _) if id == call => {
                 let failure = checked(FailureKind::Handler, body);
                 if failure.kind == FailureKind::Handler && !last {
-                    self.note(&failure);
+                    self.life.note(&failure);
                     Err(failure)
                 } else {
-                    Err(self.fail(failure).await)
+                    Err(self.life.fail(failure).await)
                 }
             }
             (frame, _) => Err(self.unexpected(frame, "the answer to this call").await),
@@ -363,7 +276,7 @@ impl ProcessInstance {
 
     /// The first call is over: with this frame, at this time.
     async fn over(&mut self, frame: Timed, kept: Option<Bytes>) -> Outcome {
-        let now = self.shared.clock.instant();
+        let now = self.life.shared.clock.instant();
         let told = frame.as_ref().ok().and_then(|frame| frame.as_ref().ok()?.told());
         let Some(call) = self.calls.pop_front() else { return idle() };
         let run_us = micros(call.begun, now);
@@ -371,13 +284,13 @@ impl ProcessInstance {
         self.settle(told);
         let result = match frame {
             Ok(frame) => self.judge(call.id, frame, kept).await,
-            Err(_) => Err(self.fail(failure::timed_out(call.timeout)).await),
+            Err(_) => Err(self.life.fail(failure::timed_out(call.timeout)).await),
         };
-        if self.broken {
+        if self.life.broken {
             self.died = result.as_ref().err().cloned();
         }
         self.turn();
-        let memory_peak_bytes = self.remains.memory.and_then(|memory| memory.peak_bytes);
+        let memory_peak_bytes = self.life.memory_peak_bytes();
         Outcome { result, run_us, busy_us: told.map(|told| told.busy_us), memory_peak_bytes }
     }
 }
@@ -385,16 +298,16 @@ impl ProcessInstance {
 #[async_trait]
 impl Instance for ProcessInstance {
     fn hand(&mut self, invocation: &Invocation) -> bool {
-        if !self.alive() || !self.thaw() {
+        if !self.alive() || !self.life.thaw() {
             return false;
         }
         // Before it is sent: the function may have begun before this thread goes on.
-        let begun = self.shared.clock.instant();
+        let begun = self.life.shared.clock.instant();
         let Some(one_packet) = self.send(invocation) else { return false };
         let &Invocation { id, timeout, .. } = invocation;
         self.calls.push_back(Handed { id, timeout, begun, one_packet });
         if self.calls.len() == 1 {
-            self.output.begin(Some(id));
+            self.life.output.begin(Some(id));
         }
         true
     }
@@ -425,7 +338,7 @@ impl Instance for ProcessInstance {
         let answer = tokio::time::timeout_at(deadline.into(), self.answer(&mut patience));
         match answer.await {
             Ok(Ok(Incoming::StreamStart { id, prelude })) if id == call => {
-                let run_us = micros(begun, self.shared.clock.instant());
+                let run_us = micros(begun, self.life.shared.clock.instant());
                 let behind = self.take_back();
                 if !behind.is_empty() {
                     (patience.returned)(&behind);
@@ -448,36 +361,27 @@ impl Instance for ProcessInstance {
     }
 
     fn alive(&self) -> bool {
-        !self.broken && self.remains.exit().is_none()
+        self.life.alive()
     }
 
     fn start_timings(&self) -> StartTimings {
-        self.timings
+        self.life.timings
     }
 
     fn freeze(&mut self) -> Option<Later> {
-        if !self.calls.is_empty() || !self.alive() {
-            return None;
-        }
-        if self.freezer.is_none() {
-            self.freezer = self.remains.freezer().map(|means| Arc::new(Freezer::new(means)));
-        }
-        let freezer = self.freezer.as_ref().filter(|freezer| freezer.is_awake())?;
-        freezer.ask();
-        let freezer = Arc::clone(freezer);
-        Some(Box::new(move || freezer.carry_out()))
+        if self.calls.is_empty() { self.life.freeze() } else { None }
     }
 
     fn is_frozen(&self) -> bool {
-        self.freezer.as_ref().is_some_and(|freezer| freezer.is_frozen())
+        self.life.is_frozen()
     }
 
     fn thaw_us(&mut self) -> u64 {
-        std::mem::take(&mut self.thaw_us)
+        self.life.take_thaw_us()
     }
 
     async fn stop(mut self: Box<Self>) {
-        self.destroy().await;
+        self.life.destroy().await;
     }
 }
 
@@ -488,27 +392,4 @@ async fn lapse(limit: Duration, alone: bool) {
     } else {
         tokio::time::sleep(limit).await;
     }
-}
-
-/// The outcome of no call.
-fn idle() -> Outcome {
-    failed(failure::protocol("no call was handed over"))
-}
-
-/// The outcome of a call that had no turn.
-fn failed(failure: Failure) -> Outcome {
-    Outcome { result: Err(failure), run_us: 0, busy_us: None, memory_peak_bytes: None }
-}
-
-/// A failure in the function's own words, if they are JSON.
-fn checked(kind: FailureKind, body: Bytes) -> Failure {
-    match serde_json::from_slice::<serde::de::IgnoredAny>(&body) {
-        Ok(_) => Failure { kind, payload: body },
-        Err(_) => failure::protocol("an error that is not JSON"),
-    }
-}
-
-/// From one instant to another, in microseconds.
-pub(crate) fn micros(from: Instant, to: Instant) -> u64 {
-    u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
 }

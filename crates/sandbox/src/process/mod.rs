@@ -1,7 +1,7 @@
 //! The process sandbox: a function's runtime as a process of its own, locked in by [`crate::jail`].
 //!
 //! [`ProcessSandbox`] → [`image::ProcessImage`] → [`instance::ProcessInstance`]. Around them: [`runtimes`] (what is installed), [`root`] and [`environment`]
-//! (what a function sees), [`network`] (what it reaches), [`packages`] (unpacked code and layers) in [`folders`] on disk, [`failure`] (how an end is worded), [`remains`] (what is cleared up),
+//! (what a function sees), [`network`] (what it reaches), [`packages`] (unpacked code and layers) in [`folders`] on disk, [`failure`] (how an end is worded), [`life`] (what instances have in common), [`remains`] (what is cleared up),
 //! [`freeze`] (idle ones stand still), [`slots`] (host user ids), [`birth`] (what every start has in common), [`stock`] (instances that are started before anybody calls),
 //! [`features`] (what the host gives).
 //!
@@ -16,9 +16,11 @@ mod flow;
 pub(crate) mod folders;
 mod freeze;
 mod image;
-pub(crate) mod instance;
+mod instance;
+pub(crate) mod life;
 mod network;
 pub(crate) mod packages;
+mod provided;
 mod remains;
 mod root;
 mod runtimes;

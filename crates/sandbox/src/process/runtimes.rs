@@ -32,6 +32,9 @@ const NODE_ZYGOTE_MB: u32 = 20;
 const PYTHON_ZYGOTE_MB: u32 = 20;
 const CHILD_MB: u32 = 3;
 
+/// The name of the runtime of functions that bring their own.
+const PROVIDED: &str = "provided.al2023";
+
 /// A language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Language {
@@ -41,6 +44,8 @@ pub(super) enum Language {
     Python,
     /// Java, by a development kit.
     Java,
+    /// None: the package brings an executable, which speaks the Runtime API.
+    Provided,
 }
 
 impl Language {
@@ -50,6 +55,7 @@ impl Language {
             Self::Node => "nodejs",
             Self::Python => "python",
             Self::Java => "java",
+            Self::Provided => "provided",
         }
     }
 }
@@ -93,6 +99,7 @@ impl Runtime {
                 argv.push("/var/runtime/python/bootstrap.py".into());
             }
             Language::Java => argv.extend(java::arguments(memory_mb)),
+            Language::Provided => {}
         }
         argv
     }
@@ -113,6 +120,7 @@ impl Runtime {
             Language::Node => NODE_AHEAD_MB,
             Language::Python => PYTHON_AHEAD_MB,
             Language::Java => JAVA_AHEAD_MB,
+            Language::Provided => 0,
         }
     }
 
@@ -121,6 +129,7 @@ impl Runtime {
         match self.language {
             Language::Node | Language::Python => "ahead.prove",
             Language::Java => "ahead::prove",
+            Language::Provided => "",
         }
     }
 
@@ -129,7 +138,7 @@ impl Runtime {
         match self.language {
             Language::Node => Some((NODE_ZYGOTE_MB, CHILD_MB)),
             Language::Python => Some((PYTHON_ZYGOTE_MB, CHILD_MB)),
-            Language::Java => None,
+            Language::Java | Language::Provided => None,
         }
     }
 
@@ -145,7 +154,7 @@ impl Runtime {
                 exit: Exit::Signal(libc::SIGABRT),
                 from_bytes: percent(node_heap_mb(memory_mb), 85),
             }),
-            Language::Python => None,
+            Language::Python | Language::Provided => None,
             Language::Java => Some(MemoryEnd {
                 exit: Exit::Code(java::OUT_OF_MEMORY),
                 from_bytes: percent(java::heap_mb(memory_mb), 50),
@@ -153,11 +162,12 @@ impl Runtime {
         }
     }
 
-    /// `AWS_EXECUTION_ENV`.
-    pub(super) fn execution_env(&self) -> String {
+    /// `AWS_EXECUTION_ENV`; AWS Lambda sets none where the package brings its own runtime.
+    pub(super) fn execution_env(&self) -> Option<String> {
         match self.language {
-            Language::Node => format!("AWS_Lambda_{}.x", self.info.name),
-            Language::Python | Language::Java => format!("AWS_Lambda_{}", self.info.name),
+            Language::Node => Some(format!("AWS_Lambda_{}.x", self.info.name)),
+            Language::Python | Language::Java => Some(format!("AWS_Lambda_{}", self.info.name)),
+            Language::Provided => None,
         }
     }
 }
@@ -212,6 +222,7 @@ impl Runtimes {
 fn language_of(name: &str) -> Option<Language> {
     let of = |language: &str| name.strip_prefix(language);
     match (of("nodejs"), of("python3"), of("java")) {
+        _ if matches!(of("provided"), Some("" | ".al2" | ".al2023")) => Some(Language::Provided),
         (Some("" | "18" | "20" | "22" | "24"), ..) => Some(Language::Node),
         (_, Some("" | ".10" | ".11" | ".12" | ".13" | ".14"), _) => Some(Language::Python),
         (.., Some("" | "8" | "8.al2" | "11" | "17" | "21" | "25")) => Some(Language::Java),
@@ -237,8 +248,20 @@ pub(super) async fn discover(path: &str) -> Runtimes {
         tokio::task::spawn_blocking(move || java::find(&folders)).await.unwrap_or_default()
     };
     let (node, python, java) = tokio::join!(node, python, java);
-    let all = node.into_iter().chain(python).chain(java.usable);
+    let all = node.into_iter().chain(python).chain(java.usable).chain([provided()]);
     Runtimes { all: all.map(std::sync::Arc::new).collect(), unusable: java.unusable }
+}
+
+/// The runtime of functions that bring their own: nothing of it has to be installed.
+fn provided() -> Runtime {
+    let info = RuntimeInfo { name: PROVIDED.into(), version: crate::runtime_api::VERSION.into() };
+    Runtime {
+        info,
+        language: Language::Provided,
+        program: String::new(),
+        mounts: Vec::new(),
+        on_host: PathBuf::new(),
+    }
 }
 
 /// An executable file that may be an interpreter.
@@ -299,6 +322,7 @@ mod tests {
             runtime("python3.11", Language::Python),
             runtime("java21", Language::Java),
             runtime("java17", Language::Java),
+            provided().into(),
         ];
         let all = Runtimes { all, unusable: Vec::new() };
         for (name, found) in [
@@ -311,6 +335,9 @@ mod tests {
             ("java17", "java17"),
             ("java8.al2", "java21"),
             ("java", "java21"),
+            ("provided", "provided.al2023"),
+            ("provided.al2", "provided.al2023"),
+            ("provided.al2023", "provided.al2023"),
         ] {
             assert_eq!(all.resolve(name).unwrap().info.name, found);
         }

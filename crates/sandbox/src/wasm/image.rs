@@ -16,7 +16,7 @@ use super::printed::lock;
 use super::program::Program;
 use crate::output::Direct;
 use crate::process::environment;
-use crate::process::instance::micros;
+use crate::process::life::micros;
 use crate::process::packages::Unpacked;
 
 /// One version, ready to be started. Its code is mapped while instances of any version have it, and mapped again for the next.

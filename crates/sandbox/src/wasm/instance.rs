@@ -23,7 +23,7 @@ use super::meter::metered;
 use super::printed::{Output, lock};
 use super::program::Program;
 use crate::output::Direct;
-use crate::process::instance::micros;
+use crate::process::life::micros;
 
 /// The right to run one call at a time.
 #[derive(Debug)]

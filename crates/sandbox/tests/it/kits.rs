@@ -1,6 +1,7 @@
 //! The contract suite, once per language.
 
 mod java;
+pub(crate) mod provided;
 
 use std::sync::Arc;
 
@@ -8,27 +9,33 @@ use bytes::Bytes;
 use model::ports::Sandbox;
 use model::suites::sandbox::{Kit, SCENARIOS};
 
-use crate::support::{Ahead, World, processes_with, zip, zip_of};
+use crate::support::{Ahead, World, processes_with, zip, zip_with_modes};
 use crate::{Place, Test};
 
 /// The layers of the contract, with these modules.
 fn layers(modules: [(&str, &[u8]); 2]) -> [Bytes; 2] {
+    layers_with_modes(modules.map(|(name, bytes)| (name, bytes, 0o644)))
+}
+
+fn layers_with_modes(modules: [(&str, &[u8], u32); 2]) -> [Bytes; 2] {
     let [one, two] = modules;
-    let first: [(&str, &[u8]); 5] = [
+    let first: [(&'static str, &'static [u8]); 4] = [
         ("both", b"first"),
         ("folder/one", b"first"),
         ("file_or_folder/inner", b"first"),
         ("folder_or_file", b"first"),
-        one,
     ];
-    let second: [(&str, &[u8]); 5] = [
+    let second: [(&'static str, &'static [u8]); 4] = [
         ("both", b"second"),
         ("folder/two", b"second"),
         ("file_or_folder", b"second"),
         ("folder_or_file/inner", b"second"),
-        two,
     ];
-    [zip_of(&first), zip_of(&second)]
+    let layer = |files: [(&'static str, &'static [u8]); 4], module| {
+        let files = files.map(|(name, bytes)| (name, bytes, 0o644));
+        zip_with_modes(&files.into_iter().chain([module]).collect::<Vec<_>>())
+    };
+    [layer(first, one), layer(second, two)]
 }
 
 fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
@@ -50,6 +57,7 @@ fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
             ],
         ),
         "java" => java::kit(),
+        "provided" => provided::kit(),
         _ => (
             "python3.11",
             "index.handler",
@@ -82,8 +90,12 @@ fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
         daemon_file: daemon_file.to_string_lossy().into_owned(),
         // The streams of Python and Java are not counted.
         calls_ahead: language == "node",
-        // A virtual machine takes the signal for an error of its own, and aborts.
-        crash: if language == "java" { "aborted" } else { "segmentation fault" },
+        // A virtual machine takes the signal for an error of its own, and aborts; so does a program in Go.
+        crash: if ["java", "provided"].contains(&language) {
+            "aborted"
+        } else {
+            "segmentation fault"
+        },
         exact_memory: world.sandbox.isolation().has("memory"),
     }
 }
@@ -130,5 +142,6 @@ const FORKED: [&str; 2] = ["node", "python"];
 pub(crate) fn tests() -> Vec<Test> {
     let pre_started = LANGUAGES.into_iter().flat_map(pre_started);
     let forked = FORKED.into_iter().flat_map(forked);
-    LANGUAGES.into_iter().flat_map(executed).chain(pre_started).chain(forked).collect()
+    let executed = LANGUAGES.into_iter().chain(["provided"]).flat_map(executed);
+    executed.chain(pre_started).chain(forked).collect()
 }

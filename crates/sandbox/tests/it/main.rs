@@ -28,6 +28,7 @@ mod native;
 mod network;
 mod prestart;
 mod processes;
+mod provided;
 mod streams;
 mod support;
 mod wasm;
@@ -81,6 +82,7 @@ fn main() {
         .chain(native::tests())
         .chain(layers::tests())
         .chain(processes::tests())
+        .chain(provided::tests())
         .chain(ahead::tests())
         .chain(prestart::tests())
         .chain(zygote::tests())

@@ -234,6 +234,12 @@ pub(crate) fn zip_with_modes(files: &[(&str, &[u8], u32)]) -> Bytes {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes, mode) in files {
         let options = zip::write::SimpleFileOptions::default().unix_permissions(*mode);
+        // To compress programs takes longer than most tests.
+        let method = match bytes.len() {
+            0..100_000 => zip::CompressionMethod::Deflated,
+            _ => zip::CompressionMethod::Stored,
+        };
+        let options = options.compression_method(method);
         zip.start_file(*name, options).unwrap();
         zip.write_all(bytes).unwrap();
     }
@@ -265,6 +271,24 @@ pub(crate) fn cc(folder: &Path, options: &[&str], sources: impl IntoIterator<Ite
         .expect("`cc` runs: `cargo x test` installs it");
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "C does not compile: {said}");
+}
+
+/// Compiles a program in Go that needs nothing of the machine it runs on; returns it.
+pub(crate) fn go(files: &[(&str, &str)]) -> Vec<u8> {
+    let folder = TempDir::new().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    #[expect(clippy::disallowed_methods, reason = "the machine's Go compiler")]
+    let ran = Command::new("go")
+        .args(["build", "-trimpath", "-ldflags=-s -w", "-o", "program", "."])
+        .env("CGO_ENABLED", "0")
+        .current_dir(folder.path())
+        .output()
+        .expect("`go` runs: `cargo x test` installs it");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "Go does not compile: {said}");
+    fs::read(folder.path().join("program")).unwrap()
 }
 
 /// Compiles Java with the machine's kit; returns the class files, by name.

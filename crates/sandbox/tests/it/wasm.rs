@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::suites::sandbox::{Kit, SCENARIOS};
 
-use crate::{Place, Test};
 use crate::support::{World, processes_with, zip, zip_of};
+use crate::{Place, Test};
 use guests::Guest;
 use run::{module, sandboxes};
 

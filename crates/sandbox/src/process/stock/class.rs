@@ -70,7 +70,7 @@ impl Recipe {
         // Where the command line does not depend on it, neither does the class.
         let memory_mb = match runtime.language {
             Language::Node | Language::Java => version.config.memory_mb,
-            Language::Python => limits::MEMORY_DEFAULT_MB,
+            Language::Python | Language::Provided => limits::MEMORY_DEFAULT_MB,
         };
         let class = Class { argv: runtime.argv_ahead(version.config.memory_mb), limits };
         let expected_mb = runtime.ahead_mb();
@@ -101,12 +101,15 @@ pub(in crate::process) enum Plain {
     Network,
     /// It sets a variable that is read before its code runs.
     Variable(String),
+    /// There is no runtime before its code.
+    OwnRuntime,
 }
 
 impl std::fmt::Display for Plain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Network => f.write_str("it has a network"),
+            Self::OwnRuntime => f.write_str("it brings its own runtime"),
             Self::Variable(name) => write!(f, "{name} is read before its code runs"),
         }
     }

@@ -10,7 +10,7 @@ use super::class::Recipe;
 use super::zygote::{CHILD_PATIENCE, Zygote};
 use crate::frame::{FrameError, FrameReader, Incoming};
 use crate::jail::cgroup::{Group, GroupLimits};
-use crate::jail::{Born, Environment, Mount, Steps};
+use crate::jail::{Born, Environment, Mount, Speaks, Steps};
 use crate::process::birth::{Dowry, Newborn, Wanted, failed, not_started, too_slow};
 use crate::process::bootstraps;
 use crate::process::environment;
@@ -91,6 +91,8 @@ async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, by: Born) -> Result<Kit
         limits: recipe.class.limits,
         takes_mounts: true,
         born: by,
+        speaks: Speaks::Frames,
+        companions: Vec::new(),
     };
     let dowry = Dowry { slot, group, connection: None, unpacked: None };
     let newborn = Newborn::ask(shared, wanted, dowry, Steps::begin()).await?;

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::class::Recipe;
 use crate::frame::{FrameReader, Incoming};
 use crate::jail::cgroup::GroupLimits;
-use crate::jail::{Born, Environment, InstanceId, Steps};
+use crate::jail::{Born, Environment, InstanceId, Speaks, Steps};
 use crate::process::birth::{Dowry, Newborn, Wanted, failed, not_started, too_slow};
 use crate::process::environment;
 use crate::process::folders::blocking;
@@ -116,6 +116,8 @@ async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, born: Instant) -> Resul
         limits: recipe.class.limits,
         takes_mounts: false,
         born: Born::AsZygote,
+        speaks: Speaks::Frames,
+        companions: Vec::new(),
     };
     let dowry = Dowry { slot: None, group, connection: None, unpacked: None };
     let mut newborn = Newborn::ask(shared, wanted, dowry, Steps::begin()).await?;

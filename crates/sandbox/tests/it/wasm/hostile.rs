@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::guests::Guest;
 use super::run::{AMPLE, command, module, once, open_with, sandboxes, start, told, version};
-use crate::{Place, Test};
 use crate::support::{self, World, invocation, zip_of};
+use crate::{Place, Test};
 
 /// Time for a call that is expected not to end.
 const SHORT: Duration = Duration::from_millis(300);

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::guests::Guest;
 use super::run::{AMPLE, once, sandboxes, start, told, version};
-use crate::{Place, Test};
 use crate::support::{World, invocation};
+use crate::{Place, Test};
 
 pub(super) fn tests() -> Vec<Test> {
     macro_rules! tests {

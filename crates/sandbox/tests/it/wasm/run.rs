@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::guests::Guest;
-use crate::{Place, Test};
 use crate::support::{self, World, invocation, vault, zip_of};
+use crate::{Place, Test};
 
 /// Time for a call that is expected to answer.
 pub(super) const AMPLE: Duration = Duration::from_secs(20);
