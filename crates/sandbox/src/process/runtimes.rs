@@ -30,7 +30,9 @@ const JAVA_AHEAD_MB: u32 = 32;
 /// again in page tables and the like, and what loading its code will copy).
 const NODE_ZYGOTE_MB: u32 = 20;
 const PYTHON_ZYGOTE_MB: u32 = 20;
+const JAVA_ZYGOTE_MB: u32 = 40;
 const CHILD_MB: u32 = 3;
+const JAVA_CHILD_MB: u32 = 6;
 
 /// A language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -129,7 +131,7 @@ impl Runtime {
         match self.language {
             Language::Node => Some((NODE_ZYGOTE_MB, CHILD_MB)),
             Language::Python => Some((PYTHON_ZYGOTE_MB, CHILD_MB)),
-            Language::Java => None,
+            Language::Java => Some((JAVA_ZYGOTE_MB, JAVA_CHILD_MB)),
         }
     }
 

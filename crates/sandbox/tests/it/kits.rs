@@ -137,7 +137,7 @@ fn forked(language: &'static str) -> impl Iterator<Item = Test> {
 
 const LANGUAGES: [&str; 3] = ["node", "python", "java"];
 /// Those of them of which instances are forked.
-const FORKED: [&str; 2] = ["node", "python"];
+const FORKED: [&str; 3] = LANGUAGES;
 
 pub(crate) fn tests() -> Vec<Test> {
     let ahead = LANGUAGES.into_iter().flat_map(pre_started);
