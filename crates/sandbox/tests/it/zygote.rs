@@ -52,6 +52,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_zygote_ends_with_its_spawner,
         random::nothing_random_is_twice_in_python,
         random::nothing_random_is_twice_in_node,
+        random::nothing_random_is_twice_in_java,
     ]
 }
 
@@ -73,7 +74,7 @@ async fn start_forked(world: &World, version: &Version) -> Box<dyn Instance> {
 }
 
 async fn a_function_finds_what_it_finds_in_an_instance_of_its_own(world: &World) {
-    for runtime in ["python3", "nodejs"] {
+    for runtime in ["python3", "nodejs", "java17"] {
         finds_the_same(world, runtime, StartPath::Zygote, &[]).await;
     }
 }
@@ -114,6 +115,8 @@ sys.exit(7)",
             "nodejs",
             "require('fs').promises.stat('/').then(() => process.exit(7)); return new Promise(() => {})",
         ),
+        ("java17", "exit"),
+        ("java17", "halt"),
     ];
     for (runtime, exit) in exits {
         let version = function(world, runtime).await;
@@ -139,7 +142,7 @@ const shared = fs.readFileSync('/proc/self/maps', 'utf8').split('\\n').filter((l
 const names = fs.readdirSync('/proc/self/ns').filter((name) => !name.endsWith('_for_children'));
 const spaces = Object.fromEntries(names.map((name) => [name, fs.readlinkSync('/proc/self/ns/' + name)]));
 return [fds.sort(), shared, spaces, fs.readdirSync('/proc').filter((name) => name === '3').length, fs.readFileSync('/proc/self/environ', 'utf8')]";
-    for (runtime, look) in [("python3", python), ("nodejs", node)] {
+    for (runtime, look) in [("python3", python), ("nodejs", node), ("java17", "look")] {
         let version = function(world, runtime).await;
         let mut first = start_forked(world, &version).await;
         let mut second = start_forked(world, &version).await;
@@ -161,6 +164,7 @@ return [fds.sort(), shared, spaces, fs.readdirSync('/proc').filter((name) => nam
                 "{one:?}, {two:?}"
             );
         };
+        assert_eq!(one[5], two[5], "{runtime}: positions in files");
         unlike("pipe:");
         unlike("socket:");
         for (name, space) in one[2].as_object().unwrap() {
@@ -188,6 +192,7 @@ said = [hasattr(builtins, 'kept'), 'KEPT' in os.environ, os.path.exists('/tmp/ke
             "globalThis.kept = process.env.KEPT = 'x'; require('fs').writeFileSync('/tmp/kept', ''); return 1",
             "return ['kept' in globalThis, 'KEPT' in process.env, require('fs').existsSync('/tmp/kept')]",
         ),
+        ("java17", "keep", "kept"),
     ] {
         let version = function(world, runtime).await;
         let mut first = start_forked(world, &version).await;

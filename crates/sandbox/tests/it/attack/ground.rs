@@ -76,6 +76,7 @@ pub(super) fn grounds() -> &'static [Ground] {
             Ground::node("node-forked", Way::Forked),
             Ground::java("java", Way::Exec),
             Ground::java("java-pre-started", Way::PreStarted { memory_mb: 64 }),
+            Ground::java("java-forked", Way::Forked),
         ]
     }
 }
@@ -118,6 +119,28 @@ impl Ground {
     /// Whether it is to be had: an ordinary user's daemon forks nothing.
     pub(super) fn is_there(&self, world: &World) -> bool {
         self.way != Way::Forked || world.forks()
+    }
+
+    /// Whether an attack of this name could end in another way here than on the grounds where it runs anyway.
+    ///
+    /// What fences a child in is the same code for all languages, and all attacks try it on children in Python and Node.js. What a virtual machine brings along are its
+    /// threads, its files and its memory; so on its children run those that it is itself, and one of each kind against ids, filter, descriptors and limits.
+    pub(super) fn differs_for(&self, attack: &str) -> bool {
+        const BY_START: [&str; 12] = [
+            "rights",
+            "kernel",
+            "namespaces",
+            "own_code",
+            "knobs",
+            "sight",
+            "first_process",
+            "tracing",
+            "kill_all",
+            "anonymous_memory",
+            "forks",
+            "hand_over",
+        ];
+        self.way != Way::Forked || self.language != Language::Java || BY_START.contains(&attack)
     }
 
     /// Whether all instances are pre-started or forked ones: none has been executed for its function.
