@@ -3,6 +3,7 @@
 
 mod random;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::function::Version;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use crate::Test;
 use crate::prestart::{PYTHON, ask, finds_the_same, function, function_of, start};
 use crate::processes::{children, eventually, instances_of, is_zygote, spawners, zygotes_of};
-use crate::support::{World, invocation, ready, run, zip};
+use crate::support::{World, in_runtime, invocation, ready, run, zip};
 
 /// Time for one call.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -43,6 +44,7 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_function_finds_what_it_finds_in_an_instance_of_its_own,
         modules_of_the_function_come_first,
+        each_virtual_machine_has_a_zygote_of_its_own,
         the_runtime_ends_as_ever,
         children_are_strangers,
         nothing_of_a_function_reaches_the_next,
@@ -94,6 +96,23 @@ said = [queue.own, json.dumps(1)]";
 said = [queue.Queue().qsize(), len(logging.getLogger().handlers), os.environ['OWN']]";
     assert_eq!(ask(&mut *instance, json!({"run": look})).await, json!([0, 1, "ä=b"]));
     instance.stop().await;
+}
+
+/// Of each version that is installed, and of each size of heap.
+async fn each_virtual_machine_has_a_zygote_of_its_own(world: &World) {
+    let runtimes = world.sandbox.runtimes().into_iter().map(|runtime| runtime.name);
+    let versions: Vec<String> = runtimes.filter(|name| name.starts_with("java")).collect();
+    assert!(!versions.is_empty(), "no Java is installed");
+    for (name, memory_mb) in versions.iter().flat_map(|name| [(name, 128), (name, 256)]) {
+        let mut version = in_runtime(&world.sandbox, &function(world, "java17").await, name);
+        Arc::make_mut(&mut version).config.memory_mb = memory_mb;
+        let mut instance = start_forked(world, &version).await;
+        let heap = ask(&mut *instance, json!({"run": "heap"})).await.as_u64().unwrap() >> 20;
+        assert!(heap < u64::from(memory_mb) && heap > u64::from(memory_mb / 2), "{name}: {heap}");
+        instance.stop().await;
+    }
+    let zygotes = u64::try_from(versions.len()).unwrap() * 2;
+    assert_eq!(world.sandbox.starts().zygotes, zygotes);
 }
 
 /// Ends by itself with the status that it says, threads or not.
