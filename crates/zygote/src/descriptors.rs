@@ -1,5 +1,6 @@
 //! A runtime's own descriptors: what a child needs of them it gets anew, for a copy would be one and the same object in every child.
 
+use crate::files::{self, Source};
 use crate::serve::Place;
 use crate::sys::{self, EINVAL, ENOSPC, Errno, Result, call, nr, numbers, word};
 use crate::text::{self, Line};
@@ -10,6 +11,8 @@ const MOST: usize = 48;
 const WATCHED: usize = 16;
 /// Most bytes that may lie in a pipe: libuv keeps one in its own.
 const WAITING_BYTES: usize = 64;
+/// Longest name of what a descriptor stands for, in bytes.
+const TARGET_BYTES: usize = 128;
 /// Added to the number of a descriptor that nobody knows, to be told from an error of the kernel.
 pub const UNKNOWN: i32 = 10_000;
 
@@ -46,6 +49,8 @@ enum Kind {
         waiting: [u8; WAITING_BYTES],
         bytes: usize,
     },
+    /// Open to be read.
+    File(Source),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +120,7 @@ pub(crate) fn names(path: &[u8], mut take: impl FnMut(u64, i32) -> Result<()>) -
 fn look_at(fd: i32) -> Result<Entry> {
     let number = u64::from(fd.unsigned_abs());
     let path = Line::<40>::new().text(b"/proc/self/fd/").number(number).text(b"\0");
-    let mut target = [0_u8; 64];
+    let mut target = [0_u8; TARGET_BYTES];
     // SAFETY: the path ends with a zero byte; the buffer is live, writable and as long as is said.
     let n = unsafe {
         let buffer = target.as_mut_ptr().addr();
@@ -136,7 +141,8 @@ fn look_at(fd: i32) -> Result<Entry> {
         let bytes = if readable_end { peek(fd, &mut waiting)? } else { 0 };
         Kind::Pipe { inode, waiting, bytes }
     } else {
-        return Err(Errno(UNKNOWN + fd));
+        let source = if readable_end { files::source(fd, target)? } else { None };
+        Kind::File(source.ok_or(Errno(UNKNOWN + fd))?)
     };
     Ok(Entry {
         fd,
@@ -229,6 +235,9 @@ pub fn refresh(own: &Own) -> Result<()> {
             Kind::Null { access } => {
                 let fresh = sys::open(b"/dev/null\0", *access)?;
                 sys::renumber(fresh, entry.fd, entry.closed_by_exec)?;
+            }
+            Kind::File(source) => {
+                sys::renumber(files::open(source)?, entry.fd, entry.closed_by_exec)?;
             }
             Kind::Pipe { .. } | Kind::Poll { .. } => {}
         }
@@ -324,9 +333,13 @@ mod tests {
         // Errors are always told, asked for or not.
         assert_eq!((watched[0].fd, watched[0].data), (one.fd, one.data));
         assert_eq!(watched[0].events & one.events, one.events);
-        let file = sys::open(b"/proc/self/stat\0", 0).unwrap();
-        assert_eq!(look_at(file).unwrap_err(), Errno(UNKNOWN + file));
-        for fd in [event_fd, poll_fd, file] {
+        // A source of random numbers that was opened has been read from, and what was read would be the same in all children.
+        for path in [&b"/dev/urandom\0"[..], b"/dev/random\0", b"/proc/self/stat\0"] {
+            let unknown = sys::open(path, 0).unwrap();
+            assert_eq!(look_at(unknown).unwrap_err(), Errno(UNKNOWN + unknown));
+            sys::close(unknown);
+        }
+        for fd in [event_fd, poll_fd] {
             sys::close(fd);
         }
     }

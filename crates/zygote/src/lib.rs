@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Start at [`serve::wait`]. [`birth`] is the child's way into the sandbox, [`threads`] and [`descriptors`] give it threads and descriptors of its own,
-//! [`memory`] makes all of the memory follow it. [`python`] and [`node`] are the entries for interpreters. [`rights`] is what every instance's processes
+//! [`memory`] makes all of the memory follow it. [`python`], [`node`] and [`java`] are the entries for interpreters. [`rights`] is what every instance's processes
 //! give up, however they come up: the daemon's jail uses it too. [`order`] is the message.
 //!
 //! Nothing here allocates: a fork may happen while another thread holds the allocator's lock. Nothing here uses `std`, and the C library only to load
@@ -19,8 +19,11 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod asleep;
 pub mod birth;
 pub mod descriptors;
+pub mod files;
+pub mod java;
 pub mod memory;
 pub mod node;
 pub mod order;

@@ -2,8 +2,11 @@
 
 #![no_std]
 
+mod asleep;
 mod birth;
 mod descriptors;
+mod files;
+mod java;
 mod memory;
 mod node;
 mod order;

@@ -10,6 +10,8 @@ pub struct Errno(pub i32);
 pub const EINVAL: Errno = Errno(22);
 /// Interrupted.
 pub const EINTR: Errno = Errno(4);
+/// Try again.
+pub const EAGAIN: Errno = Errno(11);
 /// Out of table space.
 pub const ENOSPC: Errno = Errno(28);
 /// Not supported.
@@ -46,6 +48,8 @@ pub mod nr {
     pub const READ: usize = 0;
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
+    pub const FSTAT: usize = 5;
+    pub const LSEEK: usize = 8;
     pub const MADVISE: usize = 28;
     pub const NANOSLEEP: usize = 35;
     pub const GETPID: usize = 39;
@@ -94,6 +98,8 @@ pub mod nr {
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const CLOSE: usize = 57;
+    pub const LSEEK: usize = 62;
+    pub const FSTAT: usize = 80;
     pub const MADVISE: usize = 233;
     pub const NANOSLEEP: usize = 101;
     pub const GETPID: usize = 172;

@@ -1,13 +1,15 @@
 //! Threads follow no fork. Here each is sent into a signal handler that stays, and that has noted where its context lies; in a child, a new thread takes
 //! its place: on its stack, as its entry in the C library, with its thread-local memory, and returns from that handler.
 //!
-//! Threads are taken asleep alone, so that none holds a lock of the allocator or of the engine.
+//! Threads are taken asleep alone, so that none holds a lock of the allocator or of the engine. Some wake by themselves now and then, a virtual machine's four
+//! times a second, so where each was caught is looked at ([`asleep`]); one that was not asleep lets all go on, and it is tried again.
 
 use core::ffi::{c_char, c_void};
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
+use crate::asleep;
 use crate::serve::Place;
-use crate::sys::{self, EINVAL, ENOSPC, ENOTSUP, Errno, Result, call, nr, numbers, word};
+use crate::sys::{self, EAGAIN, EINVAL, ENOSPC, ENOTSUP, Errno, Result, call, nr, numbers, word};
 use crate::text::{self, Line};
 
 /// Most threads of a runtime besides the one that waits.
@@ -17,16 +19,14 @@ const SIGNAL: usize = 41;
 /// How often it is looked whether all threads sleep, or are parked, and how long it takes in between, in microseconds: 2 s in all.
 const LOOKS: u32 = 2_000;
 const LOOK_PAUSE: u32 = 1_000;
+/// How often it is tried to catch all of them asleep. One try in some hundred fails.
+const TRIES: u32 = 20;
 /// Added to the number of a thread that cannot be parked, to be told from an error of the kernel.
 pub const UNKNOWN: i32 = 100_000;
+/// Where the kernel names the threads of this process.
+const TASKS: &[u8] = b"/proc/self/task\0";
 /// Threads that block all signals and are left behind: Node.js has one, which waits for the signal that starts its debugger. Children do without.
 const LEFT_BEHIND: usize = 1;
-/// Numbers of the system calls in which a thread counts as asleep: futex, `epoll_wait`, `epoll_pwait`.
-#[cfg(target_arch = "x86_64")]
-const ASLEEP_IN: [u64; 3] = [202, 232, 281];
-#[cfg(not(target_arch = "x86_64"))]
-const ASLEEP_IN: [u64; 1] = [98];
-
 /// What a thread is made again of.
 struct Parked {
     /// Where its saved context lies (`ucontext_t`); 0: none yet.
@@ -47,9 +47,11 @@ static PARKED: [Parked; MOST] = [const {
         robust: AtomicUsize::new(0),
     }
 }; MOST];
+/// Threads that came into the handler in this round, and those that left it.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// The word that parked threads sleep at.
-static NEVER: AtomicI32 = AtomicI32::new(0);
+static LEFT: AtomicUsize = AtomicUsize::new(0);
+/// The word that parked threads sleep at: which round it is.
+static ROUND: AtomicI32 = AtomicI32::new(0);
 
 /// What the thread that waits has in common with them.
 struct Waiting {
@@ -72,30 +74,73 @@ pub fn park() -> Result<()> {
     waiting.id_at = id_place(thread_pointer())?;
     waiting.robust = robust_list();
     waiting.rseq_offset = rseq_offset();
-    let mut threads = [0; MOST];
-    let mut count = 0;
-    for look in 0..LOOKS {
-        count = list(&mut threads)?;
-        let restless = threads.iter().take(count).find(|tid| !sleeps(**tid));
-        match restless {
-            None => break,
-            Some(tid) if look + 1 == LOOKS => return Err(unknown(*tid)),
-            Some(_) => sys::sleep_micros(LOOK_PAUSE),
+    for _ in 0..TRIES {
+        let mut threads = [0; MOST];
+        let (count, all) = await_sleep(&mut threads)?;
+        let threads = threads.get(..count).ok_or(ENOSPC)?;
+        if threads.is_empty() {
+            return Ok(());
         }
+        stop(threads)?;
+        let caught = PARKED.get(..count).ok_or(ENOSPC)?;
+        if !caught.iter().all(|parked| parked.id_at.load(Ordering::Relaxed) != 0) {
+            return Err(ENOTSUP);
+        }
+        let slept = caught.iter().all(|p| asleep::at(p.context.load(Ordering::Relaxed)));
+        if slept && population()? == all {
+            return Ok(());
+        }
+        let_go(count)?;
     }
-    if count == 0 {
-        return Ok(());
+    Err(EAGAIN)
+}
+
+/// Waits until all other threads sleep; how many are to be parked, and how many there are in all.
+fn await_sleep(threads: &mut [usize; MOST]) -> Result<(usize, usize)> {
+    let mut last = 0;
+    for _ in 0..LOOKS {
+        let (count, all) = list(threads)?;
+        match threads.iter().take(count).find(|tid| !sleeps(**tid)) {
+            None => return Ok((count, all)),
+            Some(tid) => last = *tid,
+        }
+        sys::sleep_micros(LOOK_PAUSE);
     }
+    Err(unknown(last))
+}
+
+/// Sends threads into the handler, and waits until they are in it.
+fn stop(threads: &[usize]) -> Result<()> {
     on_signal(Some(stay))?;
     let pid = numbers(nr::GETPID, &[])?;
-    for tid in threads.iter().take(count) {
+    for tid in threads {
         numbers(nr::TGKILL, &[pid, *tid, SIGNAL])?;
     }
+    let parked = PARKED.get(..threads.len()).ok_or(ENOSPC)?;
+    await_that(|| parked.iter().all(|one| one.context.load(Ordering::Acquire) != 0))
+}
+
+/// Lets the threads in the handler go on where they were, and waits until they do.
+fn let_go(count: usize) -> Result<()> {
+    const WAKE_PRIVATE: usize = 129;
+    const ALL: usize = 0x7fff_ffff;
+    ROUND.fetch_add(1, Ordering::Release);
+    // SAFETY: the word is a static.
+    unsafe { call(nr::FUTEX, [ROUND.as_ptr().addr(), WAKE_PRIVATE, ALL, 0, 0, 0]) }?;
+    await_that(|| LEFT.load(Ordering::Acquire) == count)?;
+    for parked in PARKED.iter().take(count) {
+        parked.context.store(0, Ordering::Relaxed);
+        parked.id_at.store(0, Ordering::Relaxed);
+    }
+    LEFT.store(0, Ordering::Relaxed);
+    COUNT.store(0, Ordering::Release);
+    Ok(())
+}
+
+fn await_that(holds: impl Fn() -> bool) -> Result<()> {
     for _ in 0..LOOKS {
-        let ready = |parked: &&Parked| parked.context.load(Ordering::Acquire) != 0;
-        if PARKED.iter().take(count).filter(ready).count() == count {
-            let known = |parked: &Parked| parked.id_at.load(Ordering::Relaxed) != 0;
-            return if PARKED.iter().take(count).all(known) { Ok(()) } else { Err(ENOTSUP) };
+        if holds() {
+            return Ok(());
         }
         sys::sleep_micros(LOOK_PAUSE);
     }
@@ -106,11 +151,21 @@ fn unknown(tid: usize) -> Errno {
     Errno(i32::try_from(tid).unwrap_or_default().saturating_add(UNKNOWN))
 }
 
-/// All other threads that are to be parked; how many.
-fn list(threads: &mut [usize; MOST]) -> Result<usize> {
+/// How many threads this process has.
+fn population() -> Result<usize> {
+    let mut count = 0;
+    crate::descriptors::names(TASKS, |_, _| {
+        count += 1;
+        Ok(())
+    })?;
+    Ok(count)
+}
+
+/// All other threads that are to be parked; how many those are, and how many there are in all.
+fn list(threads: &mut [usize; MOST]) -> Result<(usize, usize)> {
     let own = numbers(nr::GETTID, &[])?;
     let (mut count, mut left_behind) = (0, 0);
-    crate::descriptors::names(b"/proc/self/task\0", |tid, _| {
+    crate::descriptors::names(TASKS, |tid, _| {
         let tid = usize::try_from(tid).map_err(|_| EINVAL)?;
         if tid == own {
             return Ok(());
@@ -123,7 +178,7 @@ fn list(threads: &mut [usize; MOST]) -> Result<usize> {
         count += 1;
         Ok(())
     })?;
-    Ok(count)
+    Ok((count, count + left_behind + 1))
 }
 
 fn of_task(tid: usize, file: &[u8], take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
@@ -148,29 +203,43 @@ fn blocks_signal(tid: usize) -> Result<bool> {
 fn sleeps(tid: usize) -> bool {
     let mut sleeps = false;
     let read = of_task(tid, b"/syscall\0", |line| {
-        sleeps = text::number(line, 10).is_some_and(|(number, _)| ASLEEP_IN.contains(&number));
+        sleeps = text::number(line, 10).is_some_and(|(number, _)| asleep::in_call(number));
         Ok(())
     });
     read.is_ok() && sleeps
 }
 
-/// What a parked thread does, for good.
+/// What a parked thread does: for good, or until it is let go.
 extern "C" fn stay(_: i32, _: *mut c_void, context: *mut c_void) {
-    let place = COUNT.fetch_add(1, Ordering::Relaxed);
+    let round = ROUND.load(Ordering::Acquire);
+    let place = COUNT.fetch_add(1, Ordering::AcqRel);
     if let Some(parked) = PARKED.get(place) {
         let pointer = thread_pointer();
         parked.thread_pointer.store(pointer, Ordering::Relaxed);
         parked.id_at.store(id_place(pointer).unwrap_or_default(), Ordering::Relaxed);
         parked.robust.store(robust_list(), Ordering::Relaxed);
-        parked.context.store(context.addr(), Ordering::Release);
+        parked.context.store(context.expose_provenance(), Ordering::Release);
     }
-    loop {
+    while ROUND.load(Ordering::Acquire) == round {
         const WAIT_PRIVATE: usize = 128;
+        let value = usize::try_from(round).unwrap_or_default();
         // SAFETY: the word is a static, and null is no timeout.
-        unsafe { call(nr::FUTEX, [NEVER.as_ptr().addr(), WAIT_PRIVATE, 0, 0, 0, 0]) }
+        unsafe { call(nr::FUTEX, [ROUND.as_ptr().addr(), WAIT_PRIVATE, value, 0, 0, 0]) }
             .unwrap_or_default();
     }
+    LEFT.fetch_add(1, Ordering::AcqRel);
 }
+
+/// Where the handler returns to: the kernel puts everything back as it was (`rt_sigreturn`).
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+extern "C" fn leave() {
+    core::arch::naked_asm!("mov eax, 15", "syscall", "ud2")
+}
+
+/// Not reached: nothing is parked on other processors ([`can`]).
+#[cfg(not(target_arch = "x86_64"))]
+extern "C" fn leave() {}
 
 /// The start of the calling thread's entry in the C library.
 #[cfg(target_arch = "x86_64")]
@@ -254,8 +323,9 @@ fn on_signal(handler: Option<extern "C" fn(i32, *mut c_void, *mut c_void)>) -> R
     const RESTART: usize = 0x1000_0000;
     const RESTORER: usize = 0x0400_0000;
     let handler = handler.map_or(0, |handler| (handler as *const ()).addr());
-    // The kernel's `struct sigaction`. Nothing returns by the restorer: who is parked stays.
-    let action = [handler, SIGINFO | RESTART | RESTORER, handler, usize::MAX];
+    let restorer = (leave as *const ()).addr();
+    // The kernel's `struct sigaction`.
+    let action = [handler, SIGINFO | RESTART | RESTORER, restorer, usize::MAX];
     // SAFETY: the action has the kernel's layout and is live; null asks for no old one. A set of signals has 8 bytes.
     unsafe { call(RT_SIGACTION, [SIGNAL, (&raw const action).addr(), 0, 8, 0, 0]) }.map(drop)
 }

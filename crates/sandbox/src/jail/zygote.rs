@@ -141,7 +141,9 @@ fn execute(spec: &Spec, steps: &mut Steps) -> Result<std::convert::Infallible, S
         return Err(StepError::new("tie to the spawner", io::ErrorKind::BrokenPipe));
     }
     let (argv, environment) = child::strings(&spec.program)?;
-    rustix::process::chdir("/").at(|| "enter /".into())?;
+    // Java takes the folder that it is started in for given.
+    let folder = &spec.program.directory;
+    rustix::process::chdir(folder).at(|| format!("enter {folder}"))?;
     let namespaces = super::attach::own(spec.owner)?;
     report::tell_with(status, &Report::Started(steps.clone()), &namespaces)
         .at(|| "report".into())?;

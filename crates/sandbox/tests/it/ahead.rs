@@ -13,7 +13,7 @@ use sandbox::ProcessSandbox;
 use serde_json::Value;
 
 use crate::processes::{NETWORK_MAKER, children, eventually, own_groups, spawners};
-use crate::support::{World, invocation, open, run, version, zip};
+use crate::support::{World, copy, invocation, open, run, version, zip};
 use crate::{Place, Test};
 
 /// More than lie ready of anything.
@@ -189,19 +189,6 @@ async fn replaced(world: Arc<World>) {
     old.stop().await;
     drop((image, other));
     assert_eq!(tasks.drain(Duration::from_secs(10)).await, 0);
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    fs::create_dir(to).unwrap();
-    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (entry, to) = (entry.as_ref().unwrap(), to.join(entry.as_ref().unwrap().file_name()));
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 /// Groups in the parent groups that this process has made, the parents left out.

@@ -124,7 +124,7 @@ impl Attack {
             return false;
         }
         match self.program {
-            Program::C(_) => true,
+            Program::C(_) => ground.differs_for(self.name),
             Program::Python(_) => ground.language == Language::Python,
             Program::Node(_) => ground.language == Language::Node,
             Program::Java(_) => ground.language == Language::Java,

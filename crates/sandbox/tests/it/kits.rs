@@ -136,12 +136,10 @@ fn forked(language: &'static str) -> impl Iterator<Item = Test> {
 }
 
 const LANGUAGES: [&str; 3] = ["node", "python", "java"];
-/// Those of them of which instances are forked.
-const FORKED: [&str; 2] = ["node", "python"];
 
 pub(crate) fn tests() -> Vec<Test> {
     let pre_started = LANGUAGES.into_iter().flat_map(pre_started);
-    let forked = FORKED.into_iter().flat_map(forked);
+    let forked = LANGUAGES.into_iter().flat_map(forked);
     let executed = LANGUAGES.into_iter().chain(["provided"]).flat_map(executed);
     executed.chain(pre_started).chain(forked).collect()
 }

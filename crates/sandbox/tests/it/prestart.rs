@@ -51,7 +51,10 @@ exports.handler = async (event, context) => {
   };
 };
 ";
-const JAVA: &str = include_str!("prestart/Main.java");
+const JAVA: [(&str, &str); 2] = [
+    ("Main.java", include_str!("prestart/Main.java")),
+    ("Strangers.java", include_str!("prestart/Strangers.java")),
+];
 /// Time for one call.
 const AMPLE: Duration = Duration::from_secs(30);
 /// Memory for pre-started instances of each test.
@@ -116,7 +119,7 @@ pub(crate) async fn function_of(world: &World, runtime: &str, package: Bytes) ->
 fn classes() -> Bytes {
     static CLASSES: OnceLock<Bytes> = OnceLock::new();
     let compile = || {
-        let classes = javac(&[("Main.java", JAVA)]);
+        let classes = javac(&JAVA);
         let files = classes.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
         zip_of(&files.collect::<Vec<_>>())
     };

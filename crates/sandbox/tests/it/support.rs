@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -45,6 +45,7 @@ impl World {
     pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
+        COMPILED.set(folder.path().join("compiled")).unwrap();
         let sandbox = open(&folder.path().join("cache"), logs.clone(), tasks.clone()).await;
         Self { sandbox, logs, tasks, folder, forked: false }
     }
@@ -56,7 +57,7 @@ impl World {
         let config = SandboxConfig {
             uid_base: UID_BASE_AHEAD,
             prestart_memory_mb: memory_mb,
-            ..config(&folder.path().join("cache"))
+            ..config(&cache(&folder))
         };
         let sandbox = start(config, logs.clone(), tasks.clone()).await;
         Arc::new(Self { sandbox, logs, tasks, folder, forked: false })
@@ -70,7 +71,7 @@ impl World {
             uid_base: UID_BASE_AHEAD,
             prestart_memory_mb: 256,
             zygote: ZygoteUse::Alone,
-            ..config(&folder.path().join("cache"))
+            ..config(&cache(&folder))
         };
         let sandbox = start(config, logs.clone(), tasks.clone()).await;
         Arc::new(Self { sandbox, logs, tasks, folder, forked: true })
@@ -84,7 +85,7 @@ impl World {
             uid_base: UID_BASE_AHEAD,
             prestart_memory_mb: memory_mb,
             zygote: ZygoteUse::Auto,
-            ..config(&folder.path().join("cache"))
+            ..config(&cache(&folder))
         };
         let sandbox = start(config, logs.clone(), tasks.clone()).await;
         Arc::new(Self { sandbox, logs, tasks, folder, forked: false })
@@ -102,9 +103,52 @@ impl World {
 
     /// Ends one that was made for one test.
     pub(crate) async fn end(self: Arc<Self>) {
-        let Self { sandbox, tasks, .. } = Arc::into_inner(self).expect("nobody else has it");
+        let Self { sandbox, tasks, folder, .. } =
+            Arc::into_inner(self).expect("nobody else has it");
         drop(sandbox);
         assert_eq!(tasks.drain(Duration::from_secs(60)).await, 0);
+        keep_compiled(&folder.path().join("cache"));
+    }
+}
+
+/// Java's bootstraps, which it takes seconds to compile, for the next world that is made for one test; they go with the one that all tests share.
+static COMPILED: OnceLock<PathBuf> = OnceLock::new();
+
+/// A cache for a world that is made for one test, with what earlier ones have compiled.
+fn cache(world: &TempDir) -> PathBuf {
+    let cache = world.path().join("cache");
+    let compiled = COMPILED.get().unwrap();
+    if compiled.exists() {
+        fs::create_dir(&cache).unwrap();
+        copy(compiled, &cache.join("bootstraps"));
+    }
+    cache
+}
+
+/// Keeps what such a world has compiled.
+fn keep_compiled(cache: &Path) {
+    let compiled = COMPILED.get().unwrap();
+    for entry in fs::read_dir(cache.join("bootstraps")).into_iter().flatten() {
+        let from = entry.unwrap().path();
+        let to = compiled.join(from.file_name().unwrap());
+        if from.join("java").is_dir() && !to.exists() {
+            fs::create_dir_all(compiled).unwrap();
+            copy(&from, &to);
+        }
+    }
+}
+
+/// Copies a folder, its rights included.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (entry, to) = (entry.as_ref().unwrap(), to.join(entry.as_ref().unwrap().file_name()));
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 

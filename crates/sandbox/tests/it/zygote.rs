@@ -3,6 +3,7 @@
 
 mod random;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::function::Version;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::prestart::{PYTHON, ask, finds_the_same, function, function_of, start};
 use crate::processes::{children, eventually, instances_of, is_zygote, spawners, zygotes_of};
-use crate::support::{World, invocation, ready, run, zip};
+use crate::support::{World, in_runtime, invocation, ready, run, zip};
 use crate::{Place, Test};
 
 /// Time for one call.
@@ -44,6 +45,7 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![
         a_function_finds_what_it_finds_in_an_instance_of_its_own,
         modules_of_the_function_come_first,
+        each_virtual_machine_has_a_zygote_of_its_own,
         the_runtime_ends_as_ever,
         children_are_strangers,
         nothing_of_a_function_reaches_the_next,
@@ -53,6 +55,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_zygote_ends_with_its_spawner,
         random::nothing_random_is_twice_in_python,
         random::nothing_random_is_twice_in_node,
+        random::nothing_random_is_twice_in_java,
     ]
 }
 
@@ -74,7 +77,7 @@ async fn start_forked(world: &World, version: &Version) -> Box<dyn Instance> {
 }
 
 async fn a_function_finds_what_it_finds_in_an_instance_of_its_own(world: &World) {
-    for runtime in ["python3", "nodejs"] {
+    for runtime in ["python3", "nodejs", "java17"] {
         finds_the_same(world, runtime, StartPath::Zygote, &[]).await;
     }
 }
@@ -96,6 +99,23 @@ said = [queue.Queue().qsize(), len(logging.getLogger().handlers), os.environ['OW
     instance.stop().await;
 }
 
+/// Of each version that is installed, and of each size of heap.
+async fn each_virtual_machine_has_a_zygote_of_its_own(world: &World) {
+    let runtimes = world.sandbox.runtimes().into_iter().map(|runtime| runtime.name);
+    let versions: Vec<String> = runtimes.filter(|name| name.starts_with("java")).collect();
+    assert!(!versions.is_empty(), "no Java is installed");
+    for (name, memory_mb) in versions.iter().flat_map(|name| [(name, 128), (name, 256)]) {
+        let mut version = in_runtime(&world.sandbox, &function(world, "java17").await, name);
+        Arc::make_mut(&mut version).config.memory_mb = memory_mb;
+        let mut instance = start_forked(world, &version).await;
+        let heap = ask(&mut *instance, json!({"run": "heap"})).await.as_u64().unwrap() >> 20;
+        assert!(heap < u64::from(memory_mb) && heap > u64::from(memory_mb / 2), "{name}: {heap}");
+        instance.stop().await;
+    }
+    let zygotes = u64::try_from(versions.len()).unwrap() * 2;
+    assert_eq!(world.sandbox.starts().zygotes, zygotes);
+}
+
 /// Ends by itself with the status that it says, threads or not.
 async fn the_runtime_ends_as_ever(world: &World) {
     let exits = [
@@ -115,6 +135,8 @@ sys.exit(7)",
             "nodejs",
             "require('fs').promises.stat('/').then(() => process.exit(7)); return new Promise(() => {})",
         ),
+        ("java17", "exit"),
+        ("java17", "halt"),
     ];
     for (runtime, exit) in exits {
         let version = function(world, runtime).await;
@@ -140,7 +162,7 @@ const shared = fs.readFileSync('/proc/self/maps', 'utf8').split('\\n').filter((l
 const names = fs.readdirSync('/proc/self/ns').filter((name) => !name.endsWith('_for_children'));
 const spaces = Object.fromEntries(names.map((name) => [name, fs.readlinkSync('/proc/self/ns/' + name)]));
 return [fds.sort(), shared, spaces, fs.readdirSync('/proc').filter((name) => name === '3').length, fs.readFileSync('/proc/self/environ', 'utf8')]";
-    for (runtime, look) in [("python3", python), ("nodejs", node)] {
+    for (runtime, look) in [("python3", python), ("nodejs", node), ("java17", "look")] {
         let version = function(world, runtime).await;
         let mut first = start_forked(world, &version).await;
         let mut second = start_forked(world, &version).await;
@@ -162,6 +184,7 @@ return [fds.sort(), shared, spaces, fs.readdirSync('/proc').filter((name) => nam
                 "{one:?}, {two:?}"
             );
         };
+        assert_eq!(one[5], two[5], "{runtime}: positions in files");
         unlike("pipe:");
         unlike("socket:");
         for (name, space) in one[2].as_object().unwrap() {
@@ -189,6 +212,7 @@ said = [hasattr(builtins, 'kept'), 'KEPT' in os.environ, os.path.exists('/tmp/ke
             "globalThis.kept = process.env.KEPT = 'x'; require('fs').writeFileSync('/tmp/kept', ''); return 1",
             "return ['kept' in globalThis, 'KEPT' in process.env, require('fs').existsSync('/tmp/kept')]",
         ),
+        ("java17", "keep", "kept"),
     ] {
         let version = function(world, runtime).await;
         let mut first = start_forked(world, &version).await;

@@ -87,12 +87,15 @@ public class ahead {
         throw new IllegalStateException("ahead", new IOException("cause"));
     }
 
-    public Map<String, Object> prove(Map<String, String> event) throws Exception {
-        String variable = event.get("variable");
+    public Map<String, Object> prove(Map<String, Object> event) throws Exception {
+        // Before anything else, for that opens files.
+        List<String> broken = Boolean.TRUE.equals(event.get("thoroughly")) ? aheadtrial.broken() : List.of();
+        String variable = (String) event.get("variable");
         Process child = new ProcessBuilder("/bin/sh", "-c", "printf %s \"$" + variable + "\"; pwd -P; [ -e ahead.class ] || exit 1").start();
         String inherited = new String(child.getInputStream().readAllBytes());
         boolean same = inherited.equals(System.getenv(variable) + System.getProperty("user.dir") + "\n");
         Map<String, Object> seen = new LinkedHashMap<>();
+        seen.put("broken", broken);
         seen.put("variable", same ? System.getenv(variable) : inherited);
         seen.put("folder", System.getProperty("user.dir"));
         seen.put("code", child.waitFor() == 0 && new File("ahead.class").canRead());

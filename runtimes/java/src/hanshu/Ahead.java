@@ -1,5 +1,6 @@
 package hanshu;
 
+import java.io.IOException;
 import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
@@ -28,6 +29,7 @@ final class Ahead {
     /** The interface of a bean: getters, setters, a generic list, a number that is exact. */
     private static final String BEAN = "{\"name\":\"n\",\"count\":1,\"price\":1.5,\"parts\":[{\"name\":\"p\"}]}";
 
+    private static String home;
     private static Surroundings surroundings;
 
     private Ahead() {}
@@ -36,7 +38,7 @@ final class Ahead {
     static void warm() throws Throwable {
         // Not what the process was started with, as far as a function can ask.
         System.setProperty("sun.java.command", Main.class.getName());
-        String home = Main.class.getProtectionDomain().getCodeSource().getLocation().getPath();
+        home = Main.class.getProtectionDomain().getCodeSource().getLocation().getPath();
         home = home.endsWith("/") ? home.substring(0, home.length() - 1) : home;
         surroundings = new Surroundings(home);
         ClassLoader before = Thread.currentThread().getContextClassLoader();
@@ -54,6 +56,11 @@ final class Ahead {
         CallContext.function = Map.of();
         Thread.currentThread().setContextClassLoader(before);
         System.gc();
+    }
+
+    /** Waits to be forked, once warm; returns in children alone. */
+    static void fork(Channel channel) throws ReflectiveOperationException, IOException {
+        Zygote.fork(home, surroundings.memory, channel);
     }
 
     /** As INIT of a function does, with variables and a folder that are as they were. */

@@ -10,7 +10,8 @@ import java.util.Map;
  *
  * <p>Start at {@link #main}. {@link Channel} speaks frames, {@link Loader} finds the handler and makes a {@link Handler} of it, {@link Decoder} and
  * {@link Encoder} stand between JSON and Java ({@link JsonReader} and {@link Shape} below them), {@link CallContext} is what handlers learn of a
- * call, {@link Failure} what callers learn of an error. {@link Ahead} is what a process does that is started ahead of its function.
+ * call, {@link Failure} what callers learn of an error. {@link Ahead} is what a process does that is started ahead of its function, {@link Zygote} what one does that is
+ * forked.
  *
  * <p>Between two calls the main thread blocks in {@code read}; threads of the function go on. Context, errors and class path are those of AWS
  * Lambda's runtime for Java, whose interfaces come with the function: none of their names is known here.
@@ -35,6 +36,9 @@ public final class Main {
             Ahead.warm();
         }
         Channel channel = new Channel();
+        if (arguments.length > 0 && arguments[0].equals("zygote")) {
+            Ahead.fork(channel);
+        }
         channel.send(Channel.HELLO);
         Frame init = channel.receive();
         if (init.kind() != Channel.INIT) {

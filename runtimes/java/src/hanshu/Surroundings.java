@@ -13,7 +13,7 @@ import sun.misc.Unsafe;
 final class Surroundings {
     private static final String LIBRARY = "/ahead.so";
 
-    private final Unsafe memory;
+    final Unsafe memory;
     /** What {@code System.getenv} shows, without what keeps callers from writing to it. */
     private final Map<String, String> shown;
 

@@ -27,9 +27,10 @@ macro_rules! sources {
 }
 
 /// Path, text.
-const SOURCES: [(&str, &str); 22] = sources!(
+const SOURCES: [(&str, &str); 24] = sources!(
     "ahead/ahead.java",
     "ahead/aheadjar.java",
+    "ahead/aheadtrial.java",
     "hanshu/Ahead.java",
     "hanshu/Call.java",
     "hanshu/CallContext.java",
@@ -49,11 +50,14 @@ const SOURCES: [(&str, &str); 22] = sources!(
     "hanshu/StreamHandler.java",
     "hanshu/Surroundings.java",
     "hanshu/Types.java",
-    "hanshu/ValueHandler.java"
+    "hanshu/ValueHandler.java",
+    "hanshu/Zygote.java"
 );
-/// The native part, compiled with the daemon (`build.rs`), and where it lies among the classes.
-const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ahead.so"));
-const LIBRARY_FILE: &str = "ahead.so";
+/// The native parts, compiled with the daemon (`build.rs`), and where they lie among the classes.
+const LIBRARIES: [(&str, &[u8]); 2] = [
+    ("ahead.so", include_bytes!(concat!(env!("OUT_DIR"), "/ahead.so"))),
+    ("zygote.so", super::LIBRARY),
+];
 /// The class that is put into a jar, and that jar: so that the way by one is warm as well.
 const IN_JAR: &str = "aheadjar.class";
 const JAR: &str = "ahead.jar";
@@ -62,7 +66,8 @@ const SHORT: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-U
 
 /// The folder below `cache` that becomes `/var/runtime` for this kit; empty until [`compile`] has run.
 pub(in crate::process) fn folder(cache: &Path, kit: &Runtime) -> io::Result<PathBuf> {
-    let all = serde_json::to_vec(&(SOURCES.as_slice(), LIBRARY, &kit.info.version, &kit.on_host))?;
+    let all =
+        serde_json::to_vec(&(SOURCES.as_slice(), LIBRARIES, &kit.info.version, &kit.on_host))?;
     let name: String = Digest::of(&all).to_string().chars().take(16).collect();
     let folder = cache.join("bootstraps").join(format!("{}-{name}", kit.info.name));
     make_folder(&folder)?;
@@ -111,7 +116,9 @@ pub(in crate::process) fn compile(folder: &Path, kit: &Runtime) -> Result<()> {
         return Err(Error::platform(Code::SandboxFailed, message)
             .with_source(io::Error::other(said.chars().take(2000).collect::<String>())));
     }
-    fs::write(classes.join(LIBRARY_FILE), LIBRARY).map_err(disk)?;
+    for (name, bytes) in LIBRARIES {
+        fs::write(classes.join(name), bytes).map_err(disk)?;
+    }
     pack(&classes, kit).map_err(disk)?;
     open_to_all(&classes).map_err(disk)?;
     fs::rename(&classes, folder.join(CLASSES)).map_err(disk)?;
@@ -163,9 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn the_library_has_what_java_looks_for() {
-        assert_eq!(LIBRARY.get(..4), Some(b"\x7fELF".as_slice()));
-        let holds = |name: &str| LIBRARY.windows(name.len()).any(|at| at == name.as_bytes());
-        assert!(holds("Java_hanshu_Surroundings_setFolder") && holds("setenv"));
+    fn the_libraries_have_what_java_looks_for() {
+        let [(_, ahead), (_, zygote)] = LIBRARIES;
+        for (library, name) in [
+            (ahead, "Java_hanshu_Surroundings_setFolder"),
+            (ahead, "setenv"),
+            (zygote, "Java_hanshu_Zygote_await"),
+        ] {
+            assert_eq!(library.get(..4), Some(b"\x7fELF".as_slice()));
+            assert!(library.windows(name.len()).any(|at| at == name.as_bytes()), "{name}");
+        }
     }
 }

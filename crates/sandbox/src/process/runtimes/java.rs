@@ -51,10 +51,15 @@ const OPTIONS: [&str; 12] = [
     "-Djava.awt.headless=true",
 ];
 
-/// What one that is started ahead needs besides, so that it may load native code of ours and set variables without a word, by the version that began to
-/// complain.
-const OPTIONS_AHEAD: [(u32, &str); 2] =
-    [(24, "--enable-native-access=ALL-UNNAMED"), (24, "--sun-misc-unsafe-memory-access=allow")];
+/// What one that is started ahead needs besides, by the version from which on: to load native code of ours and to set variables without a word, and who its function runs
+/// as, for one that is forked starts as another user.
+const OPTIONS_AHEAD: [(u32, &str); 4] = [
+    (24, "--enable-native-access=ALL-UNNAMED"),
+    (24, "--sun-misc-unsafe-memory-access=allow"),
+    // As `/etc/passwd` of every root has it.
+    (OLDEST, "-Duser.name=sbx_user"),
+    (OLDEST, "-Duser.home=/tmp"),
+];
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -16,9 +16,11 @@ use crate::frame::{FrameReader, Incoming};
 use crate::jail::cgroup::GroupLimits;
 use crate::jail::{Born, Environment, InstanceId, Speaks, Steps};
 use crate::process::birth::{Dowry, Newborn, Wanted, failed, not_started, too_slow};
+use crate::process::bootstraps;
 use crate::process::environment;
 use crate::process::folders::blocking;
 use crate::process::image::Shared;
+use crate::process::root;
 
 /// Children of one.
 const FORKS: u32 = 1_000;
@@ -100,6 +102,9 @@ impl Zygote {
 }
 
 async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, born: Instant) -> Result<Zygote, Error> {
+    if let Some(folder) = root::bootstraps(&recipe.root) {
+        bootstraps::complete(&shared.compiling, folder, &recipe.runtime).await?;
+    }
     let limits = GroupLimits {
         memory_mb: MEMORY_MB,
         processes: PROCESSES,

@@ -77,6 +77,7 @@ pub(super) fn grounds() -> &'static [Ground] {
             Ground::node("node-forked", Way::Forked),
             Ground::java("java", Way::Exec),
             Ground::java("java-pre-started", Way::PreStarted { memory_mb: 64 }),
+            Ground::java("java-forked", Way::Forked),
         ]
     }
 }
@@ -107,6 +108,28 @@ impl Ground {
             Way::Forked => Place::Forked { tests: self.name },
             Way::PreStarted { memory_mb } => Place::Ahead { memory_mb },
         }
+    }
+
+    /// Whether an attack of this name could end in another way here than on the grounds where it runs anyway.
+    ///
+    /// What fences a child in is the same code for all languages, and all attacks try it on children in Python and Node.js. What a virtual machine brings along are its
+    /// threads, its files and its memory; so on its children run those that it is itself, and one of each kind against ids, filter, descriptors and limits.
+    pub(super) fn differs_for(&self, attack: &str) -> bool {
+        const BY_START: [&str; 12] = [
+            "rights",
+            "kernel",
+            "namespaces",
+            "own_code",
+            "knobs",
+            "sight",
+            "first_process",
+            "tracing",
+            "kill_all",
+            "anonymous_memory",
+            "forks",
+            "hand_over",
+        ];
+        self.way != Way::Forked || self.language != Language::Java || BY_START.contains(&attack)
     }
 
     /// Whether all instances are pre-started or forked ones: none has been executed for its function.

@@ -21,8 +21,8 @@ public class Main {
     }
 
     public Object handle(Map<String, String> event, Context context) throws Exception {
-        if ("heap".equals(event.get("run"))) {
-            return Runtime.getRuntime().maxMemory();
+        if (event.get("run") != null) {
+            return run(event.get("run"));
         }
         Map<String, Object> seen = new LinkedHashMap<>();
         seen.put("environment", System.getenv());
@@ -38,11 +38,15 @@ public class Main {
         seen.put("mounts", mounts);
         List<String> status = new ArrayList<>();
         for (String line : read("status").split("\n")) {
-            if (line.matches("(NoNew|Sec|Cap|Uid|Gid|Threads).*")) {
+            if (line.matches("(NoNew|Sec|Cap|Uid|Gid).*")) {
                 status.add(line);
             }
         }
         seen.put("status", status);
+        // Not as the kernel counts them: compilers come and go.
+        TreeSet<String> threads = new TreeSet<>();
+        Thread.getAllStackTraces().keySet().forEach(thread -> threads.add(thread.getName()));
+        seen.put("threads", threads);
         seen.put("opt", names("/opt"));
         seen.put("code", names("/var/task"));
         seen.put("tmp", new File("/tmp").getTotalSpace());
@@ -58,6 +62,35 @@ public class Main {
         return seen;
     }
 
+    private static Object run(String what) throws Exception {
+        switch (what) {
+            case "heap":
+                return Runtime.getRuntime().maxMemory();
+            case "exit":
+                Runtime.getRuntime().addShutdownHook(new Thread(() -> System.out.println("the hook ran")));
+                System.exit(7);
+                return null;
+            case "halt":
+                new Thread(() -> Runtime.getRuntime().halt(7)).start();
+                Thread.sleep(60_000);
+                return null;
+            case "look":
+                return Strangers.look();
+            case "keep":
+                System.setProperty("kept", "x");
+                Strangers.kept = "x";
+                Files.createFile(Path.of("/tmp/kept"));
+                return 1;
+            case "kept":
+                return Arrays.asList(System.getProperty("kept") != null, Strangers.kept != null, Files.exists(Path.of("/tmp/kept")));
+            case "random":
+            case "random and dear":
+                return Strangers.random(!what.equals("random"));
+            default:
+                throw new IllegalArgumentException(what);
+        }
+    }
+
     /** What a child of a child finds: the variables and the folder are the process's, not only Java's. */
     public static void main(String[] arguments) {
         System.out.print(new TreeMap<>(System.getenv()).keySet() + System.getenv("OWN") + System.getProperty("user.dir"));
@@ -68,16 +101,16 @@ public class Main {
         return new String(child.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
     }
 
-    private static String read(String name) throws IOException {
+    static String read(String name) throws IOException {
         return Files.readString(Path.of("/proc/self", name));
     }
 
-    /** What each is, without the numbers of pipes and sockets. */
-    private static List<String> descriptors() throws IOException {
+    /** What each is, without the numbers of pipes and sockets, and without its own number but for the four that are agreed on. */
+    static List<String> descriptors() throws IOException {
         List<String> all = new ArrayList<>();
         for (String name : names("/proc/self/fd")) {
             try {
-                all.add(name + " " + Files.readSymbolicLink(Path.of("/proc/self/fd", name)).toString().split(":")[0]);
+                all.add((name.compareTo("3") > 0 ? "" : name + " ") + Files.readSymbolicLink(Path.of("/proc/self/fd", name)).toString().split(":")[0]);
             } catch (NoSuchFileException e) {
                 // By which the folder was read.
             }
@@ -85,7 +118,7 @@ public class Main {
         return all;
     }
 
-    private static List<String> names(String folder) {
+    static List<String> names(String folder) {
         return new ArrayList<>(new TreeSet<>(Arrays.asList(new File(folder).list())));
     }
 }
