@@ -24,6 +24,7 @@ use super::root::{self, Layout};
 use super::runtimes::Runtime;
 use super::slots::{Slot, Slots};
 use super::stock::{CHILD_PATIENCE, Kit, Plain, Recipe, Stock, Zygote, plain};
+use super::watch::Watchers;
 use crate::frame::{self, FrameReader, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
 use crate::jail::{Born, Environment, Limits, Mount, Root, Spawner, Step, Steps};
@@ -79,6 +80,7 @@ pub(super) struct Shared {
     pub(super) turns: Arc<Semaphore>,
     /// Held by who compiles a bootstrap.
     pub(super) compiling: tokio::sync::Mutex<()>,
+    pub(super) watchers: Arc<Watchers>,
 }
 
 /// One version, ready to be started.

@@ -24,7 +24,9 @@ use model::ports::{
 use model::stream::Taker;
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
-use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse};
+use sandbox::{
+    NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, WATCH_US_DEFAULT, ZygoteUse,
+};
 use tempfile::TempDir;
 
 /// Apart from the ids of the sandbox that all tests share.
@@ -135,6 +137,7 @@ pub(crate) fn config(cache: &Path) -> SandboxConfig {
         network: NetworkConfig::default(),
         prestart_memory_mb: 0,
         zygote: ZygoteUse::Off,
+        watch_us: WATCH_US_DEFAULT,
     }
 }
 
