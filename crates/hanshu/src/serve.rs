@@ -164,7 +164,7 @@ async fn start_sandbox(
         network: config.sandbox.network.clone(),
         prestart_memory_mb: prestart_memory_mb(config),
         zygote: config.sandbox.zygote,
-        watch_us: config.sandbox.watch_us,
+        busy_poll_us: config.sandbox.busy_poll_us,
     };
     let (blobs, logs, vault) =
         (Arc::clone(&store.blobs), Arc::clone(&store.logs), Arc::clone(vault));

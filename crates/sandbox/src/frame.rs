@@ -389,7 +389,7 @@ impl FrameReader {
     }
 
     /// The next frame, if one read completes it. Asks the socket itself, not what tokio last heard of it.
-    pub(crate) fn look(&mut self, socket: &UnixStream) -> Result<Option<Incoming>, FrameError> {
+    pub(crate) fn try_next(&mut self, socket: &UnixStream) -> Result<Option<Incoming>, FrameError> {
         match self.read(socket) {
             Err(FrameError::Io(e)) if passes(&e) => Ok(None),
             done => done,

@@ -19,6 +19,6 @@ mod package;
 mod process;
 
 pub use process::{
-    NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, WATCH_US_DEFAULT, ZygoteUse,
-    examine,
+    BUSY_POLL_US_DEFAULT, NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT,
+    ZygoteUse, examine,
 };

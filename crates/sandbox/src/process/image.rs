@@ -14,6 +14,7 @@ use model::{Code, Error, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::birth::{Dowry, Newborn, SETUP_TIMEOUT, Wanted, failed, not_started, too_slow};
+use super::busy_poll::QuickCalls;
 use super::environment::{self, LAYERS, TASK_ROOT};
 use super::failure;
 use super::folders::blocking;
@@ -24,7 +25,6 @@ use super::root::{self, Layout};
 use super::runtimes::Runtime;
 use super::slots::{Slot, Slots};
 use super::stock::{CHILD_PATIENCE, Kit, Plain, Recipe, Stock, Zygote, plain};
-use super::watch::Watchers;
 use crate::frame::{self, FrameReader, Init, InitFunction};
 use crate::jail::cgroup::{Group, GroupLimits, Groups};
 use crate::jail::{Born, Environment, Limits, Mount, Root, Spawner, Step, Steps};
@@ -80,7 +80,7 @@ pub(super) struct Shared {
     pub(super) turns: Arc<Semaphore>,
     /// Held by who compiles a bootstrap.
     pub(super) compiling: tokio::sync::Mutex<()>,
-    pub(super) watchers: Arc<Watchers>,
+    pub(super) quick_calls: Arc<QuickCalls>,
 }
 
 /// One version, ready to be started.

@@ -23,13 +23,13 @@ use tokio::net::UnixStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
 
+use super::busy_poll::{BusyPoll, QuickCall};
 use super::failure::{self, Autopsy};
 use super::flow::Flow;
 use super::freeze::Freezer;
 use super::image::Shared;
 use super::remains::Remains;
 use super::runtimes::MemoryEnd;
-use super::watch::{Watch, Watching};
 use crate::frame::{self, FrameError, FrameReader, Incoming, Outgoing, Told};
 use crate::jail::{Step, Steps};
 use crate::output::Output;
@@ -59,7 +59,7 @@ pub(super) struct ProcessInstance {
     pub(super) timings: StartTimings,
     memory_mb: u32,
     memory_end: Option<MemoryEnd>,
-    watch: Watch,
+    busy_poll: BusyPoll,
     /// Once it was to be frozen.
     freezer: Option<Arc<Freezer>>,
     /// What its thaw took for the call that was handed over last, in microseconds.
@@ -123,7 +123,7 @@ impl ProcessInstance {
             timings: StartTimings::default(),
             memory_mb,
             memory_end,
-            watch: Watch::default(),
+            busy_poll: BusyPoll::default(),
             freezer: None,
             thaw_us: 0,
             broken: false,
@@ -200,24 +200,23 @@ impl ProcessInstance {
 
     /// The first call's answer, or what comes instead of it until the deadline.
     async fn answer_until(&mut self, deadline: Instant, patience: &mut Patience<'_>) -> Timed {
-        let quick = self.watch.expects_quick(&self.shared.watchers);
-        // Counted until the answer is there, whether it is looked for or not.
-        let watching = quick.then(|| Watching::begin(&self.shared.watchers));
-        if let Some(watching) = &watching
-            && let Some(frame) = self.look(watching).await
+        // Counted until the answer is there, whether it is polled for or not.
+        let quick = self.busy_poll.begin(&self.shared.quick_calls);
+        if let Some(quick) = &quick
+            && let Some(frame) = self.polled(quick).await
         {
             return Ok(frame);
         }
         tokio::time::timeout_at(deadline.into(), self.answer(patience)).await
     }
 
-    /// The answer to the only call, if it comes while it is looked for ([`super::watch`]). Whatever else is ready gets its turn between two looks.
-    async fn look(&mut self, watching: &Watching) -> Option<Frame> {
-        if self.calls.len() != 1 || self.unsent.is_some() {
+    /// The answer to a quick call, if there is no other call and the answer comes at once.
+    async fn polled(&mut self, quick: &QuickCall) -> Option<Frame> {
+        if self.calls.len() > 1 || self.unsent.is_some() {
             return None;
         }
-        let Self { watch, frames, socket, shared, .. } = self;
-        watch.look(watching, &*shared.clock, || frames.look(socket).transpose()).await
+        let Self { busy_poll, frames, socket, shared, .. } = self;
+        busy_poll.poll(quick, &*shared.clock, || frames.try_next(socket).transpose()).await
     }
 
     /// Whether what is written now can only be the first call's. While other calls wait it may be theirs: it stays in the pipes until the answer tells.
@@ -392,7 +391,7 @@ impl ProcessInstance {
         let told = frame.as_ref().ok().and_then(|frame| frame.as_ref().ok()?.told());
         let Some(call) = self.calls.pop_front() else { return idle() };
         let run_us = micros(call.begun, now);
-        self.watch.learn(told.map(|told| told.busy_us));
+        self.busy_poll.learn(told.map(|told| told.busy_us));
         // Before anything is decided: what was written before the answer belongs to this call.
         self.settle(told);
         let result = match frame {

@@ -25,7 +25,7 @@ use model::stream::Taker;
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
 use sandbox::{
-    NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, WATCH_US_DEFAULT, ZygoteUse,
+    BUSY_POLL_US_DEFAULT, NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse,
 };
 use tempfile::TempDir;
 
@@ -137,7 +137,7 @@ pub(crate) fn config(cache: &Path) -> SandboxConfig {
         network: NetworkConfig::default(),
         prestart_memory_mb: 0,
         zygote: ZygoteUse::Off,
-        watch_us: WATCH_US_DEFAULT,
+        busy_poll_us: BUSY_POLL_US_DEFAULT,
     }
 }
 
