@@ -18,6 +18,7 @@ use model::ids::RequestId;
 use model::invocation::{CallContext, Invocation};
 use model::limits;
 use rustix::buffer::spare_capacity;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use serde::Serialize;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -387,6 +388,14 @@ impl FrameReader {
         }
     }
 
+    /// The next frame, if one read completes it. Asks the socket itself, not what tokio last heard of it.
+    pub(crate) fn try_next(&mut self, socket: &UnixStream) -> Result<Option<Incoming>, FrameError> {
+        match self.read(socket) {
+            Err(FrameError::Io(e)) if passes(&e) => Ok(None),
+            done => done,
+        }
+    }
+
     /// The next frame, if it is here whole: what a process that has ended left behind.
     pub(crate) fn next_now(&mut self, socket: &UnixStream) -> Result<Incoming, FrameError> {
         loop {
@@ -435,7 +444,9 @@ impl FrameReader {
     /// One read by way of the stack. A frame that arrives whole, the usual case, never passes through `pending`.
     fn fill_small(&mut self, socket: &UnixStream) -> Result<Option<Incoming>, FrameError> {
         let mut chunk = [MaybeUninit::<u8>::uninit(); READ_BYTES];
-        let (got, _) = rustix::io::read(socket, &mut chunk[..]).map_err(io::Error::from)?;
+        // Cheaper than `read`, which is for files as well.
+        let received = rustix::net::recv(socket, &mut chunk[..], RecvFlags::DONTWAIT);
+        let ((got, _), _) = received.map_err(io::Error::from)?;
         if got.is_empty() {
             return Err(FrameError::Closed);
         }
@@ -540,7 +551,13 @@ impl Outgoing {
     /// Sends what the socket takes at once; whether that was the rest.
     pub(crate) fn send_now(&mut self, socket: &UnixStream) -> Result<bool, FrameError> {
         // Tried before it is waited for: a socket between two calls has room.
-        self.send_with(|packet| socket.try_write_vectored(packet))
+        self.send_with(|packet| {
+            socket.try_io(Interest::WRITABLE, || {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                let mut nothing = SendAncillaryBuffer::default();
+                Ok(rustix::net::sendmsg(socket, packet, &mut nothing, flags)?)
+            })
+        })
     }
 
     /// Sends it whole. Cancel-safe: dropped half-way, the next call goes on where this one was.

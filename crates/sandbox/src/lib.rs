@@ -25,7 +25,8 @@ mod sandboxes;
 mod wasm;
 
 pub use process::{
-    NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse, examine,
+    BUSY_POLL_US_DEFAULT, NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT,
+    ZygoteUse, examine,
 };
 pub use sandboxes::Sandboxes;
 pub use wasm::{RUNTIME as WASM_RUNTIME, WasmConfig, WasmSandbox};

@@ -282,6 +282,16 @@ pub(crate) static ZYGOTE: Setting = Setting {
     kind: Kind::Choice { options: &["auto", "off", "alone"], default: "auto" },
     doc: "Whether a warm runtime is forked for instances: `auto` where it passes its trial, `off` never, `alone` for every start, with nothing else           pre-started, which takes the least memory. A zygote comes with the first deployment or cold start of its class and goes when none was for ten minutes;           its memory counts to `sandbox.prestart_memory_mb`. Of account when the daemon is root.",
 };
+/// `sandbox.busy_poll_us`
+pub(crate) static BUSY_POLL_US: Setting = number(
+    "sandbox.busy_poll_us",
+    "microseconds",
+    (0, 1_000),
+    sandbox::BUSY_POLL_US_DEFAULT as u64,
+    "How long, at most, the daemon polls for the answer of a function that answers within microseconds, before it sleeps until the answer comes. \
+     Being woken makes a call slower by up to 30 µs; polling takes processor time instead, about as long as the function runs. It is done \
+     while a single such call is under way and while it helps. 0: never, for instance to spare a battery.",
+);
 /// `sandbox.require_isolation`
 pub(crate) static REQUIRE_ISOLATION: Setting = Setting {
     key: "sandbox.require_isolation",
@@ -375,6 +385,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &UID_BASE,
     &PRESTART_MEMORY_MB,
     &ZYGOTE,
+    &BUSY_POLL_US,
     &REQUIRE_ISOLATION,
     &RUNTIME_PATH,
     &NETWORK_RANGE,

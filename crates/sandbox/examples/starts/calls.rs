@@ -19,7 +19,7 @@ const EVENT_BYTES: usize = 1_024;
 /// How long a call may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Prints how long each of `calls` took: `{"call_ns": [..]}`.
+/// Prints how long each of `calls` took, and how long this process had a processor for all of them: `{"call_ns": [..], "busy_ns": ..}`.
 pub(crate) async fn run(subject: Subject<'_>, cache: &Path, calls: usize) -> Fallible<String> {
     let jailed = Jailed::open(subject, cache).await?;
     let started = jailed.image.start().await;
@@ -33,22 +33,33 @@ pub(crate) async fn run(subject: Subject<'_>, cache: &Path, calls: usize) -> Fal
         (instance, took)
     });
     let (instance, took) = row.await?;
-    let took = took?;
+    let (took, busy) = took?;
     instance.stop().await;
     jailed.close().await?;
-    Ok(json!({ "call_ns": took }).to_string())
+    Ok(json!({ "call_ns": took, "busy_ns": nanos(busy) }).to_string())
 }
 
-/// How long each took, in nanoseconds.
-async fn row(instance: &mut dyn Instance, event: &Bytes, calls: usize) -> Result<Vec<u64>, String> {
-    let mut took = Vec::with_capacity(calls);
-    for n in 0..UNTIMED + calls {
-        let call = call(instance, event).await?;
-        if n >= UNTIMED {
-            took.push(nanos(call));
-        }
+/// How long each took, in nanoseconds, and all of them of a processor.
+async fn row(
+    instance: &mut dyn Instance,
+    event: &Bytes,
+    calls: usize,
+) -> Result<(Vec<u64>, Duration), String> {
+    for _ in 0..UNTIMED {
+        call(instance, event).await?;
     }
-    Ok(took)
+    let mut took = Vec::with_capacity(calls);
+    let begun = processor_time();
+    for _ in 0..calls {
+        took.push(nanos(call(instance, event).await?));
+    }
+    Ok((took, processor_time().saturating_sub(begun)))
+}
+
+/// What this process has had so far.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.try_into().unwrap_or_default()
 }
 
 async fn call(instance: &mut dyn Instance, event: &Bytes) -> Result<Duration, String> {

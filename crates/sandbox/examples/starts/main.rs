@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! starts STANDIN CACHE SAMPLES ROW
-//! starts calls CACHE CALLS RUNTIME HANDLER FILE
+//! starts calls CACHE CALLS RUNTIME HANDLER FILE [BUSY_POLL_US]
 //! ```
 //!
 //! STANDIN is `standin.c`, compiled; it goes through the very door that functions go through ([`jailed`]): a package that is unpacked, an image,
@@ -15,7 +15,7 @@
 //! processes, mounts and so on ([`left`]) before and after that row.
 //!
 //! In the second form it runs a function of one file instead, found by the machine's `PATH`, and times calls of one warm instance ([`calls`]): what `cargo x bench
-//! warm` reads.
+//! warm` reads. BUSY_POLL_US says how long answers are polled for at most before a thread sleeps until they come; without it, as long as the daemon does.
 
 #![expect(clippy::print_stdout, reason = "a program that prints its figures")]
 
@@ -48,14 +48,16 @@ type Fallible<T = ()> = Result<T, Box<dyn Error>>;
 fn main() -> Fallible {
     sandbox::jail::main_if_spawner();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, cache, calls, runtime, handler, file] = &*arguments
+    if let [word, cache, calls, runtime, handler, file, busy_poll_us @ ..] = &*arguments
         && word == "calls"
     {
-        return time_calls(cache, calls, [runtime, handler, file]);
+        let busy_poll_us = busy_poll_us.first().map(|text| text.parse()).transpose()?;
+        let busy_poll_us = busy_poll_us.unwrap_or(sandbox::BUSY_POLL_US_DEFAULT);
+        return time_calls(cache, calls, [runtime, handler, file], busy_poll_us);
     }
     let [standin, cache, samples, row] = &*arguments else {
         return Err(
-            "usage: starts STANDIN CACHE SAMPLES ROW, or calls CACHE CALLS RUNTIME HANDLER FILE"
+            "usage: starts STANDIN CACHE SAMPLES ROW, or calls CACHE CALLS RUNTIME HANDLER FILE [BUSY_POLL_US]"
                 .into(),
         );
     };
@@ -112,7 +114,7 @@ fn main() -> Fallible {
 }
 
 /// The second form.
-fn time_calls(cache: &str, calls: &str, function: [&String; 3]) -> Fallible {
+fn time_calls(cache: &str, calls: &str, function: [&String; 3], busy_poll_us: u32) -> Fallible {
     let [runtime, handler, file] = function;
     let name = Path::new(file).file_name().and_then(|name| name.to_str());
     let subject = Subject {
@@ -125,9 +127,13 @@ fn time_calls(cache: &str, calls: &str, function: [&String; 3]) -> Fallible {
         handler,
         file: name.ok_or("FILE has no name")?,
         code: fs::read(file)?,
+        busy_poll_us,
     };
     let (cache, calls) = (fs::canonicalize(cache)?, calls.parse()?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // As many threads as the daemon has.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads((processors / 2).max(1)).enable_all().build()?;
     println!("{}", runtime.block_on(calls::run(subject, &cache, calls))?);
     Ok(())
 }

@@ -22,6 +22,7 @@ use tokio::net::UnixStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
 
+use super::busy_poll::{BusyPoll, QuickCall};
 use super::failure;
 use super::flow::Flow;
 use super::life::{Life, checked, failed, idle, micros};
@@ -46,6 +47,7 @@ pub(super) struct ProcessInstance {
     unsent: Option<Outgoing>,
     /// Whether the bootstrap counted all that was written by the last call that could be checked, so that the output of calls in a row can be told apart.
     counts_output: bool,
+    busy_poll: BusyPoll,
     /// What the calls fail with that were behind the one at which it died.
     died: Option<Failure>,
 }
@@ -94,6 +96,7 @@ impl ProcessInstance {
             calls: VecDeque::new(),
             unsent: None,
             counts_output: false,
+            busy_poll: BusyPoll::default(),
             died: None,
         }
     }
@@ -163,6 +166,27 @@ impl ProcessInstance {
             }
             (patience.returned)(&self.take_back());
         }
+    }
+
+    /// The first call's answer, or what comes instead of it until the deadline.
+    async fn answer_until(&mut self, deadline: Instant, patience: &mut Patience<'_>) -> Timed {
+        // Counted until the answer is there, whether it is polled for or not.
+        let quick = self.busy_poll.begin(&self.life.shared.quick_calls);
+        if let Some(quick) = &quick
+            && let Some(frame) = self.polled(quick).await
+        {
+            return Ok(frame);
+        }
+        tokio::time::timeout_at(deadline.into(), self.answer(patience)).await
+    }
+
+    /// The answer to a quick call, if there is no other call and the answer comes at once.
+    async fn polled(&mut self, quick: &QuickCall) -> Option<Frame> {
+        if self.calls.len() > 1 || self.unsent.is_some() {
+            return None;
+        }
+        let Self { busy_poll, frames, socket, life, .. } = self;
+        busy_poll.poll(quick, &*life.shared.clock, || frames.try_next(socket).transpose()).await
     }
 
     /// Whether what is written now can only be the first call's. While other calls wait it may be theirs: it stays in the pipes until the answer tells.
@@ -280,6 +304,7 @@ impl ProcessInstance {
         let told = frame.as_ref().ok().and_then(|frame| frame.as_ref().ok()?.told());
         let Some(call) = self.calls.pop_front() else { return idle() };
         let run_us = micros(call.begun, now);
+        self.busy_poll.learn(told.map(|told| told.busy_us));
         // Before anything is decided: what was written before the answer belongs to this call.
         self.settle(told);
         let result = match frame {
@@ -335,8 +360,7 @@ impl Instance for ProcessInstance {
             return Turn::Over(failed(failure));
         }
         let (call, begun, deadline) = (first.id, first.begun, first.begun + first.timeout);
-        let answer = tokio::time::timeout_at(deadline.into(), self.answer(&mut patience));
-        match answer.await {
+        match self.answer_until(deadline, &mut patience).await {
             Ok(Ok(Incoming::StreamStart { id, prelude })) if id == call => {
                 let run_us = micros(begun, self.life.shared.clock.instant());
                 let behind = self.take_back();

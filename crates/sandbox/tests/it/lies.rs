@@ -31,6 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
     tests![
         lengths_over_the_limit_are_refused_at_once,
         an_announcement_that_is_not_kept_ends_with_the_deadline,
+        calls_that_are_said_to_be_quick_end_with_the_deadline,
         more_bytes_than_announced_never_reach_the_next_call,
         a_reply_after_the_deadline_reaches_nobody,
         floods_end_the_instance_and_are_not_held,
@@ -101,6 +102,21 @@ async fn an_announcement_that_is_not_kept_ends_with_the_deadline(world: &World) 
         assert!(!instance.alive(), "{announced}");
     }
     assert!(resident() < before + GROWTH_BYTES, "an announcement was believed");
+    another_answers(world).await;
+}
+
+/// What is polled for, because the call before was quick by the function's word, is waited for no longer than anything else.
+async fn calls_that_are_said_to_be_quick_end_with_the_deadline(world: &World) {
+    for behind in ["", "os.write(3, struct.pack('<IB3x', 100, 19))\n"] {
+        let mut instance = start(world).await;
+        let python = format!("answer(19, context.aws_request_id, b'1')\n{behind}time.sleep(3600)");
+        within(&mut instance, &python, AMPLE).await.unwrap();
+        let begun = Instant::now();
+        let deadline = Duration::from_millis(500);
+        let failure = within(&mut instance, "never read", deadline).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Timeout, "{behind}: {failure:?}");
+        assert!(begun.elapsed() >= deadline && !instance.alive(), "{behind}");
+    }
     another_answers(world).await;
 }
 

@@ -24,7 +24,9 @@ use model::ports::{
 use model::stream::Taker;
 use model::suites::memory::{MemoryBlobs, MemoryVault};
 use model::tasks::Tasks;
-use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse};
+use sandbox::{
+    BUSY_POLL_US_DEFAULT, NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse,
+};
 use tempfile::TempDir;
 
 /// Apart from the ids of the sandbox that all tests share.
@@ -179,6 +181,7 @@ pub(crate) fn config(cache: &Path) -> SandboxConfig {
         network: NetworkConfig::default(),
         prestart_memory_mb: 0,
         zygote: ZygoteUse::Off,
+        busy_poll_us: BUSY_POLL_US_DEFAULT,
     }
 }
 
