@@ -154,9 +154,13 @@ fn files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
 }
 
 /// The WebAssembly programs that the sandbox's tests have built: that user has no toolchain (`crates/sandbox/tests/it/wasm/guests.rs`).
-fn guests() -> [PathBuf; 2] {
-    ["wasm32-wasip1/debug/command.wasm", "wasm32-wasip2/debug/guests.wasm"]
-        .map(|file| shell::root().join("target/guests").join(file))
+fn guests() -> [(PathBuf, &'static str); 3] {
+    [
+        ("wasm32-wasip1/debug/command.wasm", "command.wasm"),
+        ("wasm32-wasip2/debug/command.wasm", "run.wasm"),
+        ("wasm32-wasip2/debug/guests.wasm", "guests.wasm"),
+    ]
+    .map(|(file, name)| (shell::root().join("target/guests").join(file), name))
 }
 
 /// The sandbox's tests, copied to where an ordinary user may read and write, and started as one.
@@ -167,8 +171,7 @@ fn as_ordinary_user(binary: &Path, home: &Path) -> Result<Command> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         chown(path, Some(ORDINARY_USER), Some(ORDINARY_USER))?;
     }
-    for guest in guests() {
-        let name = guest.file_name().context("a guest without a name")?;
+    for (guest, name) in guests() {
         // World-readable; not there if their own tests have failed, which these will say again.
         drop(fs::copy(&guest, home.join(name)));
     }

@@ -106,7 +106,8 @@ fn beside(setup: &Setup, daemon: &Daemon, table: &mut Table) -> Result<Verdict> 
 /// The component of the sandbox's tests, optimised.
 fn component() -> Result<PathBuf> {
     let target = shell::root().join("target/guests");
-    let mut cargo = shell::cargo("build --release --locked --target wasm32-wasip2 --lib");
+    let mut cargo =
+        shell::cargo("build --release --locked --target wasm32-wasip2 --lib --features proxy");
     cargo.arg("--target-dir").arg(&target);
     cargo.current_dir(shell::root().join("crates/sandbox/tests/guests"));
     shell::run(&mut cargo)?;

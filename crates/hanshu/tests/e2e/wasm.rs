@@ -27,7 +27,7 @@ fn guest(target_name: &str, what: &[&str], file: &str) -> PathBuf {
 }
 
 fn component() -> PathBuf {
-    guest("wasm32-wasip2", &["--lib"], "guests.wasm")
+    guest("wasm32-wasip2", &["--lib", "--features", "proxy"], "guests.wasm")
 }
 
 /// Deploys a program under this name and answers with what the daemon says of it.

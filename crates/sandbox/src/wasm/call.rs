@@ -55,6 +55,7 @@ impl Call {
     pub(super) async fn run(self, stream: Stream) -> Ended {
         match &*self.program {
             Program::Command(program) => command::run(program, &self).await,
+            Program::Run(program) => command::run_component(program, &self).await,
             Program::Proxy(program) => proxy::run(program, &self, stream).await,
         }
     }

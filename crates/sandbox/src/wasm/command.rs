@@ -1,61 +1,85 @@
-//! One call of a core module: event on standard input, answer on standard output, a run from start to exit.
+//! One call of a command, a core module or a component: event on standard input, answer on standard output, a run from start to exit.
 
 use bytes::Bytes;
 use model::invocation::{Failure, FailureKind};
 use model::ports::LogStream;
-use serde::Deserialize;
-use wasmtime::{InstancePre, Result};
+use wasmtime::{InstancePre, Result, Store};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
 use super::bounds::Bounds;
 use super::call::{Call, Ended};
 use super::failure::{self, End};
-use super::host::{self, CommandHost};
+use super::host::{self, Bounded, CommandHost, Host};
 use super::printed::{Answer, Printed};
 use super::program::START;
 
-/// Runs it.
+/// Runs a core module.
 pub(super) async fn run(program: &InstancePre<CommandHost>, call: &Call) -> Ended {
-    let (answer, errors) = (Answer::default(), Printed::new(&call.output, LogStream::Stderr));
-    let streams = (call.payload.clone(), answer.clone(), errors.clone());
-    let trace = call.context.trace.as_deref();
-    let mut wasi = host::wasi(&call.function, &call.environment, trace, streams);
-    let guest = CommandHost { wasi: wasi.build_p1(), bounds: Bounds::new(call.memory_mb) };
+    let streams = Streams::of(call);
+    let guest =
+        CommandHost { wasi: streams.wasi(call).build_p1(), bounds: Bounds::new(call.memory_mb) };
     let mut store = host::store(program.module().engine(), guest);
     let left = start(program, &mut store).await;
-    let bounds = &store.data().bounds;
-    let (denied, memory_bytes) = (bounds.denied(), bounds.used_bytes());
-    // The slot is free for others before the answer is looked at.
-    drop(store);
-    let result = match (answer.take(), left) {
-        (Err(bytes), _) => Err(failure::too_large(bytes)),
-        (Ok(answer), Ok(())) => json(answer),
-        (Ok(answer), Err(error)) => match (End::of(&error), own(&answer)) {
-            (End::Exit(0), _) => json(answer),
-            (End::Exit(_), true) => Err(Failure { kind: FailureKind::Handler, payload: answer }),
-            (end, _) => Err(end.failure(&errors.last_line(), denied, call.memory_mb)),
-        },
-    };
-    Ended { result, memory_bytes }
+    streams.judge(call, left, store)
 }
 
-async fn start(
-    program: &InstancePre<CommandHost>,
-    store: &mut wasmtime::Store<CommandHost>,
-) -> Result<()> {
+/// Runs a component.
+pub(super) async fn run_component(program: &CommandPre<Host>, call: &Call) -> Ended {
+    let streams = Streams::of(call);
+    let guest = Host::new(streams.wasi(call).build(), call.memory_mb);
+    let mut store = host::store(program.engine(), guest);
+    let left = start_component(program, &mut store).await;
+    streams.judge(call, left, store)
+}
+
+/// Where a command's output goes.
+struct Streams {
+    answer: Answer,
+    errors: Printed,
+}
+
+impl Streams {
+    fn of(call: &Call) -> Self {
+        Self { answer: Answer::default(), errors: Printed::new(&call.output, LogStream::Stderr) }
+    }
+
+    fn wasi(&self, call: &Call) -> WasiCtxBuilder {
+        let streams = (call.payload.clone(), self.answer.clone(), self.errors.clone());
+        host::wasi(&call.function, &call.environment, call.context.trace.as_deref(), streams)
+    }
+
+    /// What came of a run.
+    fn judge<T: Bounded>(self, call: &Call, left: Result<()>, mut store: Store<T>) -> Ended {
+        let bounds = store.data_mut().bounds();
+        let (denied, memory_bytes) = (bounds.denied(), bounds.used_bytes());
+        // The slot is free for others before the answer is looked at.
+        drop(store);
+        let result = match (self.answer.take(), left) {
+            (Err(bytes), _) => Err(failure::too_large(bytes)),
+            (Ok(answer), Ok(())) => json(answer),
+            (Ok(answer), Err(error)) => match (End::of(&error), failure::is_own(&answer)) {
+                (End::Exit(0), _) => json(answer),
+                (End::Exit(_), true) => {
+                    Err(Failure { kind: FailureKind::Handler, payload: answer })
+                }
+                (end, _) => Err(end.failure(&self.errors.last_line(), denied, call.memory_mb)),
+            },
+        };
+        Ended { result, memory_bytes }
+    }
+}
+
+async fn start_component(program: &CommandPre<Host>, store: &mut Store<Host>) -> Result<()> {
+    let instance = program.instantiate_async(&mut *store).await?;
+    let left = instance.wasi_cli_run().call_run(&mut *store).await?;
+    left.map_err(|()| I32Exit(1).into())
+}
+
+async fn start(program: &InstancePre<CommandHost>, store: &mut Store<CommandHost>) -> Result<()> {
     let instance = program.instantiate_async(&mut *store).await?;
     let main = instance.get_typed_func::<(), ()>(&mut *store, START)?;
     main.call_async(&mut *store, ()).await
-}
-
-/// Whether a program that fails says why in the form of errors: then it is the function's own error, and no end of a process.
-fn own(answer: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Told {
-        #[serde(rename = "errorMessage")]
-        _message: serde::de::IgnoredAny,
-    }
-    serde_json::from_slice::<Told>(answer).is_ok()
 }
 
 /// An answer as JSON: itself if it is that, nothing as `null`, other text as a string.
@@ -93,13 +117,5 @@ mod tests {
         }
         let failure = json(Bytes::from_static(b"\xff")).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Handler);
-    }
-
-    #[test]
-    fn errors_are_told_by_their_form() {
-        assert!(own(br#"{"errorType":"E","errorMessage":"no"}"#));
-        for other in ["", "null", "{}", "[1]", "errorMessage"] {
-            assert!(!own(other.as_bytes()), "{other}");
-        }
     }
 }

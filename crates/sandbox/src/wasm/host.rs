@@ -17,12 +17,15 @@ use wasmtime_wasi_http::{
 
 use super::bounds::Bounds;
 
-/// Things of the host that one call may hold at once: streams, requests, bodies, timers.
-const HANDLES: usize = 10_000;
+/// Things of the host that one call may hold at once: streams, requests, bodies, timers. What they take of the daemon's memory together, by the limits below, is less than
+/// the least that a function is counted with (`limits::MEMORY_MIN_MB`).
+const HANDLES: usize = 1_000;
 /// What the host copies for a guest in one go at most, in bytes, for arguments of calls: a body comes in pieces.
 const COPIED_BYTES: usize = 16 << 20;
 /// All header fields of one request or answer, in bytes of memory.
-const FIELDS_BYTES: usize = 128 << 10;
+const FIELDS_BYTES: usize = 32 << 10;
+/// As much of a body as one write brings, in bytes; two of them wait to be taken.
+const BODY_BYTES: usize = 64 << 10;
 /// Random bytes that are asked for in one go, at most.
 const RANDOM_BYTES: u64 = 1 << 20;
 
@@ -99,6 +102,10 @@ type Sent = wasmtime_wasi_http::Result<(
 )>;
 
 impl WasiHttpHooks for Outgoing {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_BYTES
+    }
+
     fn send_request(
         &mut self,
         _request: http::Request<WasiBody>,

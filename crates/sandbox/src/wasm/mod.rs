@@ -7,7 +7,7 @@
 //! compiler, compile   WebAssembly → native code, once, in a process of its own that has limits
 //! compiled            where that code lies; loaded by memory map, and the one `unsafe` for it
 //! machine             the engine: what programs may use of WebAssembly, and the pool that instances come from
-//! program             loaded code, linked; which of the two kinds it is
+//! program             loaded code, linked; which kind it is
 //! guests, meter       threads that run guests, and the ticks that interrupt them; what processor time they take
 //! call                one call: [`command`] (event on standard input, answer on standard output), [`proxy`] (`wasi:http`)
 //! event, reply        an invocation's event as an HTTP request, a response as its answer

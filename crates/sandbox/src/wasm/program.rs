@@ -4,6 +4,7 @@ use std::fmt;
 
 use model::invocation::Failure;
 use wasmtime::InstancePre;
+use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::compiled::Code;
@@ -14,10 +15,12 @@ use super::machine::Machine;
 /// The function of a core module that is its program (WASI preview 1, "command").
 pub(super) const START: &str = "_start";
 
-/// The two kinds of programs.
+/// The kinds of programs.
 pub(super) enum Program {
     /// A core module for WASI preview 1: event on standard input, answer on standard output.
     Command(InstancePre<CommandHost>),
+    /// A component of the world `wasi:cli/command` 0.2: the same.
+    Run(CommandPre<Host>),
     /// A component of the world `wasi:http/proxy` 0.2.
     Proxy(ProxyPre<Host>),
 }
@@ -26,6 +29,7 @@ impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Command(_) => "Command",
+            Self::Run(_) => "Run",
             Self::Proxy(_) => "Proxy",
         })
     }
@@ -47,10 +51,13 @@ impl Program {
             }
             Code::Component(component) => {
                 let linked = machine.components.instantiate_pre(component).map_err(words)?;
-                ProxyPre::new(linked).map(Self::Proxy).map_err(|e| {
-                    not_linked(&format!(
-                        "it is no component of the world wasi:http/proxy 0.2: {e:#}"
-                    ))
+                if let Ok(proxy) = ProxyPre::new(linked.clone()) {
+                    return Ok(Self::Proxy(proxy));
+                }
+                CommandPre::new(linked).map(Self::Run).map_err(|_| {
+                    not_linked(
+                        "it is no component of the worlds wasi:http/proxy or wasi:cli/command 0.2",
+                    )
                 })
             }
         }

@@ -91,13 +91,7 @@ fn plain(body: Bytes) -> Result<Bytes, Failure> {
 
 /// Whoever did not ask by HTTP knows no status: any but success is an error of the function, in its own words if it has some of that form.
 fn refusal(head: &Parts, body: &Bytes) -> Failure {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Told {
-        #[serde(rename = "errorMessage")]
-        _message: serde::de::IgnoredAny,
-    }
-    if serde_json::from_slice::<Told>(body).is_ok() {
+    if failure::is_own(body) {
         return Failure { kind: FailureKind::Handler, payload: body.clone() };
     }
     let shown: String = String::from_utf8_lossy(body).chars().take(SHOWN_CHARS).collect();

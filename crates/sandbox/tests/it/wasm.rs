@@ -109,6 +109,6 @@ fn suite(guest: Guest) -> impl Iterator<Item = Test> {
 }
 
 pub(crate) fn tests() -> Vec<Test> {
-    let suites = [Guest::Command, Guest::Component].into_iter().flat_map(suite);
+    let suites = [Guest::Command, Guest::Run, Guest::Component].into_iter().flat_map(suite);
     suites.chain(run::tests()).chain(http::tests()).chain(hostile::tests()).collect()
 }

@@ -1,6 +1,6 @@
 //! What both guests do: what the event says.
 
-#[cfg(target_env = "p2")]
+#[cfg(all(target_env = "p2", feature = "proxy"))]
 mod proxy;
 
 use std::io::Write as _;
@@ -61,8 +61,11 @@ pub fn handle(event: &Value) -> Result<Answer, String> {
 fn flood(bytes: u64) -> Value {
     let line = [vec![b'x'; 1023], vec![b'\n']].concat();
     // What a command answers goes to standard output.
-    let mut out: Box<dyn std::io::Write> =
-        if cfg!(target_env = "p2") { Box::new(std::io::stdout()) } else { Box::new(std::io::stderr()) };
+    let mut out: Box<dyn std::io::Write> = if cfg!(feature = "proxy") {
+        Box::new(std::io::stdout())
+    } else {
+        Box::new(std::io::stderr())
+    };
     for _ in 0..bytes / line.len() as u64 {
         out.write_all(&line).unwrap();
     }
@@ -80,9 +83,8 @@ fn memory() -> ! {
 
 fn list(path: &str) -> std::io::Result<Value> {
     let names = std::fs::read_dir(path)?;
-    let name = |entry: std::io::Result<std::fs::DirEntry>| {
-        Ok(json!(entry?.file_name().to_string_lossy()))
-    };
+    let name =
+        |entry: std::io::Result<std::fs::DirEntry>| Ok(json!(entry?.file_name().to_string_lossy()));
     names.map(name).collect::<std::io::Result<Vec<_>>>().map(Value::from)
 }
 

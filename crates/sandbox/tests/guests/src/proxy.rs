@@ -8,6 +8,7 @@
 //! | `/outgoing` | what comes of a request to another host |
 //! | `/nothing` | none: it returns |
 //! | `/unfinished` | a body that is given up |
+//! | `/bodies` | bodies of responses without end, each full, until they are refused |
 //! | `/fields` | header fields without end, until they are refused |
 
 use serde_json::{Map, Value, json};
@@ -40,6 +41,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Guest {
                 drop(body);
             }
             "/fields" => answer(out, 200, &[], fields().as_bytes()),
+            "/bodies" => bodies(),
             _ => event(out, &serde_json::from_slice(&body).unwrap()),
         }
     }
@@ -153,6 +155,20 @@ fn outgoing() -> String {
         Some(Ok(Ok(response))) => format!("status {}", response.status()),
         Some(Ok(Err(code))) => format!("{code:?}"),
         other => format!("{}", other.is_some()),
+    }
+}
+
+fn bodies() -> ! {
+    loop {
+        let fields = Fields::new();
+        fields.append("x-large", &[b'y'; 20_000]).unwrap();
+        let response = OutgoingResponse::new(fields);
+        let body = response.body().unwrap();
+        let stream = body.write().unwrap();
+        while let Ok(room @ 1..) = stream.check_write() {
+            stream.write(&vec![b'z'; room as usize]).unwrap();
+        }
+        std::mem::forget((response, body, stream));
     }
 }
 

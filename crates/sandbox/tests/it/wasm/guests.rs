@@ -8,24 +8,27 @@ use bytes::Bytes;
 
 use crate::support::zip_of;
 
-/// The two kinds of programs.
+/// The kinds of programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guest {
     /// WASI preview 1.
     Command,
+    /// `wasi:cli/command` 0.2.
+    Run,
     /// `wasi:http/proxy` 0.2.
     Component,
 }
 
-static BUILT: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+static BUILT: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
     // Where there is no toolchain, as for a user without a home, whoever copied this program copied them as well.
-    let beside = ["command.wasm", "guests.wasm"].map(|file| std::fs::read(file).ok());
-    if let [Some(command), Some(component)] = beside {
-        return [command, component];
+    let beside = ["command.wasm", "run.wasm", "guests.wasm"].map(|file| std::fs::read(file).ok());
+    if let [Some(command), Some(run), Some(component)] = beside {
+        return [command, run, component];
     }
     [
         build("wasm32-wasip1", &["--bin", "command"], "command.wasm"),
-        build("wasm32-wasip2", &["--lib"], "guests.wasm"),
+        build("wasm32-wasip2", &["--bin", "command"], "command.wasm"),
+        build("wasm32-wasip2", &["--lib", "--features", "proxy"], "guests.wasm"),
     ]
 });
 
@@ -34,15 +37,17 @@ impl Guest {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Command => "command",
+            Self::Run => "run",
             Self::Component => "component",
         }
     }
 
     /// The program.
     pub(super) fn wasm(self) -> &'static [u8] {
-        let [command, component] = &*BUILT;
+        let [command, run, component] = &*BUILT;
         match self {
             Self::Command => command,
+            Self::Run => run,
             Self::Component => component,
         }
     }

@@ -37,6 +37,7 @@ pub(super) fn tests() -> Vec<Test> {
         an_answer_without_end_is_too_large,
         output_without_end_is_cut,
         header_fields_end_at_a_limit,
+        bodies_that_nobody_takes_end_at_a_limit,
         nothing_of_one_call_shows_to_the_next,
         forged_programs_are_refused,
         programs_that_take_for_ever_to_compile_are_cut_off,
@@ -162,6 +163,28 @@ async fn header_fields_end_at_a_limit(world: &World) {
     let (kind, words) = told(once(world, Guest::Component.package(), &event, AMPLE).await);
     assert_eq!(kind, FailureKind::Exited);
     assert!(words.contains("size of fields exceeds limit"), "{words}");
+    others_are_served(world).await;
+}
+
+/// Memory that this process has and had at most, in bytes.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+}
+
+async fn bodies_that_nobody_takes_end_at_a_limit(world: &World) {
+    others_are_served(world).await;
+    let before = peak_bytes();
+    let event = json!({
+        "version": "2.0", "rawPath": "/bodies", "requestContext": {"http": {"method": "GET"}},
+    });
+    let (kind, words) = told(once(world, Guest::Component.package(), &event, AMPLE).await);
+    assert_eq!(kind, FailureKind::Exited, "{words}");
+    assert!(words.contains("table"), "{words}");
+    // Its own 64 MiB beside what the host held for it.
+    let grown = peak_bytes() - before;
+    assert!(grown < 128 << 20, "the daemon grew by {grown} bytes");
     others_are_served(world).await;
 }
 
