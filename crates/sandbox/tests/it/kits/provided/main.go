@@ -200,6 +200,25 @@ func stream(c connection, id string, e event) answer {
 	return c.receive()
 }
 
+// What those tests ask that have a word for everything.
+func short(word string) event {
+	switch word = strings.Trim(word, "\""); word {
+	case "sleep":
+		return event{Op: "never"}
+	case "exit":
+		return event{Op: "exit", Code: 7}
+	case "crash":
+		return event{Op: "signal", Signal: 11}
+	case "children":
+		return event{Op: "children", Marker: "children", Then: "return"}
+	case "scratch":
+		return event{Op: "write", Path: "/tmp/scratch", Text: strings.Repeat("x", 100_000)}
+	case "memory":
+		return event{Op: "memory"}
+	}
+	return event{Op: "count"}
+}
+
 func is(file string) bool {
 	_, err := os.Stat("/var/task/" + file)
 	return err == nil
@@ -236,7 +255,9 @@ func main() {
 		next := c.get(version + "invocation/next")
 		id := next.header.Get("Lambda-Runtime-Aws-Request-Id")
 		var e event
-		if err := json.Unmarshal(next.body, &e); err != nil {
+		if next.body[0] == '"' {
+			e = short(string(next.body))
+		} else if err := json.Unmarshal(next.body, &e); err != nil {
 			panic(err)
 		}
 		var done answer
