@@ -30,16 +30,16 @@ fn component() -> PathBuf {
     guest("wasm32-wasip2", &["--lib", "--features", "proxy"], "guests.wasm")
 }
 
-/// Deploys a program under this name and answers with what the daemon says of it.
-fn deploy(daemon: &Daemon, program: &Path, name: &str) -> Value {
+/// Deploys a program under this name, with this timeout, and answers with what the daemon says of it.
+fn deploy(daemon: &Daemon, program: &Path, name: &str, time: &str) -> Value {
     let path = program.to_str().unwrap();
-    daemon.cli(&["deploy", path, "--name", name, "--output", "json"]).json()
+    daemon.cli(&["deploy", path, "--name", name, "--timeout", time, "--output", "json"]).json()
 }
 
 #[test]
 fn a_component_is_deployed_and_called_by_its_url() {
     let daemon = Daemon::start();
-    let view = deploy(&daemon, &component(), "hello");
+    let view = deploy(&daemon, &component(), "hello", "60s");
     assert_eq!(view["config"]["runtime"], "wasm");
     assert_eq!(view["config"]["handler"], "guests.wasm");
 
@@ -64,8 +64,13 @@ fn a_component_is_deployed_and_called_by_its_url() {
 #[test]
 fn calls_that_are_no_requests_are_answered_as_by_any_function() {
     let daemon = Daemon::start();
-    deploy(&daemon, &component(), "component");
-    deploy(&daemon, &guest("wasm32-wasip1", &["--bin", "command"], "command.wasm"), "command");
+    deploy(&daemon, &component(), "component", "5s");
+    deploy(
+        &daemon,
+        &guest("wasm32-wasip1", &["--bin", "command"], "command.wasm"),
+        "command",
+        "5s",
+    );
     for name in ["component", "command"] {
         let call = |event: Value| daemon.http.invoke(name, event.to_string().as_bytes(), &[]);
         assert_eq!(call(json!({"op": "echo", "value": [1, "ä"]})).result(), json!([1, "ä"]));
@@ -109,7 +114,7 @@ fn code_is_found_again_by_the_next_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let mut daemon = Start::dev().on(&data).start();
-    deploy(&daemon, &component(), "hello");
+    deploy(&daemon, &component(), "hello", "60s");
     let event = json!({"op": "echo", "value": 1}).to_string();
     let call = |daemon: &Daemon| daemon.http.invoke("hello", event.as_bytes(), &[]).result();
     assert_eq!(call(&daemon), json!(1));

@@ -25,16 +25,33 @@ pub(super) struct WasmImage {
     shared: Arc<Shared>,
     version: Arc<Version>,
     /// The program and the package that it lies in; or why there is none.
-    loaded: Result<(Mutex<Weak<Program>>, Arc<Unpacked>), Failure>,
+    loaded: Result<(Mutex<Mapped>, Arc<Unpacked>), Failure>,
+}
+
+/// A program while it is mapped.
+#[derive(Debug)]
+struct Mapped {
+    /// Kept for the first start, which follows when a version is prepared.
+    first: Option<Arc<Program>>,
+    program: Weak<Program>,
+}
+
+impl Mapped {
+    fn take(&mut self) -> Option<Arc<Program>> {
+        self.first.take().or_else(|| self.program.upgrade())
+    }
 }
 
 impl WasmImage {
     pub(super) fn new(
         shared: Arc<Shared>,
         version: Arc<Version>,
-        loaded: Result<(Weak<Program>, Arc<Unpacked>), Failure>,
+        loaded: Result<(Arc<Program>, Arc<Unpacked>), Failure>,
     ) -> Self {
-        let loaded = loaded.map(|(program, unpacked)| (Mutex::new(program), unpacked));
+        let loaded = loaded.map(|(program, unpacked)| {
+            let (weak, first) = (Arc::downgrade(&program), Some(program));
+            (Mutex::new(Mapped { first, program: weak }), unpacked)
+        });
         Self { shared, version, loaded }
     }
 
@@ -53,13 +70,13 @@ impl WasmImage {
             Ok(loaded) => loaded,
             Err(failure) => return Err(StartFailed::Function(failure.clone())),
         };
-        let mapped = lock(program).upgrade();
+        let mapped = lock(program).take();
         if let Some(mapped) = mapped {
             return Ok(mapped);
         }
         let Shared { machine, compiled, .. } = &*self.shared;
         let mapped = compiled.program(machine, &self.version, unpacked).await?;
-        *lock(program) = Arc::downgrade(&mapped);
+        lock(program).program = Arc::downgrade(&mapped);
         Ok(mapped)
     }
 

@@ -173,7 +173,7 @@ impl Sandbox for WasmSandbox {
 
     async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
         let loaded = match self.load(&version).await {
-            Ok((program, unpacked)) => Ok((Arc::downgrade(&program), unpacked)),
+            Ok(loaded) => Ok(loaded),
             Err(StartFailed::Function(failure)) => Err(failure),
             Err(StartFailed::Platform(error)) => return Err(error),
         };
