@@ -234,7 +234,7 @@ mod tests {
         for (file, step) in [("go.mod", Step::Go), ("Cargo.toml", Step::Cargo)] {
             let program = folder(&[(file, "")]);
             for runtime in [None, Some("provided"), Some("provided.al2023")] {
-                assert_eq!(steps(program.path(), runtime).unwrap(), [step.clone()]);
+                assert_eq!(steps(program.path(), runtime).unwrap(), std::slice::from_ref(&step));
             }
             assert_eq!(steps(program.path(), Some("nodejs20")).unwrap(), []);
             fs::write(program.path().join("bootstrap"), "").unwrap();

@@ -306,10 +306,11 @@ async fn die(mut instance: Box<dyn Instance>, death: Death) -> bool {
     match death {
         Death::Timeout => kind == Some(FailureKind::Timeout),
         Death::Exit | Death::Crash => kind == Some(FailureKind::Exited),
-        // Where nothing limits an instance as a whole, Python is refused memory and says so.
-        Death::Memory => {
-            matches!(kind, Some(FailureKind::MemoryExceeded | FailureKind::Handler))
-        }
+        // Where nothing limits an instance as a whole, Python is refused memory and says so, and a program in Go ends.
+        Death::Memory => matches!(
+            kind,
+            Some(FailureKind::MemoryExceeded | FailureKind::Handler | FailureKind::Exited)
+        ),
         _ => kind.is_none(),
     }
 }
