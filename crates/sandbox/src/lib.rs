@@ -5,6 +5,7 @@
 //! jail/          namespaces, root, filters, control groups, limits; the only home of `unsafe`
 //! frame          the protocol between daemon and bootstrap (runtimes/PROTOCOL.md)
 //! runtime_api/   the daemon's side of AWS Lambda's Runtime API, for functions that bring their own runtime
+//! web/           the daemon's side of functions that are web servers
 //! output         standard output and error → log lines, within a rate
 //! package        bounded unpacking of code packages
 //! ```
@@ -19,6 +20,7 @@ mod output;
 mod package;
 mod process;
 mod runtime_api;
+mod web;
 
 pub use process::{
     NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse, examine,

@@ -104,6 +104,10 @@ impl Contents {
         if runtime.starts_with("java") {
             return java::handler(&self.classes);
         }
+        if runtime == model::function::WEB {
+            let bootstrap = "bootstrap".to_owned();
+            return self.names.contains(&bootstrap).then_some(bootstrap);
+        }
         let extensions = extensions_of(runtime)?;
         let files: Vec<(&str, &str)> = self.top().filter(|(_, e)| extensions.contains(e)).collect();
         let likely = STEMS.iter().find_map(|stem| files.iter().find(|(s, _)| s == stem));
@@ -125,8 +129,8 @@ impl Contents {
             return self.names.iter().any(|n| n.ends_with(".jar"))
                 || self.classes.iter().any(|c| c.name == class);
         }
-        let Some((file, _)) = handler.rsplit_once('.') else { return false };
         let Some(extensions) = extensions_of(runtime) else { return true };
+        let Some((file, _)) = handler.rsplit_once('.') else { return false };
         extensions.iter().any(|e| {
             let name = format!("{file}.{e}");
             // Python names packages with dots where files have slashes.
