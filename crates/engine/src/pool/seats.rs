@@ -52,11 +52,7 @@ impl State {
     }
 
     /// Has an instance on loan take calls by `fill`. It comes back if it has taken none: it has no places.
-    fn house<T>(
-        &mut self,
-        root: Lent,
-        fill: impl FnOnce(&mut House) -> T,
-    ) -> (T, Option<Lent>) {
+    fn house<T>(&mut self, root: Lent, fill: impl FnOnce(&mut House) -> T) -> (T, Option<Lent>) {
         let mut house = House { id: self.next_house, root, busy: 0 };
         self.next_house += 1;
         let filled = fill(&mut house);

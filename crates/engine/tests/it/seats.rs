@@ -131,9 +131,7 @@ async fn idle_instances_go_and_busy_ones_stay() {
 #[tokio::test(start_paused = true)]
 async fn a_start_that_fails_answers_those_that_it_would_have_served() {
     let world = World::new(EngineConfig::default()).await;
-    world
-        .deploy_with("f", "init-fail", |f| f.latest.config.instance_concurrency = Some(10))
-        .await;
+    world.deploy_with("f", "init-fail", |f| f.latest.config.instance_concurrency = Some(10)).await;
     let begun = tokio::time::Instant::now();
     let served = at_once(&world, ["1"; 10]).await;
     assert_eq!(served, ["failed: init"; 10]);

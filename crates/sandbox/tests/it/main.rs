@@ -31,6 +31,7 @@ mod processes;
 mod provided;
 mod streams;
 mod support;
+mod web;
 mod zygote;
 
 use std::future::Future;
@@ -70,6 +71,7 @@ fn main() {
         .chain(layers::tests())
         .chain(processes::tests())
         .chain(provided::tests())
+        .chain(web::tests())
         .chain(ahead::tests())
         .chain(prestart::tests())
         .chain(zygote::tests())

@@ -24,7 +24,7 @@ const LOOK_MOST: Duration = Duration::from_millis(10);
 /// How long a connection is kept that no call has: less than common servers do (Node.js and uvicorn five seconds, gunicorn two).
 const KEEP_CONNECTION: Duration = Duration::from_secs(1);
 /// How long the news may take that the processes are gone which have broken off an answer.
-const GONE_MOST: Duration = Duration::from_millis(200);
+const GONE_MOST: Duration = Duration::from_millis(100);
 
 /// A live instance.
 #[derive(Debug)]

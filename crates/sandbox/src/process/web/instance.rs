@@ -135,6 +135,12 @@ async fn exchange(house: &House, call: &Invocation, begun: Instant) -> Result<An
     };
     let (mut connection, response) = send(house, request).await?;
     let (parts, mut body) = response.into_parts();
+    if parts.status.is_informational() {
+        return Err(End::Broken(format!(
+            "it switches protocols, which nobody asked for ({})",
+            parts.status
+        )));
+    }
     let wrong = |e: serde_json::Error| End::Broken(e.to_string());
     let in_pieces = parts.status.is_success() && body.size_hint().exact().is_none();
     if is_event && in_pieces {
@@ -194,8 +200,8 @@ async fn send(
         Ok(response) => return Ok((connection, response)),
         Err(Unanswered::NotSent(request)) => Some(*request),
         Err(Unanswered::Broken(error)) => {
-            let closed = error.is_incomplete_message() || error.is_closed();
-            let again = copy.filter(|_| closed);
+            let answered = error.is_parse() || error.is_parse_too_large();
+            let again = copy.filter(|_| !answered);
             if again.is_none() {
                 return Err(broken(&error));
             }

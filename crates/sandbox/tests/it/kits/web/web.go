@@ -10,7 +10,10 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 )
 
 // Before main, which speaks the Runtime API.
@@ -31,9 +34,18 @@ func init() {
 		raw()
 	}
 	given = inherited()
-	http.HandleFunc("/events", events)
-	http.HandleFunc("/", echo)
-	fmt.Println(http.ListenAndServe(net.JoinHostPort("127.0.0.1", os.Getenv("PORT")), nil))
+	// Not by the library's own routes, which tidy paths up.
+	route := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/events":
+			events(w, r)
+		case "/meet":
+			meet(w, r)
+		default:
+			echo(w, r)
+		}
+	})
+	fmt.Println(http.ListenAndServe(net.JoinHostPort("127.0.0.1", os.Getenv("PORT")), route))
 	os.Exit(1)
 }
 
@@ -48,11 +60,14 @@ func events(w http.ResponseWriter, r *http.Request) {
 		pieces(w, e)
 		return
 	}
+	if e.Op == "sleep" {
+		time.Sleep(time.Duration(e.Code) * time.Millisecond)
+		e = event{Op: "echo", Value: json.RawMessage("null")}
+	}
 	value, err := run(e)
-	text, status := problem, 200
-	var said []byte
+	status, said := 200, []byte{}
 	if err != nil {
-		status, said = 500, []byte(text(err))
+		status, said = 500, []byte(problem(err))
 	} else {
 		said, _ = json.Marshal(value)
 	}
@@ -85,6 +100,26 @@ func pieces(w http.ResponseWriter, e event) {
 		w.Header().Set(http.TrailerPrefix+"Lambda-Runtime-Function-Error-Body", body)
 	}
 }
+
+// Answers once as many are here as the query says.
+func meet(w http.ResponseWriter, r *http.Request) {
+	fmt.Println("here")
+	arrived.Lock()
+	here++
+	count, _ := strconv.Atoi(r.URL.Query().Get("n"))
+	if here == count {
+		close(all)
+	}
+	arrived.Unlock()
+	<-all
+	fmt.Fprint(w, "all")
+}
+
+var (
+	arrived sync.Mutex
+	here    int
+	all     = make(chan struct{})
+)
 
 // Tells what came.
 func echo(w http.ResponseWriter, r *http.Request) {
