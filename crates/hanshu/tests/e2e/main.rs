@@ -45,3 +45,4 @@ mod starters;
 mod streams;
 mod up;
 mod versions;
+mod web;
