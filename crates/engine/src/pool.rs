@@ -4,7 +4,7 @@
 //! the limits allow. Whatever becomes free first, a started instance or a busy one, serves the first that waits: whoever has the instance
 //! hands it that call and then lets go of it. Calls of quick functions ([`crate::line`]) wait a little before any of this, and are handed
 //! over behind others. `wait` is the call's side of it. `ready` starts instances ahead of a change, `provide` those
-//! that are provisioned, `keep` says how long idle ones stay, `idle` ends them.
+//! that are provisioned, `seats` has several calls in one instance, `keep` says how long idle ones stay, `idle` ends them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -33,9 +33,11 @@ mod idle;
 mod keep;
 mod provide;
 mod ready;
+mod seats;
 mod wait;
 
 pub(crate) use ready::{NotReady, Room};
+use seats::{House, HouseId};
 
 /// How long the start of an instance may take at most: the limit on loading the code, and a margin for the sandbox.
 const START_GRACE: Duration = Duration::from_millis(limits::INIT_TIMEOUT_MS as u64 + 5_000);
@@ -94,7 +96,10 @@ pub(crate) struct Lent {
     pub(crate) fresh: bool,
     /// Calls that it has served.
     served: u32,
-    permit: Permit,
+    /// The instance's; the place of one call among several has none.
+    permit: Option<Permit>,
+    /// Of such a place: which instance it is in.
+    house: Option<HouseId>,
 }
 
 /// Why a call got no instance.
@@ -149,6 +154,10 @@ pub(crate) struct Idle {
 #[derive(Debug, Default)]
 struct State {
     idle: Vec<Idle>,
+    /// Instances that take several calls at once and have some; each is on loan as long as it is here.
+    houses: Vec<House>,
+    /// Of the next of those.
+    next_house: HouseId,
     waiters: VecDeque<Waiter>,
     /// Instances on loan.
     lent: usize,
@@ -183,6 +192,8 @@ pub(crate) struct Pool {
     namespace: Arc<Namespace>,
     image: OnceCell<Arc<dyn Image>>,
     pace: Pace,
+    /// Calls that an instance takes at once.
+    seats: usize,
     /// How long a start takes, smoothed, in microseconds; 0 before the first.
     start_us: AtomicU32,
     /// Calls that have ended.
@@ -207,6 +218,7 @@ impl Pool {
     ) -> Arc<Self> {
         function.pools.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
+            seats: usize::try_from(version.config.calls_at_once()).unwrap_or(1).max(1),
             version,
             meter: Meter::default(),
             function,
@@ -269,6 +281,9 @@ impl Pool {
 
     /// Takes an instance back after a call, or learns that it died.
     pub(crate) fn release(self: &Arc<Self>, lent: Lent) {
+        if let Some(house) = lent.house {
+            return self.release_seat(lent, house);
+        }
         let mut lent = Lent { fresh: false, ..lent };
         let alive = lent.instance.alive();
         if !alive && !lent.ahead.is_empty() {
@@ -326,11 +341,20 @@ impl Pool {
     }
 
     /// To the first that waits, else to the idle ones.
-    fn hand_over(self: &Arc<Self>, mut lent: Lent) {
+    fn hand_over(self: &Arc<Self>, lent: Lent) {
         if self.deps.admission.is_in_the_way(&self.function, &self.namespace) {
             self.destroy(lent);
             return self.grow();
         }
+        if self.seats == 1 {
+            self.hand_over_alone(lent);
+        } else if let Some(lent) = self.open_house(lent) {
+            self.hand_over_alone(lent);
+        }
+    }
+
+    /// To the first that waits, which has it for itself, else to the idle ones.
+    fn hand_over_alone(self: &Arc<Self>, mut lent: Lent) {
         let next = {
             let mut state = self.lock();
             match state.waiters.pop_front() {
@@ -381,7 +405,8 @@ impl Pool {
             let permit = {
                 let mut state = self.lock();
                 let quick = self.pace.is_quick();
-                if state.starting >= state.waiters.len() || quick && state.starting >= self.starts()
+                if state.starting * self.seats >= state.waiters.len()
+                    || quick && state.starting >= self.starts()
                 {
                     return;
                 }
@@ -458,7 +483,8 @@ impl Pool {
                 self.learn_start(took.sandbox_us + took.runtime_us + took.code_us);
                 let fresh = told.is_none();
                 let ahead = VecDeque::new();
-                self.hand_over(Lent { instance, ahead, fresh, served: 0, permit });
+                let permit = Some(permit);
+                self.hand_over(Lent { instance, ahead, fresh, served: 0, permit, house: None });
                 Ok(())
             }
             Err(refused) => {
@@ -470,7 +496,7 @@ impl Pool {
             // Whoever is told may have given up waiting.
             (Some(told), started) => drop(told.send(started)),
             (None, Ok(())) => {}
-            (None, Err(refused)) => self.refuse_first(refused),
+            (None, Err(refused)) => self.refuse_waiting(refused),
         }
         self.grow();
     }
@@ -484,17 +510,11 @@ impl Pool {
         })
     }
 
-    /// A start that failed is the answer to the first call that waits.
-    fn refuse_first(&self, refused: Refused) {
-        let first = self.lock().waiters.pop_front();
-        if let Some(waiter) = first {
-            // Whoever waits does so to the end.
-            waiter.grant.send(Err(refused)).unwrap_or_default();
-        }
-    }
-
     /// Ends an instance on loan.
-    fn destroy(&self, lent: Lent) {
+    fn destroy(self: &Arc<Self>, lent: Lent) {
+        if let Some(house) = lent.house {
+            return self.leave_seat(lent, house);
+        }
         self.lock().give_back(self.now());
         self.end(lent);
     }

@@ -181,6 +181,10 @@ pub struct PatchConfig {
     /// See [`FunctionConfig::output_bytes_per_second`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_bytes_per_second: Option<u32>,
+    /// See [`FunctionConfig::instance_concurrency`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>)]
+    pub instance_concurrency: Option<Option<u32>>,
     /// Variables to set; `null` removes one, `{"secret": true}` leaves a secret as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = variable::changes)]

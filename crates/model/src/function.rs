@@ -40,7 +40,7 @@ pub struct FunctionConfig<V = Variable> {
     /// The runtime as the owner named it, for instance `nodejs20`.
     pub runtime: String,
     /// What to call: `file.export` for Node.js, `module.function` for Python, `package.Class::method` for Java, the
-    /// program's file (`hello.wasm`) for WebAssembly.
+    /// program's file (`hello.wasm`) for WebAssembly; for `web` the command line of the server, or `bootstrap`.
     pub handler: String,
     /// How long one call may run, in milliseconds: 1 to 900 000.
     #[serde(default = "default_timeout_ms")]
@@ -73,6 +73,9 @@ pub struct FunctionConfig<V = Variable> {
     /// dropped and counted.
     #[serde(default = "default_output_bytes_per_second")]
     pub output_bytes_per_second: u32,
+    /// Calls that one instance serves at once: 1 to 250. Absent means 32 for `web`, and 1 for every other runtime, which can have no other number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_concurrency: Option<u32>,
     /// Environment variables; at most 32 KiB of keys and values together, and at most 256 of them secret.
     #[serde(default = "BTreeMap::new")]
     pub environment: BTreeMap<String, V>,
@@ -173,6 +176,9 @@ pub const RESERVED_ENVIRONMENT: &[&str] = &[
     "LAMBDA_RUNTIME_DIR",
 ];
 
+/// The runtime of functions that are web servers.
+pub const WEB: &str = "web";
+
 impl<V> FunctionConfig<V> {
     /// A configuration with every default.
     pub fn new(runtime: impl Into<String>, handler: impl Into<String>) -> Self {
@@ -189,6 +195,7 @@ impl<V> FunctionConfig<V> {
             open_files: limits::OPEN_FILES_DEFAULT,
             tmp_mb: limits::TMP_DEFAULT_MB,
             output_bytes_per_second: limits::OUTPUT_DEFAULT_BYTES_PER_SECOND,
+            instance_concurrency: None,
             environment: BTreeMap::new(),
             network: NetworkPolicy::default(),
             layers: Vec::new(),
@@ -210,10 +217,22 @@ impl<V> FunctionConfig<V> {
             open_files: self.open_files,
             tmp_mb: self.tmp_mb,
             output_bytes_per_second: self.output_bytes_per_second,
+            instance_concurrency: self.instance_concurrency,
             environment,
             network: self.network.clone(),
             layers: self.layers.clone(),
         }
+    }
+
+    /// Whether the function is a web server.
+    pub fn is_web(&self) -> bool {
+        self.runtime == WEB
+    }
+
+    /// Calls that one instance serves at once.
+    pub fn calls_at_once(&self) -> u32 {
+        let default = if self.is_web() { limits::INSTANCE_CONCURRENCY_WEB } else { 1 };
+        self.instance_concurrency.unwrap_or(default)
     }
 }
 
@@ -244,9 +263,12 @@ impl<V: EnvironmentValue> FunctionConfig<V> {
 
     fn validate_handler(&self) -> Result<(), Error> {
         let h = &self.handler;
+        // Of a web server it is a command line.
+        let spaces = |c: char| c == ' ' && self.is_web();
         let plain = !h.is_empty()
             && h.chars().count() <= limits::HANDLER_CHARS
-            && !h.chars().any(|c| c.is_whitespace() || c.is_control());
+            && !h.chars().any(|c| c.is_whitespace() && !spaces(c) || c.is_control())
+            && !h.trim().is_empty();
         if !plain {
             return Err(Error::caller(
                 Code::InvalidParameter,

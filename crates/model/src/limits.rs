@@ -77,6 +77,10 @@ pub const PROCESSES_MAX: u32 = 32_768;
 /// program does not ask for this limit, but takes the value 1 as "no dump" (`do_coredump` in fs/coredump.c); for a core file it is too
 /// little as well.
 pub const CORE_DUMP_BYTES: u64 = 1;
+/// Calls at once in one instance of a web server that sets no other number: what one process of a common server takes without more than 128 MiB.
+pub const INSTANCE_CONCURRENCY_WEB: u32 = 32;
+/// Most calls at once in one instance. Each may need a socket of the daemon's, which are made with the instance.
+pub const INSTANCE_CONCURRENCY_MAX: u32 = 250;
 /// Default limit of open files of one process of an instance (1 024, as AWS Lambda).
 pub const OPEN_FILES_DEFAULT: u32 = 1_024;
 /// Lowest limit of open files: a runtime that loads needs some dozens.

@@ -7,6 +7,7 @@
 //! jail/          namespaces, root, filters, control groups, limits; the home of `unsafe`
 //! frame          the protocol between daemon and bootstrap (runtimes/PROTOCOL.md)
 //! runtime_api/   the daemon's side of AWS Lambda's Runtime API, for functions that bring their own runtime
+//! web/           the daemon's side of functions that are web servers
 //! output         standard output and error → log lines, within a rate
 //! package        bounded unpacking of code packages
 //! ```
@@ -23,6 +24,7 @@ mod process;
 mod runtime_api;
 mod sandboxes;
 mod wasm;
+mod web;
 
 pub use process::{
     BUSY_POLL_US_DEFAULT, NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT,

@@ -11,12 +11,14 @@ mod budget;
 mod direct;
 mod lines;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use model::clock::Clock;
@@ -36,6 +38,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 const DRAIN_READS: usize = 16;
 /// What a line uses of the budget beside its bytes: about what the daemon holds around its text.
 const LINE_OVERHEAD_BYTES: usize = 128;
+/// Lines that are kept of what was written last, and characters of each.
+const TAIL_LINES: usize = 10;
+const TAIL_CHARS: usize = 300;
 /// How often dropped output is said while it goes on.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 
@@ -68,6 +73,10 @@ struct Book {
     function: FunctionKey,
     version: Qualifier,
     request: Option<RequestId>,
+    /// Set while other calls than that one are under way as well.
+    crowded: Arc<AtomicBool>,
+    /// The last lines, while they are kept.
+    tail: Option<VecDeque<String>>,
     budget: Budget,
     dropped: Dropped,
     said_at: Option<Instant>,
@@ -100,7 +109,18 @@ impl Output {
         Ok(Self {
             stdout: Pipe::new(stdout, LogStream::Stdout)?,
             stderr: Pipe::new(stderr, LogStream::Stderr)?,
-            book: Book { logs, clock, function, version, request, budget, dropped, said_at },
+            book: Book {
+                logs,
+                clock,
+                function,
+                version,
+                request,
+                crowded: Arc::default(),
+                tail: None,
+                budget,
+                dropped,
+                said_at,
+            },
         })
     }
 
@@ -110,6 +130,22 @@ impl Output {
             self.end_lines();
         }
         self.book.request = request;
+    }
+
+    /// What is set by whoever has an instance take another call beside the one that lines belong to, before that call is sent: lines that are read from then on
+    /// belong to none.
+    pub(crate) fn crowded(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.book.crowded)
+    }
+
+    /// Keeps the last lines, until they are taken.
+    pub(crate) fn keep_tail(&mut self) {
+        self.book.tail = Some(VecDeque::with_capacity(TAIL_LINES + 1));
+    }
+
+    /// The last lines since they were kept.
+    pub(crate) fn take_tail(&mut self) -> Vec<String> {
+        self.book.tail.take().map(Vec::from).unwrap_or_default()
     }
 
     /// Reads what the pipes hold at this moment, without waiting, and ends the lines that are under way: to be called right after the answer, so
@@ -276,7 +312,14 @@ impl Book {
             return;
         }
         let cut = line.cut_bytes;
-        batch.push(self.line(stream, line.text()));
+        let text = line.text();
+        if let Some(tail) = &mut self.tail {
+            tail.push_back(text.chars().take(TAIL_CHARS).collect());
+            if tail.len() > TAIL_LINES {
+                tail.pop_front();
+            }
+        }
+        batch.push(self.line(stream, text));
         if cut > 0 {
             batch.push(self.line(
                 LogStream::Platform,
@@ -290,7 +333,8 @@ impl Book {
 
     fn line(&self, stream: LogStream, text: String) -> LogLine {
         let (function, version) = (self.function.clone(), self.version.clone());
-        LogLine { time: self.clock.now(), function, version, request: self.request, stream, text }
+        let request = self.request.filter(|_| !self.crowded.load(Ordering::Acquire));
+        LogLine { time: self.clock.now(), function, version, request, stream, text }
     }
 
     fn store(&mut self, batch: Vec<LogLine>) {

@@ -139,7 +139,8 @@ impl Pool {
     pub(crate) fn demand(&self) -> Option<usize> {
         let quick = self.pace.is_quick();
         let state = self.lock();
-        let busy = state.peak.into_iter().fold(state.lent, usize::max) + state.waiters.len();
+        let busy = state.peak.into_iter().fold(state.lent, usize::max)
+            + state.waiters.len().div_ceil(self.seats);
         // More than processors would not make a quick function any faster.
         let most = if quick { self.deps.processors } else { usize::MAX };
         (busy + state.there() > 0).then_some(busy.min(most))

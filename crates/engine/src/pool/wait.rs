@@ -74,11 +74,8 @@ impl Pool {
                 }
                 // More at once would not make a quick function any faster.
                 let full = self.pace.is_quick() && state.lent >= self.deps.processors;
-                match if full { None } else { state.take_idle() } {
-                    Some(idle) => {
-                        state.lend();
-                        idle.lent
-                    }
+                match if full { None } else { state.take(self.seats) } {
+                    Some(lent) => lent,
                     None => {
                         if stay == Stay::Free
                             && let Some(relief) = &state.relief
@@ -152,7 +149,7 @@ impl Pool {
     /// How many calls wait that no start is under way for, if they are more than may.
     fn overrun(&self) -> Option<usize> {
         let state = self.lock();
-        let waiting = state.waiters.len().saturating_sub(state.starting);
+        let waiting = state.waiters.len().saturating_sub(state.starting * self.seats);
         (waiting > self.deps.waiters_max).then(|| waiting - 1)
     }
 

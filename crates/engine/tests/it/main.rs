@@ -12,6 +12,7 @@ mod provisioned;
 mod queued;
 mod reserved;
 mod scripted;
+mod seats;
 mod shadows;
 mod shifts;
 mod streams;

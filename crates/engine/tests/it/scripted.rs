@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,7 +46,8 @@ pub(crate) struct Counts {
 /// Handlers: `echo`, `who` (the instance's number), `sleep:MS`, `fail`, `die`, `init-fail`, `no-sandbox`, `env:NAME` (a variable of the version),
 /// `arn` (the name that the call came by), `late:MS` (as `echo`, but starts so much later); `quick`, which says that it takes microseconds, lets
 /// calls wait behind each other, and takes the payload's milliseconds if that is a number, or dies at `die`; `stream:N`, N pieces of a kilobyte, each of
-/// which takes a millisecond; `cut:N`, the same with an error behind them; `unloadable:WHY`, which shows before it is started.
+/// which takes a millisecond; `cut:N`, the same with an error behind them; `unloadable:WHY`, which shows before it is started; `crowd`, which takes several calls at once and
+/// for each the payload's milliseconds, and at `die` takes no more.
 #[derive(Debug, Default)]
 pub(crate) struct ScriptedSandbox {
     pub(crate) counts: Arc<Counts>,
@@ -122,8 +123,17 @@ impl Image for ScriptedImage {
         let (handler, counts) = (self.handler.clone(), Arc::clone(&self.counts));
         let calls = VecDeque::new();
         let still = Arc::default();
-        let (alive, thaw_us) = (true, 0);
-        Ok(Box::new(ScriptedInstance { handler, counts, number, calls, alive, still, thaw_us }))
+        let (alive, thaw_us, seat) = (Arc::new(AtomicBool::new(true)), 0, false);
+        Ok(Box::new(ScriptedInstance {
+            handler,
+            counts,
+            number,
+            calls,
+            alive,
+            still,
+            thaw_us,
+            seat,
+        }))
     }
 }
 
@@ -133,14 +143,32 @@ struct ScriptedInstance {
     counts: Arc<Counts>,
     number: usize,
     calls: VecDeque<Invocation>,
-    alive: bool,
+    /// Shared by all places of the instance.
+    alive: Arc<AtomicBool>,
     /// Awake, asked to stand still, still.
     still: Arc<AtomicUsize>,
     thaw_us: u64,
+    /// Whether it is the place of one call among several.
+    seat: bool,
 }
 
 #[async_trait]
 impl Instance for ScriptedInstance {
+    fn seat(&self) -> Option<Box<dyn Instance>> {
+        (self.handler == "crowd").then(|| -> Box<dyn Instance> {
+            Box::new(Self {
+                handler: self.handler.clone(),
+                counts: Arc::clone(&self.counts),
+                number: self.number,
+                calls: VecDeque::new(),
+                alive: Arc::clone(&self.alive),
+                still: Arc::clone(&self.still),
+                thaw_us: 0,
+                seat: true,
+            })
+        })
+    }
+
     fn hand(&mut self, invocation: &Invocation) -> bool {
         let room = self.calls.is_empty() || (self.handler == "quick" && self.calls.len() < 3);
         if self.still.swap(0, Ordering::SeqCst) == 2 {
@@ -149,11 +177,11 @@ impl Instance for ScriptedInstance {
         if room {
             self.calls.push_back(invocation.clone());
         }
-        room && self.alive
+        room && self.alive()
     }
 
     fn take_back(&mut self) -> Vec<RequestId> {
-        let stay = usize::from(self.alive).min(self.calls.len());
+        let stay = usize::from(self.alive()).min(self.calls.len());
         self.calls.drain(stay..).map(|call| call.id).collect()
     }
 
@@ -171,9 +199,10 @@ impl Instance for ScriptedInstance {
                 tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;
                 Ok(Bytes::from(self.number.to_string()))
             }
+            ("crowd", _) => self.crowd(&invocation.payload).await,
             ("quick", _) => self.quick(&invocation.payload, patience).await,
             ("die", _) => {
-                self.alive = false;
+                self.alive.store(false, Ordering::SeqCst);
                 Err(Failure::new(FailureKind::Exited, "Runtime.ExitError", "exit status 1"))
             }
             ("fail", _) => Err(Failure::new(FailureKind::Handler, "Error", "no")),
@@ -215,7 +244,7 @@ impl Instance for ScriptedInstance {
     }
 
     fn alive(&self) -> bool {
-        self.alive
+        self.alive.load(Ordering::SeqCst)
     }
 
     fn start_timings(&self) -> StartTimings {
@@ -250,10 +279,20 @@ impl Instance for ScriptedInstance {
 }
 
 impl ScriptedInstance {
+    async fn crowd(&self, payload: &[u8]) -> Result<Bytes, Failure> {
+        let text = std::str::from_utf8(payload).unwrap();
+        if text == "die" {
+            self.alive.store(false, Ordering::SeqCst);
+            return Err(Failure::new(FailureKind::Timeout, "Sandbox.Timedout", "late"));
+        }
+        tokio::time::sleep(Duration::from_millis(text.parse().unwrap())).await;
+        Ok(Bytes::from(self.number.to_string()))
+    }
+
     async fn quick(&mut self, payload: &[u8], patience: Patience<'_>) -> Result<Bytes, Failure> {
         let text = std::str::from_utf8(payload).unwrap();
         if text == "die" {
-            self.alive = false;
+            self.alive.store(false, Ordering::SeqCst);
             return Err(Failure::new(FailureKind::Exited, "Runtime.ExitError", "exit status 1"));
         }
         let takes = text.parse().map_or(Duration::ZERO, Duration::from_millis);
@@ -270,7 +309,7 @@ impl ScriptedInstance {
 
 impl Drop for ScriptedInstance {
     fn drop(&mut self) {
-        self.counts.stopped.fetch_add(1, Ordering::SeqCst);
+        self.counts.stopped.fetch_add(usize::from(!self.seat), Ordering::SeqCst);
     }
 }
 

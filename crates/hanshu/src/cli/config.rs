@@ -16,7 +16,7 @@ use super::{secrets, values};
 
 const SET_HELP: &str = "\
 Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb or memory_share (25%), cpu_weight, cpu_cores,
-processes, open_files, tmp_mb, output_bytes_per_second, max_instances, reserved_instances, url_auth (key or none), network (none, egress or
+processes, open_files, tmp_mb, output_bytes_per_second, instance_concurrency, max_instances, reserved_instances, url_auth (key or none), network (none, egress or
 private), layers (NAME:VERSION or NAME:ALIAS, separated by commas; empty for none), publish (on-request or always), env.NAME, secret.NAME and
 tag.NAME. What is not mentioned stays. All changes are made in one step.
 
@@ -149,6 +149,7 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
         "open_files" => patch.open_files = Some(number()?),
         "tmp_mb" => patch.tmp_mb = Some(number()?),
         "output_bytes_per_second" => patch.output_bytes_per_second = Some(number()?),
+        "instance_concurrency" => patch.instance_concurrency = Some(Some(number()?)),
         // Read together: network().
         "network" | "network.allow" | "network.bandwidth" => {}
         "max_instances" => patch.max_instances = Some(number()?),
@@ -265,6 +266,8 @@ fn lines(view: &FunctionView) -> Vec<String> {
         format!("output_bytes_per_second={}", config.output_bytes_per_second),
         format!("url_auth={auth}"),
     ]);
+    let calls = config.instance_concurrency;
+    lines.extend(calls.map(|calls| format!("instance_concurrency={calls}")));
     lines.push(format!("network={}", config.network.mode.as_str()));
     let allow: Vec<String> = config.network.allow.iter().map(ToString::to_string).collect();
     lines.extend((!allow.is_empty()).then(|| format!("network.allow={}", allow.join(","))));

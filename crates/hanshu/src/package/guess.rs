@@ -117,6 +117,10 @@ impl Contents {
         if runtime == WASM {
             return wasm::handler(&self.names);
         }
+        if runtime == model::function::WEB {
+            let bootstrap = BOOTSTRAP.to_owned();
+            return self.names.contains(&bootstrap).then_some(bootstrap);
+        }
         if runtime.starts_with("provided") {
             // The executable reads it from its environment, if it cares.
             return Some(BOOTSTRAP.to_owned());
@@ -145,8 +149,8 @@ impl Contents {
         if runtime == WASM {
             return self.names.iter().any(|n| n == handler);
         }
-        let Some((file, _)) = handler.rsplit_once('.') else { return false };
         let Some(extensions) = extensions_of(runtime) else { return true };
+        let Some((file, _)) = handler.rsplit_once('.') else { return false };
         extensions.iter().any(|e| {
             let name = format!("{file}.{e}");
             // Python names packages with dots where files have slashes.

@@ -48,6 +48,8 @@ pub(crate) struct Manifest {
     pub tmp_mb: Option<u32>,
     /// What one instance may write to its log, in bytes per second.
     pub output_bytes_per_second: Option<u32>,
+    /// Calls that one instance of a web server serves at once.
+    pub instance_concurrency: Option<u32>,
     /// Environment variables, whole: plain ones of the deployed function that are not here go away, secrets stay.
     pub environment: Option<BTreeMap<String, VariableView>>,
     /// What instances reach: `none`, `egress` or `private`, or a table with `mode`, `allow` and `bandwidth`.

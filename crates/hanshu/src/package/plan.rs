@@ -115,6 +115,7 @@ fn resources(manifest: &Manifest, old: Option<&ConfigView>, new: ConfigView) -> 
         output_bytes_per_second: manifest
             .output_bytes_per_second
             .unwrap_or(base.output_bytes_per_second),
+        instance_concurrency: manifest.instance_concurrency.or(base.instance_concurrency),
         ..new
     }
 }

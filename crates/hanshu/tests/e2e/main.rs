@@ -47,3 +47,4 @@ mod streams;
 mod up;
 mod versions;
 mod wasm;
+mod web;

@@ -182,7 +182,19 @@ impl<V> FunctionConfig<V> {
         within("open_files", self.open_files, &open_files)?;
         within("tmp_mb", self.tmp_mb, &(limits::TMP_MIN_MB..=limits::TMP_MAX_MB))?;
         let output = limits::OUTPUT_MIN_BYTES_PER_SECOND..=limits::OUTPUT_MAX_BYTES_PER_SECOND;
-        within("output_bytes_per_second", self.output_bytes_per_second, &output)
+        within("output_bytes_per_second", self.output_bytes_per_second, &output)?;
+        let Some(calls) = self.instance_concurrency else { return Ok(()) };
+        within("instance_concurrency", calls, &(1..=limits::INSTANCE_CONCURRENCY_MAX))?;
+        if calls > 1 && !self.is_web() {
+            let runtime = &self.runtime;
+            return Err(Error::caller(
+                Code::InvalidParameter,
+                format!(
+                    "instance_concurrency {calls} is not possible with runtime '{runtime}': expected 1, or the runtime web"
+                ),
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -117,6 +117,13 @@ pub trait Instance: Send + std::fmt::Debug {
     /// `false`: it was not taken, and nothing of it was seen by the function. Whether more than one call is ever taken is up to the sandbox.
     fn hand(&mut self, invocation: &Invocation) -> bool;
 
+    /// The place of another call in the same instance, to be run at the same time: for functions that take several at once
+    /// ([`crate::function::FunctionConfig::calls_at_once`]). It is one with the instance in all but its call: stopping it stops nothing, and it must be dropped
+    /// before the instance is stopped. `None`: the instance runs one call at a time.
+    fn seat(&self) -> Option<Box<dyn Instance>> {
+        None
+    }
+
     /// Takes calls back that the function has not begun, and answers which: they will never run here. While the instance lives the call
     /// whose turn it is stays.
     fn take_back(&mut self) -> Vec<RequestId>;

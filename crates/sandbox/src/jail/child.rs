@@ -31,7 +31,7 @@ use super::report::{self, AtStep, EXECUTE, Report, StepError};
 use super::seccomp::Filter;
 use super::spec::{Born, INNER_GID, INNER_UID, Limits, Owner, Program, Speaks, Spec};
 use super::steps::{Step, Steps};
-use super::{attach, landlock, listener, networks, root, sys, zygote};
+use super::{attach, landlock, listener, networks, root, sockets, sys, zygote};
 
 /// Where the runtime finds the frame socket: `runtimes/PROTOCOL.md`.
 const FRAME_FD: RawFd = 3;
@@ -150,8 +150,14 @@ fn lock_in(
     if let Some(network) = &spec.network {
         network::connect(network, host.as_ref(), status)?;
     }
-    if spec.speaks == Speaks::Http {
-        listener::hand_over(sys::installed(FRAME_FD)).at(|| "listen".into())?;
+    match spec.speaks {
+        Speaks::Frames => {}
+        Speaks::Http => {
+            listener::hand_over(sys::installed(FRAME_FD)).at(|| "listen".into())?;
+        }
+        Speaks::Sockets(count) => {
+            sockets::hand_over(sys::installed(FRAME_FD), count).at(|| "make sockets".into())?;
+        }
     }
     steps.mark(Step::Network);
     if let Owner::Stranger { uid, gid } = spec.owner {

@@ -50,6 +50,8 @@ pub(crate) enum Speaks {
     Frames,
     /// A listener in its own network namespace ([`super::listener`]), which comes to the daemon by the frame socket. It inherits nothing.
     Http,
+    /// So many sockets of its own network namespace ([`super::sockets`]), by which the daemon connects to it. They come by the frame socket; it inherits nothing.
+    Sockets(u16),
 }
 
 /// How a runtime comes up.

@@ -37,7 +37,7 @@ pub(super) fn folder(cache: &Path, plain: &Path, runtime: &Runtime) -> io::Resul
     match runtime.language {
         Language::Node | Language::Python => Ok(plain.to_owned()),
         Language::Java => java::folder(cache, runtime),
-        Language::Provided => {
+        Language::Provided | Language::Web => {
             let folder = cache.join(NOTHING);
             make_folder(&folder)?;
             Ok(folder)

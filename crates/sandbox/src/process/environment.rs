@@ -18,7 +18,11 @@ pub(super) const LAYERS: &str = "/opt";
 /// The function's own variables win over our defaults (`PATH`, `TZ`, ...) and cannot name the reserved ones: `FunctionConfig::validate`.
 pub(super) fn variables(version: &Version, runtime: &Runtime) -> Vec<String> {
     let own = &version.config.environment;
-    let defaults = defaults(runtime).into_iter().filter(|(key, _)| !own.contains_key(*key));
+    let mut all = defaults(runtime);
+    if runtime.language == Language::Web {
+        all.push(("PORT", super::web::port(&version.config).to_string()));
+    }
+    let defaults = all.into_iter().filter(|(key, _)| !own.contains_key(*key));
     let mut out: Vec<String> = defaults.map(|(key, value)| format!("{key}={value}")).collect();
     let mut reserved = reserved(version);
     reserved.extend(fixed(runtime));
@@ -94,6 +98,13 @@ fn defaults(runtime: &Runtime) -> Vec<(&'static str, String)> {
         }
         // Where Java's libraries lie, no variable says.
         Language::Java | Language::Provided => {}
+        Language::Web => {
+            out.push(("NODE_PATH", "/opt/nodejs/node_modules".to_owned()));
+            out.push(("PYTHONPATH", "/var/task:/opt/python".to_owned()));
+            out.push(("PYTHONUNBUFFERED", "1".to_owned()));
+            // What servers bind to by default which read it: nothing else reaches them anyway.
+            out.push(("HOST", "127.0.0.1".to_owned()));
+        }
     }
     out
 }

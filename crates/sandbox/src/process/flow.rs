@@ -48,6 +48,22 @@ impl<'a> Flow<'a> {
         }
     }
 
+    /// Waits until a piece can be handed on. `None`: there is nobody to hand it to.
+    pub(super) async fn reserve(&self) -> Option<Permit<'a, Part>> {
+        match self.taker {
+            Taker::Caller { pieces, .. } => pieces.reserve().await.ok(),
+            Taker::Whole => None,
+        }
+    }
+
+    /// Returns once whoever wanted the pieces as they come is gone.
+    pub(super) async fn abandoned(&self) {
+        match self.taker {
+            Taker::Caller { pieces, .. } => pieces.closed().await,
+            Taker::Whole => std::future::pending().await,
+        }
+    }
+
     /// Hands a piece on; an error if all of them together are over the limit.
     pub(super) fn take(
         &mut self,

@@ -160,6 +160,11 @@ impl ProcessImage {
         format!("{day}/[{}]{id}", self.version.label())
     }
 
+    /// What its root is made of.
+    pub(super) fn root_mounts(&self) -> &[Mount] {
+        &self.root.mounts
+    }
+
     /// Sets the sandbox up and executes the runtime in it, or has a zygote fork it into it.
     async fn launch(&self, begun: Instant, zygote: Option<&Zygote>) -> Result<Launched, Error> {
         let mut steps = Steps::begin();
@@ -423,6 +428,10 @@ impl Image for ProcessImage {
             self.stock.count(StartPath::Exec);
             return self.start_provided(programs, begun).await;
         }
+        if self.runtime.language == Language::Web {
+            self.stock.count(StartPath::Exec);
+            return self.start_web(begun).await;
+        }
         if let Some(done) = self.start_ahead(begun).await {
             self.stock.count(StartPath::PreStarted);
             return done;
@@ -456,7 +465,7 @@ pub(super) fn recipe(
     layout: &Layout,
 ) -> Result<Recipe, Plain> {
     match plain(version) {
-        _ if runtime.language == Language::Provided => Err(Plain::OwnRuntime),
+        _ if runtime.brings_its_own() => Err(Plain::OwnRuntime),
         Some(why) => Err(why),
         None => {
             let limits = limits_of(shared, version);

@@ -27,6 +27,7 @@ mod root;
 mod runtimes;
 mod slots;
 mod stock;
+mod web;
 
 use std::collections::HashMap;
 use std::fs;
@@ -58,7 +59,7 @@ pub use network::NetworkConfig;
 use network::Networks;
 use packages::Packages;
 use root::{Layout, make_folder};
-use runtimes::{Runtime, Runtimes};
+use runtimes::{Language, Runtime, Runtimes};
 use slots::{SLOTS, Slots};
 pub use stock::ZygoteUse;
 use stock::{Recipe, Stock};
@@ -214,6 +215,13 @@ impl ProcessSandbox {
         self.shared.networks.close();
     }
 
+    /// The root of a web server that is not the one of all: Java's has its libraries where others have theirs.
+    fn layout_for(&self, version: &Version) -> Option<&Layout> {
+        let is_java = version.config.is_web() && web::runs(&version.config, "java");
+        let java = is_java.then(|| self.runtimes.of(Language::Java)).flatten()?;
+        self.layouts.get(&java.info.name)
+    }
+
     fn runtime(&self, name: &str) -> Result<(&Arc<Runtime>, &Layout)> {
         let runtime = self.runtimes.resolve(name)?;
         let layout = self.layouts.get(&runtime.info.name);
@@ -252,6 +260,7 @@ impl Sandbox for ProcessSandbox {
 
     async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
         let (runtime, layout) = self.runtime(&version.runtime.name)?;
+        let layout = self.layout_for(&version).unwrap_or(layout);
         // The host may have lost what it had when the version was deployed.
         self.check_network(&version.config.network)?;
         bootstraps::complete(&self.shared.compiling, &layout.bootstraps, runtime).await?;

@@ -144,7 +144,7 @@ impl ProcessImage {
     }
 
     /// Says in the function's log why it does not start.
-    fn say(&self, failure: &Failure) {
+    pub(super) fn say(&self, failure: &Failure) {
         let payload = String::from_utf8_lossy(&failure.payload);
         let line = LogLine {
             time: self.shared.clock.now(),

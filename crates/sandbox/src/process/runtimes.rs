@@ -48,6 +48,8 @@ pub(super) enum Language {
     Java,
     /// None: the package brings an executable, which speaks the Runtime API.
     Provided,
+    /// Any: the package brings a web server, and has the interpreters that there are.
+    Web,
 }
 
 impl Language {
@@ -58,6 +60,7 @@ impl Language {
             Self::Python => "python",
             Self::Java => "java",
             Self::Provided => "provided",
+            Self::Web => "web",
         }
     }
 }
@@ -101,7 +104,7 @@ impl Runtime {
                 argv.push("/var/runtime/python/bootstrap.py".into());
             }
             Language::Java => argv.extend(java::arguments(memory_mb)),
-            Language::Provided => {}
+            Language::Provided | Language::Web => {}
         }
         argv
     }
@@ -122,7 +125,7 @@ impl Runtime {
             Language::Node => NODE_AHEAD_MB,
             Language::Python => PYTHON_AHEAD_MB,
             Language::Java => JAVA_AHEAD_MB,
-            Language::Provided => 0,
+            Language::Provided | Language::Web => 0,
         }
     }
 
@@ -131,7 +134,7 @@ impl Runtime {
         match self.language {
             Language::Node | Language::Python => "ahead.prove",
             Language::Java => "ahead::prove",
-            Language::Provided => "",
+            Language::Provided | Language::Web => "",
         }
     }
 
@@ -141,7 +144,7 @@ impl Runtime {
             Language::Node => Some((NODE_ZYGOTE_MB, CHILD_MB)),
             Language::Python => Some((PYTHON_ZYGOTE_MB, CHILD_MB)),
             Language::Java => Some((JAVA_ZYGOTE_MB, JAVA_CHILD_MB)),
-            Language::Provided => None,
+            Language::Provided | Language::Web => None,
         }
     }
 
@@ -157,7 +160,7 @@ impl Runtime {
                 exit: Exit::Signal(libc::SIGABRT),
                 from_bytes: percent(node_heap_mb(memory_mb), 85),
             }),
-            Language::Python | Language::Provided => None,
+            Language::Python | Language::Provided | Language::Web => None,
             Language::Java => Some(MemoryEnd {
                 exit: Exit::Code(java::OUT_OF_MEMORY),
                 from_bytes: percent(java::heap_mb(memory_mb), 50),
@@ -170,8 +173,13 @@ impl Runtime {
         match self.language {
             Language::Node => Some(format!("AWS_Lambda_{}.x", self.info.name)),
             Language::Python | Language::Java => Some(format!("AWS_Lambda_{}", self.info.name)),
-            Language::Provided => None,
+            Language::Provided | Language::Web => None,
         }
+    }
+
+    /// Whether the package brings what is executed, so that there is nothing to be started ahead of it.
+    pub(super) fn brings_its_own(&self) -> bool {
+        matches!(self.language, Language::Provided | Language::Web)
     }
 }
 
@@ -203,6 +211,11 @@ impl Runtimes {
         self.all.iter()
     }
 
+    /// The newest of a language.
+    pub(super) fn of(&self, language: Language) -> Option<&std::sync::Arc<Runtime>> {
+        self.all.iter().find(|runtime| runtime.language == language)
+    }
+
     /// The one of exactly that name, else the newest of the language, if the name is one that AWS Lambda has (or had) for it.
     pub(super) fn resolve(&self, name: &str) -> Result<&std::sync::Arc<Runtime>> {
         let name = name.strip_suffix(".x").unwrap_or(name);
@@ -224,6 +237,9 @@ impl Runtimes {
 /// The language of a name that AWS Lambda has, or had, for a runtime.
 fn language_of(name: &str) -> Option<Language> {
     let of = |language: &str| name.strip_prefix(language);
+    if name == model::function::WEB {
+        return Some(Language::Web);
+    }
     match (of("nodejs"), of("python3"), of("java")) {
         _ if matches!(of("provided"), Some("" | ".al2" | ".al2023")) => Some(Language::Provided),
         (Some("" | "18" | "20" | "22" | "24"), ..) => Some(Language::Node),
@@ -251,7 +267,8 @@ pub(super) async fn discover(path: &str) -> Runtimes {
         tokio::task::spawn_blocking(move || java::find(&folders)).await.unwrap_or_default()
     };
     let (node, python, java) = tokio::join!(node, python, java);
-    let all = node.into_iter().chain(python).chain(java.usable).chain([provided()]);
+    let web = web(node.as_ref(), python.first());
+    let all = node.into_iter().chain(python).chain(java.usable).chain([provided(), web]);
     Runtimes { all: all.map(std::sync::Arc::new).collect(), unusable: java.unusable }
 }
 
@@ -263,6 +280,37 @@ fn provided() -> Runtime {
         language: Language::Provided,
         program: String::new(),
         mounts: Vec::new(),
+        on_host: PathBuf::new(),
+    }
+}
+
+/// The runtime of web servers: these interpreters lie beside each other in its root, by the names that scripts have for them.
+fn web(node: Option<&Runtime>, python: Option<&Runtime>) -> Runtime {
+    let mut mounts = node.map(|node| node.mounts.clone()).unwrap_or_default();
+    if let Some(python) = python {
+        for name in ["python", "python3"] {
+            let executable = Mount::bind(&python.on_host, format!("var/lang/bin/{name}"));
+            mounts.extend((executable.target() != python.program).then_some(executable));
+        }
+        let others =
+            python.mounts.iter().filter(|m| mounts.iter().all(|own| own.target() != m.target()));
+        let others: Vec<_> = others.cloned().collect();
+        mounts.extend(others);
+    }
+    let versions: Vec<String> = [node, python]
+        .into_iter()
+        .flatten()
+        .map(|runtime| format!("{} {}", runtime.info.name, runtime.info.version))
+        .collect();
+    let info = RuntimeInfo {
+        name: model::function::WEB.into(),
+        version: format!("HTTP/1.1 ({})", versions.join(", ")),
+    };
+    Runtime {
+        info,
+        language: Language::Web,
+        program: String::new(),
+        mounts,
         on_host: PathBuf::new(),
     }
 }

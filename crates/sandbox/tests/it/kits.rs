@@ -2,6 +2,7 @@
 
 mod java;
 pub(crate) mod provided;
+pub(crate) mod web;
 
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
         ),
         "java" => java::kit(),
         "provided" => provided::kit(),
+        "web" => web::kit(),
         _ => (
             "python3.11",
             "index.handler",
@@ -91,7 +93,7 @@ fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
         // The streams of Python and Java are not counted.
         calls_ahead: language == "node",
         // A virtual machine takes the signal for an error of its own, and aborts; so does a program in Go.
-        crash: if ["java", "provided"].contains(&language) {
+        crash: if ["java", "provided", "web"].contains(&language) {
             "aborted"
         } else {
             "segmentation fault"
@@ -140,6 +142,6 @@ const LANGUAGES: [&str; 3] = ["node", "python", "java"];
 pub(crate) fn tests() -> Vec<Test> {
     let pre_started = LANGUAGES.into_iter().flat_map(pre_started);
     let forked = LANGUAGES.into_iter().flat_map(forked);
-    let executed = LANGUAGES.into_iter().chain(["provided"]).flat_map(executed);
+    let executed = LANGUAGES.into_iter().chain(["provided", "web"]).flat_map(executed);
     executed.chain(pre_started).chain(forked).collect()
 }

@@ -32,6 +32,7 @@ mod provided;
 mod streams;
 mod support;
 mod wasm;
+mod web;
 mod zygote;
 
 use std::future::Future;
@@ -83,6 +84,7 @@ fn main() {
         .chain(layers::tests())
         .chain(processes::tests())
         .chain(provided::tests())
+        .chain(web::tests())
         .chain(ahead::tests())
         .chain(prestart::tests())
         .chain(zygote::tests())

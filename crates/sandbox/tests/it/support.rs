@@ -435,6 +435,13 @@ pub(crate) fn processes_with(text: &str) -> usize {
 #[derive(Debug, Default)]
 pub(crate) struct MemoryLogs(Mutex<Vec<LogLine>>);
 
+impl MemoryLogs {
+    /// The newest line with exactly this text.
+    pub(crate) fn find(&self, text: &str) -> Option<LogLine> {
+        self.0.lock().unwrap().iter().rev().find(|line| line.text == text).cloned()
+    }
+}
+
 #[async_trait]
 impl Logs for MemoryLogs {
     fn append(&self, lines: Vec<LogLine>) -> usize {

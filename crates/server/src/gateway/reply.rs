@@ -337,7 +337,8 @@ impl Values for Few<Scalar<'_>> {
 }
 
 fn value<E: serde::de::Error>(name: &HeaderName, text: &Scalar<'_>) -> Result<HeaderValue, E> {
-    HeaderValue::from_str(&text.0).map_err(|_| {
+    // Beyond ASCII it is bytes, as it came.
+    HeaderValue::from_bytes(text.0.as_bytes()).map_err(|_| {
         E::custom(format_args!("the value of '{name}' has characters that no header may have"))
     })
 }

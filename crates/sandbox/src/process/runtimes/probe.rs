@@ -72,7 +72,7 @@ fn ask(language: Language, path: PathBuf) -> Answer {
         Language::Node => node(&path),
         Language::Python => python(&path),
         // Its kits say in a file what they are.
-        Language::Java | Language::Provided => None,
+        Language::Java | Language::Provided | Language::Web => None,
     })
 }
 

@@ -70,7 +70,7 @@ impl Recipe {
         // Where the command line does not depend on it, neither does the class.
         let memory_mb = match runtime.language {
             Language::Node | Language::Java => version.config.memory_mb,
-            Language::Python | Language::Provided => limits::MEMORY_DEFAULT_MB,
+            Language::Python | Language::Provided | Language::Web => limits::MEMORY_DEFAULT_MB,
         };
         let class = Class { argv: runtime.argv_ahead(version.config.memory_mb), limits };
         let expected_mb = runtime.ahead_mb();

@@ -8,7 +8,7 @@ use super::layers_with_modes;
 use crate::support::{go, zip_with_modes};
 
 /// Runtime, handler, package and the one that answers in pieces, layers, packages that cannot be loaded.
-type Parts =
+pub(super) type Parts =
     (&'static str, &'static str, [Bytes; 2], [Bytes; 2], Vec<(&'static str, Bytes, &'static str)>);
 
 pub(super) fn kit() -> Parts {

@@ -1,0 +1,381 @@
+//! The place of one call in an instance. The instance itself is one as well, and has others beside it ([`Instance::seat`]).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use model::ids::RequestId;
+use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings};
+use model::limits;
+use model::ports::{Instance, Later, Patience, Turn};
+use model::stream::{StreamEnd, Taker};
+
+use super::house::{House, InCall, response_too_large, timed_out, unanswered};
+use crate::frame::FrameError;
+use crate::process::flow::Flow;
+use crate::process::life::{idle, micros};
+use crate::web::{
+    Asked, Connection, ERROR_TYPE, Extras, Piece, Unanswered, asked, event_result, prelude,
+    trailing_failure, whole,
+};
+
+/// Longest answer that is handed on as one, in bytes, if all of it is there at once.
+const WHOLE_BYTES: usize = 64 * 1024;
+
+/// The place of one call.
+#[derive(Debug)]
+pub(super) struct WebInstance {
+    house: Arc<House>,
+    /// Whether it is one of several; the instance ends with the other one.
+    seat: bool,
+    call: Option<Handed>,
+    thaw_us: u64,
+}
+
+/// The call that was handed over.
+#[derive(Debug)]
+struct Handed {
+    invocation: Invocation,
+    begun: Instant,
+    /// Once its answer has begun to come in pieces.
+    flowing: Option<Box<Flowing>>,
+    in_call: InCall,
+}
+
+/// The rest of an answer.
+#[derive(Debug)]
+struct Flowing {
+    connection: Connection,
+    body: Incoming,
+    /// What came with the head.
+    first: Vec<Piece>,
+    /// Whether it answers an event: the server goes on to its end, as functions do, whoever takes what it writes.
+    is_event: bool,
+}
+
+/// How far an answer has come.
+enum Answer {
+    Whole(Bytes),
+    Pieces { prelude: Bytes, flowing: Box<Flowing> },
+}
+
+/// How a call ends without an answer.
+enum End {
+    /// The server goes on.
+    Failed(Failure),
+    /// It may have gone: what its connection said.
+    Broken(String),
+    /// The call has run over its deadline.
+    Late,
+    /// The answer is too large, and the server may be writing on.
+    TooLarge(Failure),
+}
+
+impl WebInstance {
+    pub(super) fn new(house: Arc<House>) -> Self {
+        Self { house, seat: false, call: None, thaw_us: 0 }
+    }
+
+    /// The call is over.
+    async fn over(&self, call: Handed, result: Result<Bytes, End>) -> Outcome {
+        let Handed { invocation: Invocation { id, timeout, .. }, begun, in_call, .. } = call;
+        let run_us = micros(begun, self.house.shared.clock.instant());
+        // Before anything is decided: what was written before the answer belongs to this call.
+        self.house.settle();
+        let result = match result {
+            Ok(answer) => Ok(answer),
+            Err(end) => Err(self.failed(id, timeout, end).await),
+        };
+        let memory_peak_bytes = self.house.memory_peak_bytes();
+        drop(in_call);
+        Outcome { result, run_us, busy_us: None, memory_peak_bytes }
+    }
+
+    async fn failed(&self, id: RequestId, timeout: Duration, end: End) -> Failure {
+        let failure = match end {
+            End::Failed(failure) => failure,
+            End::Broken(what) => match self.house.broke_off().await {
+                // The log has it.
+                Some(end) => return end,
+                None => unanswered(&what),
+            },
+            End::Late => {
+                self.house.condemn().await;
+                timed_out(timeout)
+            }
+            End::TooLarge(failure) => {
+                self.house.condemn().await;
+                failure
+            }
+        };
+        self.house.note(id, &failure);
+        failure
+    }
+}
+
+/// Sends the call's request and takes the beginning of its answer.
+async fn exchange(house: &House, call: &Invocation, begun: Instant) -> Result<Answer, End> {
+    let left = (begun + call.timeout).saturating_duration_since(house.shared.clock.instant());
+    let extras = Extras {
+        id: call.id,
+        deadline: house.shared.clock.now().after(left),
+        trace: call.context.trace.as_deref(),
+        port: house.port,
+    };
+    let asked = asked(&call.payload, &extras).map_err(|what| {
+        End::Failed(Failure::new(FailureKind::Handler, "Web.InvalidEvent", &what))
+    })?;
+    let (request, is_event) = match asked {
+        Asked::Http(request) => (request, false),
+        Asked::Event(request) => (request, true),
+    };
+    let (mut connection, response) = send(house, request).await?;
+    let (parts, mut body) = response.into_parts();
+    if parts.status.is_informational() {
+        return Err(End::Broken(format!(
+            "it switches protocols, which nobody asked for ({})",
+            parts.status
+        )));
+    }
+    let wrong = |e: serde_json::Error| End::Broken(e.to_string());
+    let in_pieces = parts.status.is_success() && body.size_hint().exact().is_none();
+    if is_event && in_pieces {
+        let prelude = prelude(&parts).map_err(wrong)?.into();
+        let flowing = Flowing { connection, body, first: Vec::new(), is_event };
+        return Ok(Answer::Pieces { prelude, flowing: Box::new(flowing) });
+    }
+    if is_event {
+        let all = collect(&mut connection, &mut body).await?;
+        house.keep(connection);
+        return event_result(parts.status, all).map(Answer::Whole).map_err(End::Failed);
+    }
+    let (first, ended) = what_is_there(&mut connection, &mut body).await?;
+    if ended {
+        house.keep(connection);
+        let body = joined(first);
+        return whole(&parts, &body).map(|reply| Answer::Whole(reply.into())).map_err(wrong);
+    }
+    let prelude = prelude(&parts).map_err(wrong)?.into();
+    let flowing = Box::new(Flowing { connection, body, first, is_event });
+    Ok(Answer::Pieces { prelude, flowing })
+}
+
+/// What has come of an answer's body already, and whether that is all of it.
+async fn what_is_there(
+    connection: &mut Connection,
+    body: &mut Incoming,
+) -> Result<(Vec<Piece>, bool), End> {
+    let (mut pieces, mut bytes) = (Vec::new(), 0);
+    while !body.is_end_stream() {
+        match futures_util::FutureExt::now_or_never(connection.next(body)) {
+            Some(Ok(Some(piece))) => {
+                if let Piece::Bytes(some) = &piece {
+                    bytes += some.len();
+                }
+                pieces.push(piece);
+                if bytes > WHOLE_BYTES {
+                    return Ok((pieces, false));
+                }
+            }
+            Some(Ok(None)) => break,
+            Some(Err(error)) => return Err(broken(&error)),
+            None => return Ok((pieces, false)),
+        }
+    }
+    Ok((pieces, true))
+}
+
+/// Sends a request: once more by a new connection if the one that was kept turns out to have ended, and it cannot have been seen or may be repeated.
+async fn send(
+    house: &House,
+    request: Request<Full<Bytes>>,
+) -> Result<(Connection, Response<Incoming>), End> {
+    let (mut connection, used) = house.connection().await.map_err(|e| unconnected(&e))?;
+    let copy = (used && request.method().is_idempotent()).then(|| request.clone());
+    let again = match connection.send(request).await {
+        Ok(response) => return Ok((connection, response)),
+        Err(Unanswered::NotSent(request)) => Some(*request),
+        Err(Unanswered::Broken(error)) => {
+            let answered = error.is_parse() || error.is_parse_too_large();
+            let again = copy.filter(|_| !answered);
+            if again.is_none() {
+                return Err(broken(&error));
+            }
+            again
+        }
+    };
+    drop(connection);
+    let mut connection = house.new_connection().await.map_err(|e| unconnected(&e))?;
+    let Some(request) = again else { return Err(End::Broken("it is not sent".into())) };
+    match connection.send(request).await {
+        Ok(response) => Ok((connection, response)),
+        Err(Unanswered::NotSent(_)) => Err(End::Broken("it closed the connection".into())),
+        Err(Unanswered::Broken(error)) => Err(broken(&error)),
+    }
+}
+
+fn unconnected(error: &std::io::Error) -> End {
+    End::Broken(format!("it takes no connection: {error}"))
+}
+
+fn broken(error: &hyper::Error) -> End {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    End::Broken(format!("{error}{}", cause.unwrap_or_default()))
+}
+
+fn joined(pieces: Vec<Piece>) -> Bytes {
+    let bytes = pieces.into_iter().filter_map(|piece| match piece {
+        Piece::Bytes(bytes) => Some(bytes),
+        Piece::Trailers(_) => None,
+    });
+    let pieces: Vec<Bytes> = bytes.collect();
+    match <[Bytes; 1]>::try_from(pieces) {
+        Ok([piece]) => piece,
+        Err(pieces) => pieces.concat().into(),
+    }
+}
+
+/// All of a body, up to the limit of an answer.
+async fn collect(connection: &mut Connection, body: &mut Incoming) -> Result<Bytes, End> {
+    let mut all = Vec::new();
+    while let Some(piece) = connection.next(body).await.map_err(|e| broken(&e))? {
+        let Piece::Bytes(piece) = piece else { continue };
+        let bytes = all.len() + piece.len();
+        if bytes > limits::RESPONSE_BYTES {
+            return Err(End::TooLarge(response_too_large(bytes, limits::RESPONSE_BYTES)));
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok(all.into())
+}
+
+/// Hands pieces on until the answer's end, or until nobody wants them any more: then the server finds its connection closed, as behind any proxy.
+async fn flow(house: &House, flowing: Box<Flowing>, flow: &mut Flow<'_>) -> Result<(), End> {
+    let Flowing { mut connection, mut body, first, is_event } = *flowing;
+    let mut first = first.into_iter();
+    loop {
+        let room = flow.reserve().await;
+        let next = match first.next() {
+            Some(piece) => Some(piece),
+            None => tokio::select! {
+                biased;
+                next = connection.next(&mut body) => next.map_err(|e| broken(&e))?,
+                () = flow.abandoned(), if !is_event => return Ok(()),
+            },
+        };
+        match next {
+            Some(Piece::Bytes(piece)) => flow.take(piece, room).map_err(too_large)?,
+            Some(Piece::Trailers(trailers)) if is_event => {
+                if let Some(failure) = trailing_failure(&trailers) {
+                    return Err(End::Failed(failure));
+                }
+            }
+            Some(Piece::Trailers(_)) => {}
+            None => break,
+        }
+    }
+    house.keep(connection);
+    Ok(())
+}
+
+fn too_large(error: FrameError) -> End {
+    End::TooLarge(match error {
+        FrameError::TooLarge { bytes, limit } => response_too_large(bytes, limit),
+        error => Failure::new(FailureKind::Protocol, ERROR_TYPE, &error.to_string()),
+    })
+}
+
+#[async_trait]
+impl Instance for WebInstance {
+    fn seat(&self) -> Option<Box<dyn Instance>> {
+        let house = Arc::clone(&self.house);
+        Some(Box::new(Self { house, seat: true, call: None, thaw_us: 0 }))
+    }
+
+    fn hand(&mut self, invocation: &Invocation) -> bool {
+        if self.call.is_some() {
+            return false;
+        }
+        let begun = self.house.shared.clock.instant();
+        let Some((in_call, thaw_us)) = self.house.enter(invocation.id) else { return false };
+        self.thaw_us = thaw_us;
+        let invocation = invocation.clone();
+        self.call = Some(Handed { invocation, begun, flowing: None, in_call });
+        true
+    }
+
+    fn take_back(&mut self) -> Vec<RequestId> {
+        Vec::new()
+    }
+
+    async fn outcome(&mut self, _: Patience<'_>) -> Turn {
+        let Some(mut call) = self.call.take() else { return Turn::Over(idle()) };
+        let Handed { invocation, begun, .. } = &call;
+        let deadline = *begun + invocation.timeout;
+        let answer = self.house.beside(exchange(&self.house, invocation, *begun));
+        let result = match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(Ok(Answer::Pieces { prelude, flowing })) => {
+                let run_us = micros(*begun, self.house.shared.clock.instant());
+                call.flowing = Some(flowing);
+                self.call = Some(call);
+                return Turn::Streams { prelude, run_us };
+            }
+            Ok(Ok(Answer::Whole(reply))) if reply.len() > limits::RESPONSE_BYTES => {
+                Err(End::Failed(response_too_large(reply.len(), limits::RESPONSE_BYTES)))
+            }
+            Ok(Ok(Answer::Whole(reply))) => Ok(reply),
+            Ok(Err(end)) => Err(end),
+            Err(_) => Err(End::Late),
+        };
+        Turn::Over(self.over(call, result).await)
+    }
+
+    async fn stream(&mut self, taker: Taker<'_>) -> StreamEnd {
+        let Some(mut call) = self.call.take() else {
+            return StreamEnd { outcome: idle(), bytes: 0 };
+        };
+        let mut handed = Flow::new(taker);
+        let deadline = call.begun + call.invocation.timeout;
+        let ended = match call.flowing.take() {
+            Some(flowing) => {
+                let flowing = self.house.beside(flow(&self.house, flowing, &mut handed));
+                let ended = tokio::time::timeout_at(deadline.into(), flowing).await;
+                ended.unwrap_or(Err(End::Late))
+            }
+            None => Ok(()),
+        };
+        let Flow { kept, bytes, .. } = handed;
+        let outcome = self.over(call, ended.map(|()| kept.into())).await;
+        StreamEnd { outcome, bytes }
+    }
+
+    fn alive(&self) -> bool {
+        self.house.alive()
+    }
+
+    fn start_timings(&self) -> StartTimings {
+        self.house.timings
+    }
+
+    fn freeze(&mut self) -> Option<Later> {
+        self.house.freeze()
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.house.is_frozen()
+    }
+
+    fn thaw_us(&mut self) -> u64 {
+        std::mem::take(&mut self.thaw_us)
+    }
+
+    async fn stop(self: Box<Self>) {
+        if !self.seat {
+            self.house.stop().await;
+        }
+    }
+}
