@@ -104,23 +104,10 @@ impl Output {
         logs: Arc<dyn Logs>,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let budget = Budget::full(clock.instant(), bytes_per_second);
-        let (request, said_at, dropped) = (None, None, Dropped::default());
         Ok(Self {
             stdout: Pipe::new(stdout, LogStream::Stdout)?,
             stderr: Pipe::new(stderr, LogStream::Stderr)?,
-            book: Book {
-                logs,
-                clock,
-                function,
-                version,
-                request,
-                crowded: Arc::default(),
-                tail: None,
-                budget,
-                dropped,
-                said_at,
-            },
+            book: Book::new(function, version, bytes_per_second, logs, clock),
         })
     }
 
@@ -291,6 +278,27 @@ impl Pipe {
 }
 
 impl Book {
+    fn new(
+        function: FunctionKey,
+        version: Qualifier,
+        bytes_per_second: u32,
+        logs: Arc<dyn Logs>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            budget: Budget::full(clock.instant(), bytes_per_second),
+            logs,
+            clock,
+            function,
+            version,
+            request: None,
+            crowded: Arc::default(),
+            tail: None,
+            dropped: Dropped::default(),
+            said_at: None,
+        }
+    }
+
     /// Takes what one read gave.
     fn read(&mut self, lines: &mut Lines, stream: LogStream, bytes: &[u8]) {
         if self.budget.is_spent(|| self.clock.instant()) {

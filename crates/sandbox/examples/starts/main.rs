@@ -73,6 +73,11 @@ fn main() -> Fallible {
                 .into(),
         );
     };
+    time_starts(standin, cache, samples, row)
+}
+
+/// The first form.
+fn time_starts(standin: &str, cache: &str, samples: &str, row: &str) -> Fallible {
     // Absolute, as processes are started elsewhere.
     let (standin, cache) = (fs::canonicalize(standin)?, fs::canonicalize(cache)?);
     let (samples, row): (usize, usize) = (samples.parse()?, row.parse()?);

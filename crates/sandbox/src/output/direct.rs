@@ -6,9 +6,8 @@ use model::clock::Clock;
 use model::ids::{FunctionKey, Qualifier, RequestId};
 use model::ports::{LogStream, Logs};
 
-use super::budget::Budget;
+use super::Book;
 use super::lines::Lines;
-use super::{Book, Dropped};
 
 /// The output of one instance, within the same rate and line length as that of a process.
 #[derive(Debug)]
@@ -27,9 +26,7 @@ impl Direct {
         logs: Arc<dyn Logs>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let budget = Budget::full(clock.instant(), bytes_per_second);
-        let (request, said_at, dropped) = (None, None, Dropped::default());
-        let book = Book { logs, clock, function, version, request, budget, dropped, said_at };
+        let book = Book::new(function, version, bytes_per_second, logs, clock);
         Self { stdout: Lines::default(), stderr: Lines::default(), book }
     }
 
