@@ -6,7 +6,7 @@
 //!                                                                            └──clone──▶ child (birth): the instance's runtime
 //! ```
 //!
-//! Start at [`serve::wait`]. [`birth`] is the child's way into the sandbox, [`threads`] and [`descriptors`] give it threads and descriptors of its own,
+//! Start at [`serve::wait`]. [`birth`] is the child's way into the sandbox, [`threads`] and [`descriptors`] give it threads and descriptors of its own ([`asleep`] and [`files`] below them),
 //! [`memory`] makes all of the memory follow it. [`python`], [`node`] and [`java`] are the entries for interpreters. [`rights`] is what every instance's processes
 //! give up, however they come up: the daemon's jail uses it too. [`order`] is the message.
 //!

@@ -30,7 +30,7 @@ const JAVA_AHEAD_MB: u32 = 32;
 /// function (measured: 1, in Java 2 to 3, as much again in page tables and the like, and what loading its code will copy).
 const NODE_ZYGOTE_MB: u32 = 20;
 const PYTHON_ZYGOTE_MB: u32 = 20;
-const JAVA_ZYGOTE_MB: u32 = 40;
+const JAVA_ZYGOTE_MB: u32 = 32;
 const CHILD_MB: u32 = 3;
 const JAVA_CHILD_MB: u32 = 6;
 
