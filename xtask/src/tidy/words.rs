@@ -46,6 +46,7 @@ const ALLOWED: &[(&[&str], &str)] = &[
             "lambda-extension-",
             "Lambda-Extension-",
             "LambdaEvent",
+            "LambdaFunctionURL",
             "aws-lambda-go/lambda",
         ],
         "headers of the Runtime API, and names of its official clients",
