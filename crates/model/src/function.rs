@@ -25,7 +25,7 @@ use crate::provisioned::{Provisioned, ProvisionedRecord};
 use crate::secret::Sealed;
 
 pub(crate) use resources::decimal;
-pub use resources::{Cores, MemoryShare};
+pub use resources::{Cores, MemoryShare, WEB};
 pub use summary::{Fingerprint, VersionSummary};
 
 /// What the owner of a function decides, versioned with the code.
@@ -39,8 +39,7 @@ pub struct FunctionConfig<V = Variable> {
     pub description: String,
     /// The runtime as the owner named it, for instance `nodejs20`.
     pub runtime: String,
-    /// What to call: `file.export` for Node.js, `module.function` for Python, `package.Class::method` for Java; for `web` the command line of the server, or
-    /// `bootstrap`.
+    /// What to call: `file.export` for Node.js, `module.function` for Python, `package.Class::method` for Java, a command line for `web`.
     pub handler: String,
     /// How long one call may run, in milliseconds: 1 to 900 000.
     #[serde(default = "default_timeout_ms")]
@@ -176,9 +175,6 @@ pub const RESERVED_ENVIRONMENT: &[&str] = &[
     "LAMBDA_RUNTIME_DIR",
 ];
 
-/// The runtime of functions that are web servers.
-pub const WEB: &str = "web";
-
 impl<V> FunctionConfig<V> {
     /// A configuration with every default.
     pub fn new(runtime: impl Into<String>, handler: impl Into<String>) -> Self {
@@ -222,17 +218,6 @@ impl<V> FunctionConfig<V> {
             network: self.network.clone(),
             layers: self.layers.clone(),
         }
-    }
-
-    /// Whether the function is a web server.
-    pub fn is_web(&self) -> bool {
-        self.runtime == WEB
-    }
-
-    /// Calls that one instance serves at once.
-    pub fn calls_at_once(&self) -> u32 {
-        let default = if self.is_web() { limits::INSTANCE_CONCURRENCY_WEB } else { 1 };
-        self.instance_concurrency.unwrap_or(default)
     }
 }
 
