@@ -43,6 +43,7 @@ const TOOLS: &[Tool] = &[
         package: "default-jdk-headless",
     },
     Tool { purpose: "Java packages", probe: &["mvn", "--version"], package: "maven" },
+    Tool { purpose: "programs in Go", probe: &["go", "version"], package: "golang-go" },
     Tool {
         purpose: "programs in C: the attack suite's, and what the sandbox's bench starts",
         probe: &["cc", "--version"],

@@ -1,6 +1,6 @@
-//! Turns what a person has (a folder, a file, a zip) into a package the daemon takes. Never writes into the person's folder.
+//! Turns what a person has (a folder, a file, a zip) into a package the daemon takes. Never writes into the person's folder, but for Cargo's own `target`.
 //!
-//! [`build`] is the door: [`manifest`] reads `hanshu.toml`, [`install`] runs npm, pip, Maven or javac in a copy, [`collect`] picks the files,
+//! [`build`] is the door: [`manifest`] reads `hanshu.toml`, [`install`] runs npm, pip, Maven or javac in a copy, and Go's or Rust's compiler, [`collect`] picks the files,
 //! [`archive`] packs them so that equal files give equal bytes, [`guess`] finds runtime and handler where nobody named them,
 //! [`plan`] puts file, flags and the deployed function together.
 
@@ -160,6 +160,10 @@ fn build_folder(
         return Err(CliError::new(format!("{} holds no files to deploy", root.display()))
             .hint("see `exclude` in hanshu.toml, .hanshuignore and .gitignore")
             .into());
+    }
+    if let Some(step) = steps.iter().find(|step| step.makes_executable()) {
+        let scratch = tempfile::tempdir().context("making a temporary folder")?;
+        return pack(&[install::provided::compile(step, root, scratch.path(), progress)?]);
     }
     let compile = install::java::wants_compiler(root, runtime, &sources);
     if steps.is_empty() && !compile {

@@ -1,7 +1,7 @@
 //! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
 //!
 //! One module a bench: [`warm`] (warm calls, with [`calls`] and [`workerd`]), [`cold`] (first calls), [`burst`] (many of them at once), [`density`] (many live instances), [`idle`] (a daemon with nothing to do),
-//! [`stream`] (answers in pieces), [`web`] (web servers), [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`resolve`] (which version a call reaches), [`swap`] (new code
+//! [`stream`] (answers in pieces), [`web`] (web servers), [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`provided`] (an executable of the function's own), [`resolve`] (which version a call reaches), [`swap`] (new code
 //! under load), [`freeze`] (functions that go on while they are idle). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] and [`paced`]
 //! (the client, over [`http`]), [`stats`] and [`report`].
@@ -25,6 +25,7 @@ mod language;
 mod load;
 mod memory;
 mod paced;
+mod provided;
 mod report;
 mod resolve;
 mod sandbox;
@@ -99,6 +100,8 @@ enum Name {
     Kill,
     /// Start and stop of a static binary in the jail
     Sandbox,
+    /// An executable that brings its own runtime, in Rust
+    Provided,
     /// Which version a call reaches, among ten thousand
     Resolve,
     /// New code and moved aliases under a constant load
@@ -172,6 +175,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Name::Idle => idle::run(&mut setup)?,
             Name::Kill => kill::run(&mut setup)?,
             Name::Sandbox => sandbox::run(&setup)?,
+            Name::Provided => provided::run(&setup)?,
             Name::Resolve => resolve::run(&setup)?,
             Name::Swap => swap::run(&setup)?,
             Name::Freeze => freeze::run(&setup)?,

@@ -41,6 +41,17 @@ const ALLOWED: &[(&[&str], &str)] = &[
         "names that functions written for that product rely on",
     ),
     (
+        &[
+            "Lambda-Runtime-",
+            "lambda-extension-",
+            "Lambda-Extension-",
+            "LambdaEvent",
+            "LambdaFunctionURL",
+            "aws-lambda-go/lambda",
+        ],
+        "headers of the Runtime API, and names of its official clients",
+    ),
+    (
         &["mod lambda", "lambda::", "src/lambda", "lambda/", "`lambda`", "\"lambda\""],
         "the module that speaks that interface, and the event format of that name",
     ),

@@ -22,7 +22,8 @@ const AFTER_HELP: &str = "\
 PATH is a folder, one source file, or a .zip or .jar made elsewhere. A folder may hold `hanshu.toml`:
 
   name = \"thumbnail\"          # all keys are optional
-  runtime = \"nodejs20\"        # guessed from the files: index.js, package.json → nodejs20; *.py → python3.11; pom.xml, *.java, *.jar → java17
+  runtime = \"nodejs20\"        # guessed from the files: index.js, package.json → nodejs20; *.py → python3.11; pom.xml, *.java, *.jar → java17;
+                              # go.mod, Cargo.toml, bootstrap → provided.al2023
   handler = \"index.handler\"   # guessed likewise; in Java PACKAGE.CLASS::METHOD
   timeout_ms = 5000
   memory_mb = 256             # or memory_share = \"25%\"; further limits: cpu_weight, cpu_cores, processes, open_files, tmp_mb,
@@ -38,7 +39,8 @@ PATH is a folder, one source file, or a .zip or .jar made elsewhere. A folder ma
   TOKEN = { secret = true }    # its value comes by --secret or `hanshu config set`, and stays
 
 `package-lock.json` makes it run `npm ci`, `package.json` alone `npm install`, `requirements.txt` `pip install --target`, `pom.xml` `mvn package`,
-and Java sources without it `javac`, always in a temporary copy. `.hanshuignore`, or else `.gitignore`, says what stays out. What neither the file nor an option
+and Java sources without it `javac`, always in a temporary copy. `go.mod` makes it run `go build`, `Cargo.toml` `cargo build --release`, and the executable is all that is
+deployed. `.hanshuignore`, or else `.gitignore`, says what stays out. What neither the file nor an option
 mentions stays as it is deployed.
 
 Examples:
@@ -58,7 +60,7 @@ pub(crate) struct DeployArgs {
     /// The function's name [default: from hanshu.toml, else from the path]
     #[arg(long)]
     name: Option<String>,
-    /// The runtime, for instance nodejs20, python3.11 or java17
+    /// The runtime, for instance nodejs20, python3.11, java17 or provided.al2023
     #[arg(long)]
     runtime: Option<String>,
     /// What to call: FILE.EXPORT, for instance index.handler

@@ -20,7 +20,8 @@ Makes a handler, hanshu.toml, a test event and a README. Files that are there al
 Examples:
   hanshu init hello --runtime nodejs20
   hanshu init sum --runtime python3.11
-  hanshu init sum --runtime java17";
+  hanshu init sum --runtime java17
+  hanshu init sum --runtime provided.al2023    # in Go";
 
 /// Files of a starter function.
 struct Starter {
@@ -56,6 +57,17 @@ const STARTERS: &[Starter] = &[
             ("README.md", include_str!("../starters/README.md")),
         ],
     },
+    Starter {
+        runtime: "provided.al2023",
+        files: &[
+            ("main.go", include_str!("../starters/go/main.go")),
+            ("go.mod", include_str!("../starters/go/go.mod")),
+            ("go.sum", include_str!("../starters/go/go.sum")),
+            ("hanshu.toml", include_str!("../starters/go/hanshu.toml")),
+            ("event.json", include_str!("../starters/event.json")),
+            ("README.md", include_str!("../starters/README.md")),
+        ],
+    },
 ];
 
 /// Make the folder of a new function.
@@ -66,7 +78,7 @@ pub(crate) struct InitArgs {
     #[arg(default_value = ".")]
     dir: PathBuf,
     /// The function's runtime
-    #[arg(long, default_value = "nodejs20", value_parser = ["nodejs20", "python3.11", "java17"])]
+    #[arg(long, default_value = "nodejs20", value_parser = ["nodejs20", "python3.11", "java17", "provided.al2023"])]
     runtime: String,
 }
 

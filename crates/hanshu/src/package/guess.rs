@@ -5,6 +5,7 @@ mod java;
 use std::io::{Cursor, Read as _};
 
 use super::collect::Entry;
+use super::install::provided::BOOTSTRAP;
 
 /// Runtimes that guesses name.
 pub(crate) const NODE: &str = "nodejs20";
@@ -12,6 +13,8 @@ pub(crate) const NODE: &str = "nodejs20";
 pub(crate) const PYTHON: &str = "python3.11";
 /// See [`NODE`].
 pub(crate) const JAVA: &str = "java17";
+/// See [`NODE`].
+pub(crate) const PROVIDED: &str = "provided.al2023";
 
 const NODE_EXTENSIONS: &[&str] = &["js", "mjs", "cjs"];
 /// Stems of the file that holds the handler, likeliest first.
@@ -84,7 +87,9 @@ impl Contents {
     pub(crate) fn runtime(&self) -> Option<&'static str> {
         let has = |name: &str| self.names.iter().any(|n| n == name);
         let top_has = |extension: &str| self.top().any(|(_, e)| e == extension);
-        if ["index.js", "index.mjs", "index.cjs", "package.json"].iter().any(|n| has(n)) {
+        if has(BOOTSTRAP) {
+            Some(PROVIDED)
+        } else if ["index.js", "index.mjs", "index.cjs", "package.json"].iter().any(|n| has(n)) {
             Some(NODE)
         } else if top_has("py") {
             Some(PYTHON)
@@ -107,6 +112,10 @@ impl Contents {
         if runtime == model::function::WEB {
             let bootstrap = "bootstrap".to_owned();
             return self.names.contains(&bootstrap).then_some(bootstrap);
+        }
+        if runtime.starts_with("provided") {
+            // The executable reads it from its environment, if it cares.
+            return Some(BOOTSTRAP.to_owned());
         }
         let extensions = extensions_of(runtime)?;
         let files: Vec<(&str, &str)> = self.top().filter(|(_, e)| extensions.contains(e)).collect();

@@ -1,6 +1,7 @@
-//! Runs the language's own package manager in a copy of the folder: `npm ci` / `npm install`, `pip install --target`, `mvn package`.
+//! Runs the language's own package manager in a copy of the folder: `npm ci` / `npm install`, `pip install --target`, `mvn package`; [`provided`]: compilers.
 
 pub(crate) mod java;
+pub(crate) mod provided;
 
 use std::fs;
 use std::io;
@@ -30,6 +31,10 @@ pub(crate) enum Step {
     },
     /// Maven, with the libraries beside the project's jar.
     Maven,
+    /// Go's own compiler, where the folder lies.
+    Go,
+    /// Cargo, where the folder lies.
+    Cargo,
 }
 
 impl Step {
@@ -41,6 +46,11 @@ impl Step {
     /// Whether it makes `target` anew, and what is deployed is made of that.
     pub(crate) fn fills_target(&self) -> bool {
         *self == Self::Maven
+    }
+
+    /// Whether it makes one executable, and that is all that is deployed.
+    pub(crate) fn makes_executable(&self) -> bool {
+        matches!(self, Self::Go | Self::Cargo)
     }
 }
 
@@ -69,6 +79,7 @@ pub(crate) fn steps(root: &Path, runtime: Option<&str>) -> anyhow::Result<Vec<St
             steps.push(Step::Maven);
         }
     }
+    steps.extend(provided::step(root, runtime));
     Ok(steps)
 }
 
@@ -89,7 +100,7 @@ pub(crate) fn run(step: &Step, folder: &Path, progress: &Progress) -> anyhow::Re
         Step::NpmCi | Step::NpmInstall => {
             let verb = if *step == Step::NpmCi { "ci" } else { "install" };
             let _step = progress.step(&format!("installing npm packages (npm {verb})"));
-            execute(command("npm").arg(verb).args(QUIET).current_dir(folder), "npm")
+            execute(command("npm").arg(verb).args(QUIET).current_dir(folder), "npm").map(drop)
         }
         Step::Pip { python } => {
             let _step = progress.step("installing Python packages (pip install)");
@@ -115,9 +126,11 @@ pub(crate) fn run(step: &Step, folder: &Path, progress: &Progress) -> anyhow::Re
                     "--only-binary=:all:",
                 ]);
             }
-            execute(pip.current_dir(folder), "pip")
+            execute(pip.current_dir(folder), "pip").map(drop)
         }
         Step::Maven => java::maven(folder, progress),
+        // Made where the folder lies.
+        Step::Go | Step::Cargo => Ok(()),
     }
 }
 
@@ -158,7 +171,8 @@ fn command(program: &str) -> Command {
     command
 }
 
-fn execute(command: &mut Command, tool: &str) -> anyhow::Result<()> {
+/// Runs it to its end; what it says on standard output.
+fn execute(command: &mut Command, tool: &str) -> anyhow::Result<String> {
     let output = command.output().map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => CliError::new(format!(
             "{tool} is not installed, and this folder needs it"
@@ -167,6 +181,7 @@ fn execute(command: &mut Command, tool: &str) -> anyhow::Result<()> {
             "javac" | "mvn" => format!(
                 "install {tool} (on Debian: apt-get install default-jdk-headless maven) and deploy again, or deploy a .jar"
             ),
+            "go" | "cargo" => provided::hint(tool),
             _ => format!(
                 "install {tool} and deploy again, or put the packages into the folder yourself"
             ),
@@ -174,7 +189,7 @@ fn execute(command: &mut Command, tool: &str) -> anyhow::Result<()> {
         _ => CliError::new(format!("{tool} cannot be started: {e}")),
     })?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
@@ -216,6 +231,15 @@ mod tests {
         let maven = folder(&[("pom.xml", "")]);
         assert_eq!(steps(maven.path(), None).unwrap(), [Step::Maven]);
         assert_eq!(steps(maven.path(), Some("nodejs20")).unwrap(), []);
+        for (file, step) in [("go.mod", Step::Go), ("Cargo.toml", Step::Cargo)] {
+            let program = folder(&[(file, "")]);
+            for runtime in [None, Some("provided"), Some("provided.al2023")] {
+                assert_eq!(steps(program.path(), runtime).unwrap(), std::slice::from_ref(&step));
+            }
+            assert_eq!(steps(program.path(), Some("nodejs20")).unwrap(), []);
+            fs::write(program.path().join("bootstrap"), "").unwrap();
+            assert_eq!(steps(program.path(), None).unwrap(), []);
+        }
     }
 
     #[test]

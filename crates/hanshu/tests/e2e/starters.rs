@@ -8,9 +8,12 @@ use crate::harness::{Cli, Daemon, hanshu};
 fn every_starter_runs() {
     let daemon = Daemon::start();
     let dir = tempfile::tempdir().unwrap();
-    for (runtime, name) in
-        [("nodejs20", "in-node"), ("python3.11", "in-python"), ("java17", "in-java")]
-    {
+    for (runtime, name) in [
+        ("nodejs20", "in-node"),
+        ("python3.11", "in-python"),
+        ("java17", "in-java"),
+        ("provided.al2023", "in-go"),
+    ] {
         let path = dir.path().join(name);
         let path = path.to_str().unwrap();
         Cli::run(&mut hanshu(&["init", path, "--runtime", runtime])).ok();

@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn each_resource_out_of_range_is_named_with_its_range() {
         type Spoil = fn(&mut FunctionConfig);
-        let cases: [(&str, Spoil); 12] = [
+        let cases: [(&str, Spoil); 15] = [
             ("memory_mb 1 is out of range: expected 64 to 10240", |c| c.memory_mb = 1),
             ("cpu_weight 0 is", |c| c.cpu_weight = Some(0)),
             ("cpu_weight 10001", |c| c.cpu_weight = Some(10_001)),

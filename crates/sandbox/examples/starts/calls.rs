@@ -13,7 +13,7 @@ use crate::jailed::{Jailed, Subject};
 use crate::{Fallible, nanos};
 
 /// Calls before any is timed: the language compiles what runs often.
-const UNTIMED: usize = 3_000;
+pub(crate) const UNTIMED: usize = 3_000;
 /// Bytes of the event.
 const EVENT_BYTES: usize = 1_024;
 /// How long a call may take.
@@ -24,8 +24,7 @@ pub(crate) async fn run(subject: Subject<'_>, cache: &Path, calls: usize) -> Fal
     let jailed = Jailed::open(subject, cache).await?;
     let started = jailed.image.start().await;
     let mut instance = started.map_err(|e| format!("the start failed: {e:?}"))?;
-    let frame = json!({ "pad": "" }).to_string().len();
-    let event = Bytes::from(json!({ "pad": "x".repeat(EVENT_BYTES - frame) }).to_string());
+    let event = event();
     // As the daemon does it: by a task. What blocks on a future is woken by another thread each time, which no call of the daemon's is.
     #[expect(clippy::disallowed_methods, reason = "the only task, and waited for")]
     let row = tokio::spawn(async move {
@@ -37,6 +36,12 @@ pub(crate) async fn run(subject: Subject<'_>, cache: &Path, calls: usize) -> Fal
     instance.stop().await;
     jailed.close().await?;
     Ok(json!({ "call_ns": took }).to_string())
+}
+
+/// What every call is given.
+pub(crate) fn event() -> Bytes {
+    let frame = json!({ "pad": "" }).to_string().len();
+    Bytes::from(json!({ "pad": "x".repeat(EVENT_BYTES - frame) }).to_string())
 }
 
 /// How long each took, in nanoseconds.
@@ -51,7 +56,7 @@ async fn row(instance: &mut dyn Instance, event: &Bytes, calls: usize) -> Result
     Ok(took)
 }
 
-async fn call(instance: &mut dyn Instance, event: &Bytes) -> Result<Duration, String> {
+pub(crate) async fn call(instance: &mut dyn Instance, event: &Bytes) -> Result<Duration, String> {
     let invocation = Invocation {
         id: RequestId::generate(),
         attempt: 1,

@@ -155,7 +155,7 @@ impl Jailed {
 /// A zip of one file.
 fn package(file: &str, code: &[u8]) -> Fallible<Bytes> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    zip.start_file(file, zip::write::SimpleFileOptions::default())?;
+    zip.start_file(file, zip::write::SimpleFileOptions::default().unix_permissions(0o755))?;
     zip.write_all(code)?;
     Ok(zip.finish()?.into_inner().into())
 }

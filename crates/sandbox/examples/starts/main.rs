@@ -3,6 +3,7 @@
 //! ```text
 //! starts STANDIN CACHE SAMPLES ROW
 //! starts calls CACHE CALLS RUNTIME HANDLER FILE
+//! starts provided CACHE SAMPLES CALLS PROGRAM
 //! ```
 //!
 //! STANDIN is `standin.c`, compiled; it goes through the very door that functions go through ([`jailed`]): a package that is unpacked, an image,
@@ -16,6 +17,8 @@
 //!
 //! In the second form it runs a function of one file instead, found by the machine's `PATH`, and times calls of one warm instance ([`calls`]): what `cargo x bench
 //! warm` reads.
+//!
+//! In the third form PROGRAM is an executable that brings its own runtime ([`provided`]): what `cargo x bench provided` reads.
 
 #![expect(clippy::print_stdout, reason = "a program that prints its figures")]
 
@@ -23,6 +26,7 @@ mod bare;
 mod calls;
 mod jailed;
 mod left;
+mod provided;
 mod steps;
 
 use std::error::Error;
@@ -53,9 +57,17 @@ fn main() -> Fallible {
     {
         return time_calls(cache, calls, [runtime, handler, file]);
     }
+    if let [word, cache, samples, calls, program] = &*arguments
+        && word == "provided"
+    {
+        let (cache, program) = (fs::canonicalize(cache)?, fs::canonicalize(program)?);
+        let (samples, calls) = (samples.parse()?, calls.parse()?);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return runtime.block_on(provided::run(&cache, samples, calls, &program));
+    }
     let [standin, cache, samples, row] = &*arguments else {
         return Err(
-            "usage: starts STANDIN CACHE SAMPLES ROW, or calls CACHE CALLS RUNTIME HANDLER FILE"
+            "usage: starts STANDIN CACHE SAMPLES ROW, or calls CACHE CALLS RUNTIME HANDLER FILE, or provided CACHE SAMPLES CALLS PROGRAM"
                 .into(),
         );
     };

@@ -24,6 +24,7 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 
+use super::companions::{Companions, Told};
 use super::network::{self, HostSide};
 use super::pause::Pauses;
 use super::report::{self, AtStep, EXECUTE, Report, StepError};
@@ -103,12 +104,16 @@ pub(super) fn run(
         Born::ByZygote(_) => {
             zygote::expect_child(spec, steps)?;
             let pid = Pid::from_raw(RUNTIME_PID);
-            pid.ok_or_else(|| StepError::new("know the child", io::ErrorKind::InvalidData))
+            let pid =
+                pid.ok_or_else(|| StepError::new("know the child", io::ErrorKind::InvalidData))?;
+            Ok((pid, None))
         }
         Born::ByExec | Born::AsZygote => start(spec, filter, status, steps),
     };
     match locked.and_then(started) {
-        Ok(runtime) => sys::exit(reap(runtime, status, spec.pauses)),
+        Ok((runtime, companions)) => {
+            sys::exit(reap(runtime, companions.as_ref(), status, spec.pauses))
+        }
         Err(error) => {
             report::tell(status, &Report::Failed(error)).unwrap_or_default();
             sys::exit(1);
@@ -290,32 +295,55 @@ pub(super) fn strings(program: &Program) -> Result<(Vec<CString>, Vec<CString>),
     Ok((of(&program.argv)?, of(program.environment.as_slice())?))
 }
 
-/// Clones the runtime's process; returns once it has executed or failed to.
+/// Starts the runtime, and before it what is to run beside it; returns once it has executed or failed to.
 fn start(
     spec: &Spec,
     filter: &Filter,
     status: BorrowedFd<'_>,
     mut steps: Steps,
-) -> Result<Pid, StepError> {
+) -> Result<(Pid, Option<Companions<'static>>), StepError> {
     let program = &spec.program;
     let (argv, environment) = strings(program)?;
     rustix::process::chdir(&program.directory).at(|| format!("enter {}", program.directory))?;
+    let mut companions = None;
+    if !spec.companions.is_empty() {
+        let mut live = Vec::new();
+        for path in &spec.companions {
+            let argv = CString::new(path.as_str()).map_err(io::Error::from);
+            let argv = [argv.at(|| "read a program".into())?];
+            live.push((execute(spec, filter, status, &argv, &environment)?, path.clone()));
+        }
+        let all = Companions::new(sys::installed(FRAME_FD), live);
+        all.await_go()?;
+        companions = Some(all);
+    }
+    let runtime = execute(spec, filter, status, &argv, &environment)?;
+    steps.mark(Step::Execute);
+    let namespaces = if spec.takes_mounts { attach::own(spec.owner)? } else { Vec::new() };
+    report::tell_with(status, &Report::Started(steps), &namespaces).at(|| "report".into())?;
+    Ok((runtime, companions))
+}
+
+/// Clones a process and executes a program in it.
+fn execute(
+    spec: &Spec,
+    filter: &Filter,
+    status: BorrowedFd<'_>,
+    argv: &[CString],
+    environment: &[CString],
+) -> Result<Pid, StepError> {
     // With CLONE_VFORK this process sleeps until the other has executed or ended, so what is reported after it is true.
-    let runtime = match sys::clone3(sys::VFORK, None).at(|| "clone the runtime".into())? {
-        sys::Cloned::Parent { pid, .. } => pid,
+    match sys::clone3(sys::VFORK, None).at(|| "clone the runtime".into())? {
+        sys::Cloned::Parent { pid, .. } => Ok(pid),
         sys::Cloned::Child => {
             let Err(error) = fence_in(spec, filter).and_then(|()| {
-                let step = || format!("{EXECUTE}{}", program.argv.first().map_or("", |s| s));
-                sys::execute(&argv, &environment).at(step)
+                let path = argv.first().map(|path| path.to_string_lossy()).unwrap_or_default();
+                sys::execute(argv, environment).at(|| format!("{EXECUTE}{path}"))
             });
             report::tell(status, &Report::Failed(error)).unwrap_or_default();
             sys::exit(127);
         }
-    };
-    steps.mark(Step::Execute);
-    let namespaces = if spec.takes_mounts { attach::own(spec.owner)? } else { Vec::new() };
-    report::tell_with(status, &Report::Started(steps), &namespaces).at(|| "report".into())?;
-    Ok(runtime)
+    }
 }
 
 /// The last steps, in the runtime's process alone: pid 1 stays outside of what the function is fenced in by, and so out of its reach.
@@ -327,24 +355,42 @@ fn fence_in(spec: &Spec, filter: &Filter) -> Result<(), StepError> {
 }
 
 /// Reaps until the runtime has ended, reports how, and returns the exit code of pid 1.
-fn reap(runtime: Pid, status: BorrowedFd<'_>, pauses: bool) -> i32 {
+fn reap(
+    runtime: Pid,
+    companions: Option<&Companions<'_>>,
+    status: BorrowedFd<'_>,
+    pauses: bool,
+) -> i32 {
     // The daemon shall see the ends of socket and pipes close with the runtime.
-    if sys::close_range(0, FRAME_FD.unsigned_abs()).is_err() {
+    let last = if companions.is_some() { FRAME_FD - 1 } else { FRAME_FD };
+    if sys::close_range(0, last.unsigned_abs()).is_err() {
         return 1;
     }
-    let Ok(pauses) = pauses.then(|| Pauses::new(status)).transpose() else { return 1 };
+    let listens = pauses || companions.is_some();
+    let orders = companions.map(|companions| (companions, runtime));
+    let Ok(pauses) = listens.then(|| Pauses::new(status, orders)).transpose() else { return 1 };
+    let mut end = None;
     loop {
         match next_ended(pauses.as_ref()) {
-            Ok(ended) if ended.pid == runtime => {
-                let report = Report::Ended {
-                    wait_status: ended.wait_status,
-                    max_rss_kib: ended.max_rss_kib,
-                };
-                return i32::from(report::tell(status, &report).is_err());
+            Ok(ended) => {
+                let lost = companions.is_some_and(|all| all.lose(ended.pid, ended.wait_status));
+                if ended.pid == runtime
+                    && let Some(all) = companions.filter(|all| !all.are_through())
+                {
+                    all.tell(&Told::RuntimeEnded);
+                }
+                if ended.pid == runtime || lost {
+                    end = Some(ended);
+                }
             }
-            Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return 1,
+        }
+        if let Some(sys::Ended { wait_status, max_rss_kib, .. }) = end
+            && companions.is_none_or(Companions::are_through)
+        {
+            let report = Report::Ended { wait_status, max_rss_kib };
+            return i32::from(report::tell(status, &report).is_err());
         }
     }
 }

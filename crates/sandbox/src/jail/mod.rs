@@ -17,7 +17,7 @@
 //!
 //! Start at [`spec::Spec`]: what is asked for. [`client`] is the daemon's side, [`spawner`] the loop in between, [`child`] and [`root`] the
 //! set-up, step by step, which end behind [`landlock`] and [`seccomp`]; [`cgroup`] is used by the daemon directly; [`network`] has a part for each
-//! of the three; [`listener`] is where a function that speaks HTTP finds the daemon, [`sockets`] are how the daemon finds one that serves HTTP; [`attach`] mounts code into an instance that runs already; [`pause`] stops one that is idle, where no control group does; [`probe`] finds out what the kernel gives. What an instance needs and need not be made with it is made ahead ([`networks`],
+//! of the three; [`listener`] is where a function that speaks HTTP finds the daemon, [`companions`] what runs beside it, [`sockets`] are how the daemon finds one that serves HTTP; [`attach`] mounts code into an instance that runs already; [`pause`] stops one that is idle, where no control group does; [`probe`] finds out what the kernel gives. What an instance needs and need not be made with it is made ahead ([`networks`],
 //! [`templates`], [`cgroup`]), for one instance each, or to be copied; [`steps`] tells where the time goes.
 
 mod apart;
@@ -25,6 +25,7 @@ mod attach;
 pub(crate) mod cgroup;
 mod child;
 mod client;
+pub(crate) mod companions;
 mod landlock;
 pub(crate) mod listener;
 pub(crate) mod network;

@@ -9,8 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
+use super::companions::Companions;
 use super::sys::{self, ChildSignals};
 
 /// Stop.
@@ -30,26 +31,39 @@ pub(super) fn ask(status: &OwnedFd, stop: bool) -> io::Result<()> {
 pub(super) struct Pauses<'a> {
     status: BorrowedFd<'a>,
     children: ChildSignals,
+    /// What runs beside the runtime, and the runtime, if anything does.
+    companions: Option<(&'a Companions<'a>, Pid)>,
 }
 
 impl<'a> Pauses<'a> {
     /// To be made before any child is reaped, and after the last that shall inherit this process's signal mask.
-    pub(super) fn new(status: BorrowedFd<'a>) -> io::Result<Self> {
-        Ok(Self { status, children: ChildSignals::block()? })
+    pub(super) fn new(
+        status: BorrowedFd<'a>,
+        companions: Option<(&'a Companions<'a>, Pid)>,
+    ) -> io::Result<Self> {
+        Ok(Self { status, children: ChildSignals::block()?, companions })
     }
 
     /// Returns when a child may have ended; serves the daemon meanwhile. An error if nobody is left who could ask.
     pub(super) fn wait(&self) -> io::Result<()> {
         loop {
+            // Without companions the status socket twice.
+            let frames = self.companions.map_or(self.status, |(companions, _)| companions.fd());
             let mut fds = [
                 PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(self.status, PollFlags::IN),
+                PollFd::from_borrowed_fd(frames, PollFlags::IN),
             ];
             match poll(&mut fds, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 polled => polled?,
             };
-            let [children, status] = fds;
+            let [children, status, frames] = fds;
+            if !frames.revents().is_empty()
+                && let Some((companions, runtime)) = self.companions
+            {
+                companions.serve(runtime)?;
+            }
             if !status.revents().is_empty() {
                 self.serve()?;
             }

@@ -38,6 +38,8 @@ pub(crate) struct Spec {
     pub(crate) born: Born,
     /// What its runtime speaks with the daemon by.
     pub(crate) speaks: Speaks,
+    /// Programs that run beside the runtime and are started before it ([`super::companions`]); with [`Speaks::Http`] alone.
+    pub(crate) companions: Vec<String>,
 }
 
 /// What a runtime speaks with the daemon by.

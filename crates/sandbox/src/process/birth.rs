@@ -38,6 +38,8 @@ pub(super) struct Wanted {
     pub(super) born: Born,
     /// See [`Spec::speaks`].
     pub(super) speaks: Speaks,
+    /// See [`Spec::companions`].
+    pub(super) companions: Vec<String>,
 }
 
 /// What an instance is given of its own.
@@ -108,7 +110,8 @@ fn spec(
         // Not reached: a slot is taken for every stranger. Nobody's id is the safe answer.
         (Users::Strangers(_), None) => Owner::Stranger { uid: u32::MAX - 1, gid: u32::MAX - 1 },
     };
-    let Wanted { argv, environment, mut root, limits, takes_mounts, born, speaks } = wanted;
+    let Wanted { argv, environment, mut root, limits, takes_mounts, born, speaks, companions } =
+        wanted;
     root.mounts.extend(connection.and_then(|c| c.mount.clone()));
     Spec {
         program: Program {
@@ -126,6 +129,7 @@ fn spec(
         pauses: group.is_none_or(|group| group.freezer().is_none()),
         born,
         speaks,
+        companions,
     }
 }
 

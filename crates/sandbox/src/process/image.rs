@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use model::clock::Clock;
 use model::function::{Cores, Version};
 use model::ids::RequestId;
-use model::invocation::{FailureKind, StartPath};
+use model::invocation::{Failure, FailureKind, StartPath};
 use model::ports::{Image, Instance, Logs, StartFailed, Vault};
 use model::tasks::Tasks;
 use model::{Code, Error, limits};
@@ -22,6 +22,7 @@ use super::instance::ProcessInstance;
 use super::life::{Life, micros};
 use super::network::Networks;
 use super::packages::Unpacked;
+use super::provided::Programs;
 use super::remains::Remains;
 use super::root::{self, Layout};
 use super::runtimes::{Language, Runtime};
@@ -98,6 +99,8 @@ pub(super) struct ProcessImage {
     limits: Limits,
     /// For those that are pre-started, or why none can be used.
     ahead: Result<Recipe, Plain>,
+    /// Where the package brings its own runtime: what is executed, or why nothing can be.
+    programs: Option<Result<Programs, Failure>>,
 }
 
 impl ProcessImage {
@@ -123,6 +126,7 @@ impl ProcessImage {
             root,
             limits: limits_of(&shared, &version),
             ahead,
+            programs: (runtime.language == Language::Provided).then(|| Programs::find(&unpacked)),
             shared,
             stock,
             version,
@@ -210,6 +214,7 @@ impl ProcessImage {
             takes_mounts: false,
             born,
             speaks: Speaks::Frames,
+            companions: Vec::new(),
         }
     }
 
@@ -417,9 +422,9 @@ impl Image for ProcessImage {
     async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
         let _under_way = self.stock.begin();
         let begun = self.shared.clock.instant();
-        if self.runtime.language == Language::Provided {
+        if let Some(programs) = &self.programs {
             self.stock.count(StartPath::Exec);
-            return self.start_provided(begun).await;
+            return self.start_provided(programs, begun).await;
         }
         if self.runtime.language == Language::Web {
             self.stock.count(StartPath::Exec);

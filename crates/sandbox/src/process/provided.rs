@@ -4,95 +4,143 @@
 
 mod instance;
 
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use model::Error;
 use model::invocation::{Failure, FailureKind, StartPath};
 use model::limits;
 use model::ports::{Instance, LogLine, LogStream, StartFailed};
+
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 
 use super::birth::{Newborn, SETUP_TIMEOUT, failed, not_started, too_slow};
 use super::environment::{LAYERS, TASK_ROOT};
 use super::image::ProcessImage;
 use super::life::micros;
 use super::packages::Unpacked;
-use crate::jail::{Born, Speaks, StartError, Step, Steps, listener};
-use crate::runtime_api::Api;
+use crate::jail::{Born, Speaks, Steps, listener as jail_listener};
+use crate::runtime_api::{About, Api, EXTENSIONS};
 use instance::ProvidedInstance;
 
 /// The executable's name.
 const BOOTSTRAP: &str = "bootstrap";
+/// Where layers have extensions, below `/opt`.
+const FOLDER: &str = "extensions";
 /// What a package without a usable executable is called.
 const INVALID_ENTRYPOINT: &str = "Runtime.InvalidEntrypoint";
 
-/// A path of the executable, as the function sees it; of none there is, the failure.
-fn bootstrap(unpacked: &Unpacked) -> Result<String, Failure> {
-    let folders = [(TASK_ROOT, Some(unpacked.package())), (LAYERS, unpacked.layers())];
-    let is_there = |folder: &Option<&Path>| {
-        folder.is_some_and(|folder| folder.join(BOOTSTRAP).symlink_metadata().is_ok())
-    };
-    let found = folders.iter().find(|(_, folder)| is_there(folder));
-    found.map(|(at, _)| format!("{at}/{BOOTSTRAP}")).ok_or_else(|| {
-        let message = format!(
-            "Couldn't find valid bootstrap(s): [{TASK_ROOT}/{BOOTSTRAP} {LAYERS}/{BOOTSTRAP}]"
-        );
-        Failure::new(FailureKind::Init, INVALID_ENTRYPOINT, &message)
-    })
+/// Takes the listener from an instance that is being set up, when it is there.
+async fn listener(socket: &UnixStream) -> io::Result<TcpListener> {
+    socket.async_io(Interest::READABLE, || jail_listener::receive(socket.as_fd())).await
+}
+
+/// What of a version's packages is executed.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    /// The runtime, by its path as the function sees it.
+    bootstrap: String,
+    /// What runs beside it.
+    extensions: Vec<String>,
+}
+
+impl Programs {
+    /// Looks for them; the failure that says what is missing, or too much.
+    pub(super) fn find(unpacked: &Unpacked) -> Result<Self, Failure> {
+        let folders = [(TASK_ROOT, Some(unpacked.package())), (LAYERS, unpacked.layers())];
+        let is_there = |folder: &Option<&Path>| {
+            folder.is_some_and(|folder| folder.join(BOOTSTRAP).symlink_metadata().is_ok())
+        };
+        let Some((at, _)) = folders.iter().find(|(_, folder)| is_there(folder)) else {
+            let message = format!(
+                "Couldn't find valid bootstrap(s): [{TASK_ROOT}/{BOOTSTRAP} {LAYERS}/{BOOTSTRAP}]"
+            );
+            return Err(Failure::new(FailureKind::Init, INVALID_ENTRYPOINT, &message));
+        };
+        let extensions = unpacked.layers().map(extensions).unwrap_or_default();
+        if extensions.len() > EXTENSIONS {
+            let message = format!("Extension limit ({EXTENSIONS}) reached");
+            return Err(Failure::new(FailureKind::Init, "Extension.TooManyExtensions", &message));
+        }
+        Ok(Self { bootstrap: format!("{at}/{BOOTSTRAP}"), extensions })
+    }
+}
+
+/// Files in the layers' folder of extensions, in the order of their names.
+fn extensions(layers: &Path) -> Vec<String> {
+    let entries = layers.join(FOLDER).read_dir().into_iter().flatten().flatten();
+    let files = entries.filter(|entry| !entry.path().is_dir());
+    let mut names: Vec<String> = files.filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 impl ProcessImage {
     /// Starts an instance and waits until it asks for its first call.
     pub(super) async fn start_provided(
         &self,
+        programs: &Result<Programs, Failure>,
         begun: Instant,
     ) -> Result<Box<dyn Instance>, StartFailed> {
-        let program = bootstrap(&self.unpacked).map_err(|failure| {
-            self.say(&failure);
-            StartFailed::Function(failure)
+        let programs = programs.as_ref().map_err(|failure| {
+            self.say(failure);
+            StartFailed::Function(failure.clone())
         })?;
-        let mut instance = self.execute(program, begun).await?;
-        let ready = self.shared.clock.instant();
+        let mut instance = self.ask_for(programs, begun).await.map_err(StartFailed::Platform)?;
+        let (launched, ready) = instance.launch(begun).await?;
+        tracing::trace!(target: "sandbox::steps", steps = launched.json());
         let allowed = Duration::from_millis(limits::INIT_TIMEOUT_MS.into());
         instance.load(ready, allowed).await.map_err(StartFailed::Function)?;
         Ok(Box::new(instance))
     }
 
-    /// Sets the sandbox up and executes the program in it.
-    async fn execute(
+    /// Has the sandbox set up, up to where it listens.
+    async fn ask_for(
         &self,
-        program: String,
+        programs: &Programs,
         begun: Instant,
-    ) -> Result<ProvidedInstance, StartFailed> {
+    ) -> Result<ProvidedInstance, Error> {
         let mut steps = Steps::begin();
-        let environment = self.environment(&[], &self.log_stream());
-        let environment = environment.map_err(StartFailed::Platform)?;
-        let dowry = self.dowry(&mut steps).await.map_err(StartFailed::Platform)?;
+        let environment = self.environment(&[], &self.log_stream())?;
+        let dowry = self.dowry(&mut steps).await?;
         let mut wanted = self.wanted(environment, Born::ByExec);
-        (wanted.argv, wanted.speaks) = (vec![program], Speaks::Http);
-        let asked = Newborn::ask(&self.shared, wanted, dowry, steps).await;
-        let Newborn { remains, socket, theirs, stdout, stderr } =
-            asked.map_err(StartFailed::Platform)?;
+        wanted.argv = vec![programs.bootstrap.clone()];
+        wanted.speaks = Speaks::Http;
+        let path = |name: &String| format!("{LAYERS}/{FOLDER}/{name}");
+        wanted.companions = programs.extensions.iter().map(path).collect();
+        let newborn = Newborn::ask(&self.shared, wanted, dowry, steps).await?;
+        let Newborn { remains, socket, theirs, stdout, stderr } = newborn;
         // Nothing is read back from this one, and its end shall be seen.
         drop(theirs);
-        let life = self.life(remains, (stdout, stderr), StartPath::Exec);
-        let mut life = life.map_err(StartFailed::Platform)?;
-        let started = tokio::time::timeout(SETUP_TIMEOUT, life.remains.started()).await;
-        let mut steps = match started.map_err(too_slow).map_err(StartFailed::Platform)? {
-            Ok(steps) => steps,
-            Err(StartError::Step(error)) if error.is_execution() => {
-                let failure =
-                    Failure::new(FailureKind::Init, INVALID_ENTRYPOINT, &error.to_string());
-                return Err(StartFailed::Function(life.fail(failure).await));
+        let mut life = self.life(remains, (stdout, stderr), StartPath::Exec)?;
+        let listener = tokio::time::timeout(SETUP_TIMEOUT, listener(&socket)).await;
+        let listener = match listener.map_err(too_slow)? {
+            Ok(listener) => listener,
+            // It says itself why it did not get so far.
+            Err(error) => {
+                return Err(life
+                    .remains
+                    .started()
+                    .await
+                    .map_or_else(not_started, |_| failed(error)));
             }
-            Err(error) => return Err(StartFailed::Platform(not_started(error))),
         };
-        let serve = |listener| Api::serve(listener, &self.shared.tasks);
-        let served = listener::receive(std::os::fd::AsFd::as_fd(&socket)).and_then(serve);
-        let (api, init) = served.map_err(|e| StartFailed::Platform(failed(e)))?;
-        steps.mark(Step::Hello);
-        tracing::trace!(target: "sandbox::steps", steps = steps.json());
         life.timings.sandbox_us = micros(begun, self.shared.clock.instant());
-        Ok(ProvidedInstance::new(life, api, init, self.version.arn()))
+        let about = About {
+            name: self.version.key.name.to_string(),
+            version: self.version.label().to_string(),
+            handler: self.version.config.handler.clone(),
+        };
+        let extensions = programs.extensions.clone();
+        let has_extensions = !extensions.is_empty();
+        let served = Api::serve(listener, &self.shared.tasks, about, extensions);
+        let (api, init) = served.map_err(failed)?;
+        let arn = self.version.arn();
+        Ok(ProvidedInstance::new(life, (api, init), socket, arn, has_extensions))
     }
 
     /// Says in the function's log why it does not start.

@@ -24,17 +24,28 @@ pub(super) enum Unread {
 }
 
 /// Reads a body of at most `limit` bytes. One that announces more is not read.
-pub(super) async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, Unread> {
+pub(super) async fn whole(body: Incoming, limit: usize) -> Result<Bytes, Unread> {
+    whole_with_trailers(body, limit).await.map(|(bytes, _)| bytes)
+}
+
+/// As [`whole`], with what stands behind the body.
+pub(super) async fn whole_with_trailers(
+    mut body: Incoming,
+    limit: usize,
+) -> Result<(Bytes, Option<HeaderMap>), Unread> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         return Err(Unread::TooLarge(announced));
     }
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(bytes) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+        let bytes = match frame.map_err(|_| Unread::Broken)?.into_data() {
+            Ok(bytes) => bytes,
+            Err(frame) => return Ok((all.freeze(), frame.into_trailers().ok())),
+        };
         if all.is_empty() && bytes.len() == announced {
             // It came in one piece: the usual case.
-            return Ok(bytes);
+            return Ok((bytes, None));
         }
         if bytes.len() > limit - all.len() {
             return Err(Unread::TooLarge(all.len() + bytes.len()));
@@ -44,7 +55,7 @@ pub(super) async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, Unr
         }
         all.extend_from_slice(&bytes);
     }
-    Ok(all.freeze())
+    Ok((all.freeze(), None))
 }
 
 /// The failure that a runtime reports: its body if that is JSON, else its text in the form of an error.

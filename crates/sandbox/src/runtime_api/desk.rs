@@ -14,7 +14,10 @@ use bytes::Bytes;
 use model::clock::UnixMillis;
 use model::ids::RequestId;
 use model::invocation::Failure;
+use serde_json::json;
 use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::extensions::{self, Extensions};
 
 /// One call, as the runtime gets it.
 #[derive(Debug)]
@@ -31,10 +34,20 @@ pub(crate) struct Event {
     pub(crate) client_context: Option<String>,
 }
 
+/// What extensions are told of the function.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct About {
+    /// Its name, without the namespace.
+    pub(crate) name: String,
+    /// `$LATEST` or the version's number.
+    pub(crate) version: String,
+    pub(crate) handler: String,
+}
+
 /// What comes of the runtime's start.
 #[derive(Debug)]
 pub(crate) enum Init {
-    /// It asks for its first call.
+    /// It asks for its first call, and so do all extensions.
     Ready,
     /// It says that it cannot.
     Failed(Failure),
@@ -116,6 +129,9 @@ struct State {
     asker: Option<Asker>,
     /// The call that was answered last.
     answered: Option<RequestId>,
+    extensions: Extensions,
+    /// Why an extension cannot go on.
+    fault: Option<Failure>,
 }
 
 /// Of one instance.
@@ -125,12 +141,18 @@ pub(crate) struct Desk {
     state: Mutex<State>,
     /// Wakes one of those who wait for a call.
     fetch: Notify,
-    /// Wakes who waits for the runtime to be ready again.
-    ready: Notify,
+    /// Wakes all of them: the call that another has fetched may have got lost.
+    lost: Notify,
+    /// Wakes who waits for the runtime or an extension to get anywhere.
+    changed: Notify,
+    /// Wakes extensions that wait for an event.
+    events: Notify,
+    about: About,
 }
 
 impl Desk {
-    pub(super) fn new() -> (Self, oneshot::Receiver<Init>) {
+    /// `external`: names of the extensions that come from layers.
+    pub(super) fn new(about: About, external: Vec<String>) -> (Self, oneshot::Receiver<Init>) {
         let (init, told) = oneshot::channel();
         let state = State {
             phase: Phase::Started,
@@ -138,8 +160,17 @@ impl Desk {
             event: None,
             asker: None,
             answered: None,
+            extensions: Extensions::of(external),
+            fault: None,
         };
-        let desk = Self { state: Mutex::new(state), fetch: Notify::new(), ready: Notify::new() };
+        let desk = Self {
+            state: Mutex::new(state),
+            fetch: Notify::new(),
+            lost: Notify::new(),
+            changed: Notify::new(),
+            events: Notify::new(),
+            about,
+        };
         (desk, told)
     }
 
@@ -162,7 +193,7 @@ impl Desk {
     /// Returns once the runtime asks for a call, as it does after every answer while it goes on.
     pub(crate) async fn ready(&self) {
         loop {
-            let changed = self.ready.notified();
+            let changed = self.changed.notified();
             if self.lock().phase == Phase::Ready {
                 return;
             }
@@ -174,12 +205,21 @@ impl Desk {
     pub(super) async fn next(&self) -> Result<Arc<Event>, Refused> {
         let mut begun = true;
         loop {
-            let handed = self.fetch.notified();
+            let (handed, lost) = (self.fetch.notified(), self.lost.notified());
             if let Some(event) = self.try_next(begun)? {
                 return Ok(event);
             }
-            begun = false;
-            handed.await;
+            tokio::select! {
+                () = handed => begun = false,
+                () = lost => begun = true,
+            }
+        }
+    }
+
+    /// A connection has ended: perhaps the one by which the call was to be fetched.
+    pub(super) fn disconnected(&self) {
+        if self.lock().phase == Phase::Running {
+            self.lost.notify_waiters();
         }
     }
 
@@ -188,11 +228,8 @@ impl Desk {
         match state.phase {
             Phase::Started | Phase::ResponseSent => {
                 state.phase = Phase::Ready;
-                if let Some(init) = state.init.take() {
-                    // Nobody waits any more: then the instance is ending.
-                    init.send(Init::Ready).unwrap_or_default();
-                }
-                self.ready.notify_waiters();
+                state.tell_ready();
+                self.changed.notify_waiters();
             }
             Phase::Running if begun => return Ok(state.event.clone()),
             // Another of its requests was first.
@@ -200,11 +237,15 @@ impl Desk {
             from if begun => return Err(Refused::Transition { from, to: Phase::Ready }),
             _ => {}
         }
-        if state.phase == Phase::Ready && state.event.is_some() {
-            state.phase = Phase::Running;
-            return Ok(state.event.clone());
+        // An extension that is still at the event before holds the next one up.
+        let event = state.event.clone().filter(|_| state.extensions.are_ready());
+        let Some(event) = event.filter(|_| state.phase == Phase::Ready) else { return Ok(None) };
+        state.phase = Phase::Running;
+        if state.extensions.hear_calls() {
+            state.extensions.invoke(&event.for_extensions());
+            self.events.notify_waiters();
         }
-        Ok(None)
+        Ok(Some(event))
     }
 
     /// The runtime says that it cannot start.
@@ -231,6 +272,120 @@ impl Desk {
         let asker = state.asker.take().ok_or(refused)?;
         state.phase = to;
         Ok(Answering { desk: self, id, asker: Some(asker) })
+    }
+}
+
+/// For extensions.
+impl Desk {
+    /// What they are told of the function.
+    pub(super) fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Returns once all external ones have registered.
+    pub(crate) async fn registered(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().extensions.are_registered() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Why one of them cannot go on, if that comes to be. Cancel-safe.
+    pub(crate) async fn fault(&self) -> Failure {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(failure) = self.lock().fault.take() {
+                return failure;
+            }
+            changed.await;
+        }
+    }
+
+    /// Tells those that want to know that the instance ends; whether there are such.
+    pub(crate) fn shut_down(&self, reason: &str, deadline: UnixMillis) -> bool {
+        let event = json!({
+            "eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline.0,
+        });
+        let told = self.lock().extensions.shut_down(&event.to_string().into());
+        self.events.notify_waiters();
+        told
+    }
+
+    pub(super) fn register(
+        &self,
+        name: &str,
+        events: &[String],
+    ) -> Result<RequestId, extensions::Refused> {
+        let mut state = self.lock();
+        let open = state.phase == Phase::Started;
+        let id = state.extensions.register(name, events, open)?;
+        self.changed.notify_waiters();
+        Ok(id)
+    }
+
+    /// The next event of an extension, when there is one.
+    pub(super) async fn next_event(&self, id: RequestId) -> Result<Bytes, extensions::Refused> {
+        {
+            let mut state = self.lock();
+            state.extensions.ask(id)?;
+            state.tell_ready();
+        }
+        // A call may wait for this one.
+        self.fetch.notify_one();
+        loop {
+            let told = self.events.notified();
+            if let Some(event) = self.lock().extensions.take(id) {
+                return Ok(event);
+            }
+            told.await;
+        }
+    }
+
+    /// An extension cannot go on.
+    pub(super) fn fail_extension(
+        &self,
+        id: RequestId,
+        to: extensions::Phase,
+        failure: Failure,
+    ) -> Result<(), extensions::Refused> {
+        let mut state = self.lock();
+        if state.extensions.fail(id, to)? {
+            state.fault.get_or_insert(failure);
+            self.changed.notify_waiters();
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Tells who waits for the start, once nothing is missing.
+    fn tell_ready(&mut self) {
+        if self.phase == Phase::Ready
+            && self.extensions.are_ready()
+            && let Some(init) = self.init.take()
+        {
+            // Nobody waits any more: then the instance is ending.
+            init.send(Init::Ready).unwrap_or_default();
+        }
+    }
+}
+
+impl Event {
+    /// What extensions hear of it.
+    fn for_extensions(&self) -> Bytes {
+        let mut event = json!({
+            "eventType": "INVOKE",
+            "deadlineMs": self.deadline.0,
+            "requestId": self.id.to_string(),
+            "invokedFunctionArn": self.arn,
+        });
+        if let Some(trace) = &self.trace {
+            event["tracing"] = json!({ "type": "X-Amzn-Trace-Id", "value": trace });
+        }
+        event.to_string().into()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The daemon's side of AWS Lambda's Runtime API: what an executable of the function's own asks and says over HTTP.
 //!
 //! [`Api`] is one instance's: a task ([`server`]) that serves the connections to a listener in the function's network namespace. Requests come in by
-//! [`routes`], one file an endpoint: [`next`], [`response`], [`error`], [`init_error`], [`telemetry`]. What they have in common lies on the [`desk`]: the state
+//! [`routes`], one file an endpoint: [`next`], [`response`], [`error`], [`init_error`], [`telemetry`], and those of [`extensions`]. What they have in common lies on the [`desk`]: the state
 //! of the runtime, the call that it has, and who waits for the answer. [`answers`] words what is refused, [`body`] reads what is sent, within its limit.
 //!
 //! Not here: processes, deadlines and what a call's end does to an instance ([`crate::process`]).
@@ -12,6 +12,7 @@ mod answers;
 mod body;
 mod desk;
 mod error;
+mod extensions;
 mod init_error;
 mod next;
 mod patience;
@@ -30,7 +31,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use desk::{Answer, Desk, Event, Init, Piece, Pieces};
+pub(crate) use desk::{About, Answer, Desk, Event, Init, Piece, Pieces};
+pub(crate) use extensions::EXTENSIONS;
 
 /// Of the interface.
 pub(crate) const VERSION: &str = "2018-06-01";
@@ -46,13 +48,15 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Serves a listener, which does not block; what comes of the runtime's start is told once.
+    /// Serves a listener, which does not block; what comes of the runtime's start is told once. `external`: names of the extensions that come from layers.
     pub(crate) fn serve(
         listener: std::net::TcpListener,
         tasks: &Tasks,
+        about: About,
+        external: Vec<String>,
     ) -> io::Result<(Self, oneshot::Receiver<Init>)> {
         let listener = TcpListener::from_std(listener)?;
-        let (desk, init) = Desk::new();
+        let (desk, init) = Desk::new(about, external);
         let desk = Arc::new(desk);
         let leave = CancellationToken::new();
         let serving = server::serve(listener, Arc::clone(&desk), leave.clone());
@@ -61,7 +65,7 @@ impl Api {
     }
 
     /// Where calls are handed over.
-    pub(crate) fn desk(&self) -> &Desk {
+    pub(crate) fn desk(&self) -> &Arc<Desk> {
         &self.desk
     }
 

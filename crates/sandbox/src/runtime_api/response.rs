@@ -1,8 +1,8 @@
 //! `POST /2018-06-01/runtime/invocation/ID/response`: the function's answer, whole or in pieces.
 //!
-//! It comes in pieces if a header says so. They are handed on as they come, and read no faster than they are taken. What stands before them, status and
+//! It comes in pieces if a header says so, or its content type: some clients leave the header out. They are handed on as they come, and read no faster than they are taken. What stands before them, status and
 //! headers, begins the body if its content type says so, and ends with eight zero bytes; else there is only the content type. An error behind the first piece
-//! stands in the trailers.
+//! stands in the trailers, as it may behind an answer that is whole.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::answers::{Reply, accepted, invalid_mode, refused, too_large, truncated};
-use super::body::{ERROR_TYPE, Unread, failure, whole};
+use super::body::{ERROR_TYPE, Unread, failure, whole_with_trailers};
 use super::desk::{Answer, Answering, Desk, Phase, Piece};
 use super::error::oversized;
 
@@ -40,9 +40,10 @@ pub(super) async fn handle(desk: &Desk, id: &str, request: Request<Incoming>) ->
         Err(why) => return refused(why),
     };
     let (head, body) = request.into_parts();
-    match head.headers.get(MODE).map(|mode| mode.as_bytes() == STREAMING.as_bytes()) {
-        None => in_one(answering, body).await,
-        Some(true) => in_pieces(answering, &head.headers, body).await,
+    let with_prelude = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == WITH_PRELUDE);
+    match head.headers.get(MODE).map(|mode| mode == STREAMING) {
+        None if !with_prelude => in_one(answering, body).await,
+        Some(true) | None => in_pieces(answering, &head.headers, body).await,
         Some(false) => {
             let message = "Invalid function response mode";
             let failure =
@@ -54,9 +55,10 @@ pub(super) async fn handle(desk: &Desk, id: &str, request: Request<Incoming>) ->
 }
 
 async fn in_one(mut answering: Answering<'_>, body: Incoming) -> Reply {
-    match whole(body, limits::RESPONSE_BYTES).await {
-        Ok(body) => {
-            answering.give(Answer::Whole(body));
+    match whole_with_trailers(body, limits::RESPONSE_BYTES).await {
+        Ok((body, trailers)) => {
+            let failure = trailers.as_ref().and_then(said);
+            answering.give(failure.map_or(Answer::Whole(body), Answer::Failed));
             accepted()
         }
         Err(Unread::TooLarge(bytes)) => {

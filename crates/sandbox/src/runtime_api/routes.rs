@@ -6,6 +6,7 @@ use hyper::body::Incoming;
 
 use super::answers::{Reply, not_found, reply, wrong_method};
 use super::desk::Desk;
+use super::extensions::{self, Phase};
 use super::{error, init_error, next, response, telemetry};
 
 /// Answers a request.
@@ -18,6 +19,10 @@ pub(super) async fn route(desk: &Desk, request: Request<Incoming>) -> Reply {
         ["2018-06-01", "runtime", "invocation", "next"] => Endpoint::Next,
         ["2018-06-01", "runtime", "invocation", id, "response"] => Endpoint::Response(id),
         ["2018-06-01", "runtime", "invocation", id, "error"] => Endpoint::Error(id),
+        ["2020-01-01", "extension", "register"] => Endpoint::Register,
+        ["2020-01-01", "extension", "event", "next"] => Endpoint::NextEvent,
+        ["2020-01-01", "extension", "init", "error"] => Endpoint::Extension(Phase::InitError),
+        ["2020-01-01", "extension", "exit", "error"] => Endpoint::Extension(Phase::ExitError),
         ["2022-07-01", "telemetry"] => Endpoint::Telemetry,
         ["2020-08-15", "logs"] => Endpoint::Logs,
         _ => return not_found(),
@@ -34,6 +39,9 @@ pub(super) async fn route(desk: &Desk, request: Request<Incoming>) -> Reply {
         Endpoint::Next => next::handle(desk).await,
         Endpoint::Response(id) => response::handle(desk, id, request).await,
         Endpoint::Error(id) => error::handle(desk, id, request).await,
+        Endpoint::Register => extensions::register::handle(desk, request).await,
+        Endpoint::NextEvent => extensions::event::handle(desk, request.headers()).await,
+        Endpoint::Extension(to) => extensions::failure::handle(desk, to, request).await,
         Endpoint::Telemetry => telemetry::telemetry(),
         Endpoint::Logs => telemetry::logs(),
     }
@@ -47,6 +55,10 @@ enum Endpoint<'a> {
     Next,
     Response(&'a str),
     Error(&'a str),
+    Register,
+    NextEvent,
+    /// It cannot go on.
+    Extension(Phase),
     Telemetry,
     Logs,
 }
@@ -54,8 +66,9 @@ enum Endpoint<'a> {
 impl Endpoint<'_> {
     fn method(self) -> Method {
         match self {
-            Self::Ping | Self::Next => Method::GET,
+            Self::Ping | Self::Next | Self::NextEvent => Method::GET,
             Self::InitError | Self::Response(_) | Self::Error(_) => Method::POST,
+            Self::Register | Self::Extension(_) => Method::POST,
             Self::Telemetry | Self::Logs => Method::PUT,
         }
     }

@@ -73,4 +73,5 @@ async fn connection(stream: TcpStream, desk: &Desk) {
     if let Err(error) = server.serve_connection(io, service).await {
         tracing::debug!(%error, "a connection to the runtime API ended");
     }
+    desk.disconnected();
 }

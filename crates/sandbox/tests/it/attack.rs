@@ -97,6 +97,27 @@ impl Lack {
     }
 }
 
+/// What is tried by an executable that brings its own runtime: its way into the sandbox is that of all others, so it is one of each kind, and all that touch what is its own,
+/// its descriptors and its network.
+const ON_PROVIDED: [&str; 16] = [
+    "namespaces",
+    "doors",
+    "kernel",
+    "layers",
+    "rights",
+    "knobs",
+    "signals",
+    "first_process",
+    "tracing",
+    "kill_all",
+    "sight",
+    "addresses",
+    "families",
+    "anonymous_memory",
+    "descriptors",
+    "sockets",
+];
+
 impl Attack {
     const fn new(name: &'static str, promise: &'static str, program: Program, must: Must) -> Self {
         Self { name, promise, program, must, unless: None }
@@ -121,6 +142,9 @@ impl Attack {
     fn runs_on(&self, ground: &Ground) -> bool {
         // What is loaded before the runtime's own code takes the plain way.
         if self.name == "preload" && ground.is_pre_started() {
+            return false;
+        }
+        if ground.language == Language::Provided && !ON_PROVIDED.contains(&self.name) {
             return false;
         }
         match self.program {

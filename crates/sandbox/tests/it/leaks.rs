@@ -17,15 +17,23 @@ use sandbox::{ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse};
 use tokio::sync::Semaphore;
 
 use crate::Test;
+use crate::kits::provided::bootstrap;
 use crate::processes::{children, eventually, folders, instances_of, own_groups, spawners};
-use crate::support::{World, config, invocation, run, start, version, zip};
+use crate::support::{
+    World, config, in_runtime, invocation, run, start, version, zip, zip_with_modes,
+};
 
+/// Whose instances they are.
+const PYTHON: &str = "python3";
+const PROVIDED: &str = "provided";
 /// Instances in all; starts that are given up or fail count.
 const INSTANCES: usize = 2_000;
 /// Of those in all, where some are pre-started.
 const INSTANCES_AHEAD: usize = 600;
 /// Where all are forked: fewer than it takes for the spawner to be killed, whose end would leave none for half a minute.
 const INSTANCES_FORKED: usize = 240;
+/// Where they bring their own runtime.
+const INSTANCES_PROVIDED: usize = 500;
 /// Pre-started instances that lie ready at rest, and the memory for so many of them.
 const KITS: usize = 2;
 const KIT_MB: u32 = 5;
@@ -100,18 +108,26 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test {
             name: "leaks::two_thousand_instances_leave_nothing".into(),
-            run: Box::new(|world| Box::pin(nothing_left(world, INSTANCES, 0, ZygoteUse::Off))),
+            run: Box::new(|world| {
+                Box::pin(nothing_left(world, PYTHON, INSTANCES, 0, ZygoteUse::Off))
+            }),
         },
         Test {
             name: "leaks::pre_started_instances_leave_nothing".into(),
             run: Box::new(|world| {
-                Box::pin(nothing_left(world, INSTANCES_AHEAD, KITS, ZygoteUse::Off))
+                Box::pin(nothing_left(world, PYTHON, INSTANCES_AHEAD, KITS, ZygoteUse::Off))
+            }),
+        },
+        Test {
+            name: "leaks::instances_with_their_own_runtime_leave_nothing".into(),
+            run: Box::new(|world| {
+                Box::pin(nothing_left(world, PROVIDED, INSTANCES_PROVIDED, 0, ZygoteUse::Off))
             }),
         },
         Test {
             name: "leaks::forked_instances_leave_nothing".into(),
             run: Box::new(|world| {
-                Box::pin(nothing_left(world, INSTANCES_FORKED, 0, ZygoteUse::Alone))
+                Box::pin(nothing_left(world, PYTHON, INSTANCES_FORKED, 0, ZygoteUse::Alone))
             }),
         },
     ]
@@ -208,16 +224,25 @@ struct Images {
 }
 
 impl Images {
-    async fn prepare(sandbox: &ProcessSandbox, cache: &Path) -> Self {
-        let image = async |code: &str| {
-            let info = sandbox.check_package(zip(&[("main.py", code)])).await.unwrap();
-            let mut version = version(sandbox, "leaks", info.digest, BTreeMap::new());
+    async fn prepare(sandbox: &ProcessSandbox, runtime: &str, cache: &Path) -> Self {
+        let image = async |package| {
+            let info = sandbox.check_package(package).await.unwrap();
+            let version = version(sandbox, "leaks", info.digest, BTreeMap::new());
+            let mut version = in_runtime(sandbox, &version, runtime);
             Arc::make_mut(&mut version).config.memory_mb = 64;
             (sandbox.prepare(version).await.unwrap(), info.digest)
         };
-        let (good, _) = image(CODE).await;
-        let (bad, _) = image("import nothing_of_the_kind").await;
-        let (lost, digest) = image("handler = None").await;
+        let [good, bad, lost] = if runtime == PROVIDED {
+            ["answers", "throws", "lost"].map(|file| {
+                zip_with_modes(&[("bootstrap", bootstrap(), 0o755), (file, b"", 0o644)])
+            })
+        } else {
+            [CODE, "import nothing_of_the_kind", "handler = None"]
+                .map(|code| zip(&[("main.py", code)]))
+        };
+        let (good, _) = image(good).await;
+        let (bad, _) = image(bad).await;
+        let (lost, digest) = image(lost).await;
         fs::remove_dir_all(cache.join("packages").join(digest.to_string()).join("code")).unwrap();
         Self { good, bad, lost }
     }
@@ -277,10 +302,11 @@ async fn die(mut instance: Box<dyn Instance>, death: Death) -> bool {
     match death {
         Death::Timeout => kind == Some(FailureKind::Timeout),
         Death::Exit | Death::Crash => kind == Some(FailureKind::Exited),
-        // Where nothing limits an instance as a whole, Python is refused memory and says so.
-        Death::Memory => {
-            matches!(kind, Some(FailureKind::MemoryExceeded | FailureKind::Handler))
-        }
+        // Where nothing limits an instance as a whole, Python is refused memory and says so, and a program in Go ends.
+        Death::Memory => matches!(
+            kind,
+            Some(FailureKind::MemoryExceeded | FailureKind::Handler | FailureKind::Exited)
+        ),
         _ => kind.is_none(),
     }
 }
@@ -321,10 +347,16 @@ async fn massacre(
     deaths
 }
 
-async fn nothing_left(world: Arc<World>, instances: usize, kits: usize, zygote: ZygoteUse) {
+async fn nothing_left(
+    world: Arc<World>,
+    runtime: &'static str,
+    instances: usize,
+    kits: usize,
+    zygote: ZygoteUse,
+) {
     // Other tests' groups may still be going, or be made ahead.
     let (others, groups) = (spawners(), settled(groups_of_this_process).await);
-    let cache = world.folder.path().join(format!("leaks {kits} {zygote:?}"));
+    let cache = world.folder.path().join(format!("leaks {runtime} {kits} {zygote:?}"));
     let tasks = Tasks::new();
     let forked = zygote == ZygoteUse::Alone && world.forks();
     let prestart_memory_mb = if forked { ZYGOTE_MB } else { KIT_MB * u32::try_from(kits).unwrap() };
@@ -335,7 +367,7 @@ async fn nothing_left(world: Arc<World>, instances: usize, kits: usize, zygote: 
         starts.ready == u64::try_from(kits).unwrap() && starts.zygotes == u64::from(forked)
     };
     let own = || spawners().into_iter().find(|pid| !others.contains(pid));
-    let images = Images::prepare(&sandbox, &cache).await;
+    let images = Images::prepare(&sandbox, runtime, &cache).await;
     // What is made once and stays is made before the first count.
     images.good.start().await.unwrap().stop().await;
     let good = Arc::clone(&images.good);

@@ -1,5 +1,7 @@
 //! The Runtime API, spoken as official clients do not: what is out of order, too large, too slow, too much. The executable is the contract suite's.
 
+mod extensions;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +33,8 @@ pub(crate) fn tests() -> Vec<Test> {
             },)*]
         };
     }
-    tests![
+    let extensions = extensions::tests();
+    let own = tests![
         a_call_has_all_its_headers,
         what_there_is_not_is_not_found,
         an_answer_to_another_call_is_refused,
@@ -45,6 +48,7 @@ pub(crate) fn tests() -> Vec<Test> {
         an_unknown_mode_is_refused_and_fails_the_call,
         a_stream_without_prelude_has_its_content_type,
         a_prelude_may_come_in_parts_and_has_its_limit,
+        a_prelude_makes_a_stream_and_trailers_an_error_without_a_mode,
         an_answer_that_breaks_off_ends_the_instance,
         telemetry_is_said_not_to_be_there,
         heads_have_a_limit,
@@ -55,7 +59,8 @@ pub(crate) fn tests() -> Vec<Test> {
         the_listener_is_in_the_functions_network_alone,
         nothing_is_inherited,
         a_function_with_a_network_has_it_as_well,
-    ]
+    ];
+    own.into_iter().chain(extensions).collect()
 }
 
 async fn image(world: &World, files: &[(&str, &[u8])], network: Option<&str>) -> Arc<dyn Image> {
@@ -381,6 +386,27 @@ async fn a_prelude_may_come_in_parts_and_has_its_limit(world: &World) {
         let outcome = answered(&mut *instance, all).await;
         fails(outcome, FailureKind::Handler, "Runtime.InvalidResponsePrelude");
     }
+    works(&mut *instance).await;
+}
+
+async fn a_prelude_makes_a_stream_and_trailers_an_error_without_a_mode(world: &World) {
+    let mut instance = start(world).await;
+    let without = |headers: &str| {
+        streaming(headers).replace("Lambda-Runtime-Function-Response-Mode: streaming\r\n", "")
+    };
+    let text = without(PRELUDED) + &chunk("{\"statusCode\":201}\0\0\0\0\0\0\0\0all") + "0\r\n\r\n";
+    let all = json!([["send", "1", text], ["receive", "1"]]);
+    let (prelude, outcome) = streamed(&mut *instance, all).await;
+    assert_eq!(
+        (&prelude[..], &outcome.result.unwrap()[..]),
+        (&b"{\"statusCode\":201}"[..], &b"all"[..])
+    );
+    let whole = without("Trailer: Lambda-Runtime-Function-Error-Type\r\n") + &chunk("[1]");
+    let all = json!([["send", "1", whole.clone() + "0\r\n\r\n"], ["receive", "1"]]);
+    assert_eq!(answered(&mut *instance, all).await.result.unwrap(), "[1]");
+    let end = "0\r\nLambda-Runtime-Function-Error-Type: Function.Late\r\n\r\n";
+    let all = json!([["send", "1", whole + end], ["receive", "1"]]);
+    fails(answered(&mut *instance, all).await, FailureKind::Handler, "Function.Late");
     works(&mut *instance).await;
 }
 

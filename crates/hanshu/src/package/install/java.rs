@@ -49,7 +49,7 @@ pub(super) fn maven(folder: &Path, progress: &Progress) -> anyhow::Result<()> {
     if !is_shaded(folder)? {
         mvn.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
     }
-    execute(mvn.current_dir(folder), "mvn")
+    execute(mvn.current_dir(folder), "mvn").map(drop)
 }
 
 fn is_shaded(folder: &Path) -> anyhow::Result<bool> {

@@ -1,16 +1,27 @@
 //! A live instance that fetches its calls over HTTP: one at a time, and none waits behind it.
 
+use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::ids::RequestId;
-use model::invocation::{Failure, Invocation, Outcome, StartTimings};
-use model::ports::{Instance, Later, Patience, Turn};
+use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings};
+use model::limits;
+use model::ports::{Instance, Later, Patience, StartFailed, Turn};
 use model::stream::{StreamEnd, Taker};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
+use super::INVALID_ENTRYPOINT;
 use crate::frame::FrameError;
+use crate::jail::companions::{self, Told};
+use crate::jail::{StartError, Steps};
+use crate::process::birth::{SETUP_TIMEOUT, not_started, too_slow};
 use crate::process::failure;
 use crate::process::flow::Flow;
 use crate::process::life::{Life, idle, micros};
@@ -18,6 +29,14 @@ use crate::runtime_api::{Answer, Api, Event, Init, Piece, Pieces};
 
 /// How long a runtime that has reported an error may take to ask for its next call, or to end: some do the one, some the other.
 const AFTER_ERROR_MOST: Duration = Duration::from_millis(100);
+
+/// How long the runtime has to end by itself when extensions run beside it, and how long those have then: together the 2 s of AWS Lambda.
+const RUNTIME_END_MOST: Duration = Duration::from_millis(300);
+const EXTENSIONS_END_MOST: Duration = Duration::from_millis(1_700);
+/// An extension's program cannot be executed.
+const LAUNCH_ERROR: &str = "Extension.LaunchError";
+/// Where their programs lie, as the function sees them.
+const EXTENSIONS: &str = "/opt/extensions/";
 
 /// A live instance.
 #[derive(Debug)]
@@ -28,6 +47,10 @@ pub(super) struct ProvidedInstance {
     init: Option<oneshot::Receiver<Init>>,
     /// The function's AWS-style name.
     arn: String,
+    /// To its first process.
+    first: UnixStream,
+    /// Whether extensions from layers run beside it.
+    has_extensions: bool,
     call: Option<Handed>,
 }
 
@@ -47,11 +70,78 @@ enum Waited<T> {
     Done(T),
     /// Every process is gone, and what they sent before has been read.
     Gone,
+    /// An extension cannot go on.
+    Fault(Failure),
 }
 
 impl ProvidedInstance {
-    pub(super) fn new(life: Life, api: Api, init: oneshot::Receiver<Init>, arn: String) -> Self {
-        Self { life, api, init: Some(init), arn, call: None }
+    pub(super) fn new(
+        life: Life,
+        (api, init): (Api, oneshot::Receiver<Init>),
+        first: UnixStream,
+        arn: String,
+        has_extensions: bool,
+    ) -> Self {
+        Self { life, api, init: Some(init), arn, first, has_extensions, call: None }
+    }
+
+    /// Has the runtime executed, once all extensions from layers are there. How long what took, and when that was.
+    pub(super) async fn launch(&mut self, begun: Instant) -> Result<(Steps, Instant), StartFailed> {
+        let function = StartFailed::Function;
+        if self.has_extensions {
+            let allowed = Duration::from_millis(limits::INIT_TIMEOUT_MS.into());
+            match tokio::time::timeout_at((begun + allowed).into(), self.registered()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(End::Failed(failure) | End::Broken(failure))) => {
+                    return Err(function(self.fail(failure).await));
+                }
+                Ok(Err(End::Gone)) => {}
+                Err(_) => return Err(function(self.fail(failure::init_timed_out(allowed)).await)),
+            }
+            // One that is gone says why.
+            companions::go(self.first.as_fd()).unwrap_or_default();
+        }
+        let started = tokio::time::timeout(SETUP_TIMEOUT, self.life.remains.started()).await;
+        match started.map_err(too_slow).map_err(StartFailed::Platform)? {
+            Ok(steps) => Ok((steps, self.life.shared.clock.instant())),
+            Err(error) => match self.not_started(&error) {
+                Some(failure) => Err(function(self.fail(failure).await)),
+                None => Err(StartFailed::Platform(not_started(error))),
+            },
+        }
+    }
+
+    /// The function's failure behind an error of its start, if it is one.
+    fn not_started(&self, error: &StartError) -> Option<Failure> {
+        let StartError::Step(step) = error else { return None };
+        if !step.is_execution() {
+            return self.fallen();
+        }
+        let extension = step.step.contains(EXTENSIONS);
+        let kind = if extension { LAUNCH_ERROR } else { INVALID_ENTRYPOINT };
+        Some(Failure::new(FailureKind::Init, kind, &step.to_string()))
+    }
+
+    /// Waits until all extensions from layers have registered.
+    async fn registered(&mut self) -> Result<(), End> {
+        let Self { life, api, .. } = self;
+        tokio::select! {
+            biased;
+            () = api.desk().registered() => Ok(()),
+            failure = api.desk().fault() => Err(End::Broken(failure)),
+            _ = life.remains.gone() => Err(End::Gone),
+            never = life.output.run() => match never {},
+        }
+    }
+
+    /// Which extension took the instance along, if one did.
+    fn fallen(&self) -> Option<Failure> {
+        let told = companions::told(self.first.as_fd()).ok()?;
+        let Told::Fallen { program, wait_status } = told else { return None };
+        let status = ExitStatus::from_raw(wait_status);
+        let kind = if self.init.is_some() { FailureKind::Init } else { FailureKind::Exited };
+        let message = format!("extension {program} ended: {status}");
+        Some(Failure::new(kind, "Extension.Crash", &message))
     }
 
     /// Waits until it asks for its first call. On an error it is gone.
@@ -65,6 +155,7 @@ impl ProvidedInstance {
             Ok(Waited::Done(Ok(Init::Ready))) => Ok(()),
             Ok(Waited::Done(Ok(Init::Failed(failure)))) => Err(self.fail(failure).await),
             Ok(Waited::Done(Err(_)) | Waited::Gone) => Err(self.ended().await),
+            Ok(Waited::Fault(failure)) => Err(self.fail(failure).await),
             Err(_) => Err(self.fail(failure::init_timed_out(allowed)).await),
         }
     }
@@ -76,6 +167,11 @@ impl ProvidedInstance {
 
     /// The failure of one that broke off.
     async fn ended(&mut self) -> Failure {
+        if self.life.remains.exit().is_some()
+            && let Some(failure) = self.fallen()
+        {
+            return self.fail(failure).await;
+        }
         let failure = self.life.ended().await;
         self.api.close();
         failure
@@ -113,6 +209,39 @@ impl ProvidedInstance {
     }
 }
 
+impl ProvidedInstance {
+    /// Ends it in order: the runtime is asked to, extensions hear of it, and all have a moment.
+    async fn shut_down(&mut self) {
+        if companions::end(self.first.as_fd()).is_err() {
+            return;
+        }
+        let Self { life, api, first, .. } = self;
+        let runtime = tokio::time::timeout(RUNTIME_END_MOST, async {
+            let told = first.async_io(Interest::READABLE, || companions::told(first.as_fd()));
+            tokio::select! {
+                _ = life.remains.gone() => true,
+                told = told => told.is_err(),
+                never = life.output.run() => match never {},
+            }
+        });
+        if runtime.await == Ok(true) {
+            return;
+        }
+        let deadline = life.shared.clock.now().after(EXTENSIONS_END_MOST);
+        if !api.desk().shut_down("spindown", deadline) {
+            return;
+        }
+        let all = tokio::time::timeout(EXTENSIONS_END_MOST, async {
+            tokio::select! {
+                _ = life.remains.gone() => {}
+                never = life.output.run() => match never {},
+            }
+        });
+        // Those that take longer are killed.
+        all.await.unwrap_or_default();
+    }
+}
+
 /// How a call ends without an answer.
 enum End {
     /// The runtime goes on.
@@ -131,10 +260,12 @@ async fn wait<T>(
 ) -> Waited<T> {
     let mut what = what;
     let mut gone = false;
+    let desk = Arc::clone(api.desk());
     loop {
         tokio::select! {
             biased;
             done = &mut what => return Waited::Done(done),
+            failure = desk.fault() => return Waited::Fault(failure),
             _ = life.remains.gone(), if !gone => gone = true,
             () = api.leave(), if gone => break,
             never = life.output.run() => match never {},
@@ -161,6 +292,7 @@ async fn flow(
             Waited::Done(Some(Piece::Bytes(piece))) => flow.take(piece, room).map_err(broken)?,
             Waited::Done(Some(Piece::End(end))) => return end.map_err(End::Failed),
             Waited::Done(None) | Waited::Gone => return Err(End::Gone),
+            Waited::Fault(failure) => return Err(End::Broken(failure)),
         }
     }
 }
@@ -213,6 +345,7 @@ impl Instance for ProvidedInstance {
             }
             Ok(Waited::Done(Ok(Answer::Failed(failure)))) => Err(End::Failed(failure)),
             Ok(Waited::Done(Err(_)) | Waited::Gone) => Err(End::Gone),
+            Ok(Waited::Fault(failure)) => Err(End::Broken(failure)),
             Err(_) => Err(End::Broken(failure::timed_out(call.timeout))),
         };
         Turn::Over(self.over(call, result).await)
@@ -258,6 +391,9 @@ impl Instance for ProvidedInstance {
     }
 
     async fn stop(mut self: Box<Self>) {
+        if self.has_extensions && self.life.alive() && self.life.thaw() {
+            self.shut_down().await;
+        }
         self.api.close();
         self.life.destroy().await;
     }

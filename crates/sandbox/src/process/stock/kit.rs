@@ -92,6 +92,7 @@ async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, by: Born) -> Result<Kit
         takes_mounts: true,
         born: by,
         speaks: Speaks::Frames,
+        companions: Vec::new(),
     };
     let dowry = Dowry { slot, group, connection: None, unpacked: None };
     let newborn = Newborn::ask(shared, wanted, dowry, Steps::begin()).await?;

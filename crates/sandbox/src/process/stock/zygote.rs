@@ -117,6 +117,7 @@ async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, born: Instant) -> Resul
         takes_mounts: false,
         born: Born::AsZygote,
         speaks: Speaks::Frames,
+        companions: Vec::new(),
     };
     let dowry = Dowry { slot: None, group, connection: None, unpacked: None };
     let mut newborn = Newborn::ask(shared, wanted, dowry, Steps::begin()).await?;

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use model::ports::{Image, Sandbox};
 
-use crate::support::{Ahead, World, attach, cc, javac, version, zip};
+use crate::support::{Ahead, World, attach, cc, go, javac, version, zip};
 
 /// The C sources; one program.
 const SOURCES: [(&str, &str); 9] = [
@@ -34,6 +34,8 @@ pub(super) enum Language {
     Node,
     Python,
     Java,
+    /// None: an executable.
+    Provided,
 }
 
 /// How instances are started.
@@ -76,6 +78,7 @@ pub(super) fn grounds() -> &'static [Ground] {
             Ground::node("node-forked", Way::Forked),
             Ground::java("java", Way::Exec),
             Ground::java("java-pre-started", Way::PreStarted { memory_mb: 64 }),
+            Ground::provided("provided"),
         ]
     }
 }
@@ -97,6 +100,12 @@ impl Ground {
         let (runtime, handler) = ("java17", "Hostile::handle");
         let file = ("Hostile.java", include_str!("programs/Hostile.java"));
         Self { name, way, language: Language::Java, runtime, handler, file }
+    }
+
+    const fn provided(name: &'static str) -> Self {
+        let (runtime, handler) = ("provided", "bootstrap");
+        let file = ("bootstrap", include_str!("programs/provided.go"));
+        Self { name, way: Way::Exec, language: Language::Provided, runtime, handler, file }
     }
 
     /// Where it lies.
@@ -196,10 +205,17 @@ impl Ground {
 /// A package with one file, compiled if it has to be, and the attacks in C beside it.
 fn package(world: &World, (name, text): (&str, &str)) -> Bytes {
     static CLASSES: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
+    static PROGRAM: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
     let plain = BTreeMap::from([(name.to_owned(), text.as_bytes().to_vec())]);
-    let files = match name.ends_with(".java") {
-        true => CLASSES.get_or_init(|| javac(&[(name, text)])),
-        false => &plain,
+    let files = match name {
+        "bootstrap" => PROGRAM.get_or_init(|| {
+            let module = include_str!("../kits/provided/go.mod");
+            let api = include_str!("../kits/provided/api.go");
+            let files = [("go.mod", module), ("api.go", api), ("main.go", text)];
+            BTreeMap::from([(name.to_owned(), go(&files))])
+        }),
+        name if name.ends_with(".java") => CLASSES.get_or_init(|| javac(&[(name, text)])),
+        _ => &plain,
     };
     let stored =
         zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);

@@ -23,6 +23,7 @@ pub(crate) fn bootstrap() -> &'static [u8] {
             ("go.mod", include_str!("provided/go.mod")),
             ("api.go", include_str!("provided/api.go")),
             ("main.go", include_str!("provided/main.go")),
+            ("extension.go", include_str!("provided/extension.go")),
             ("steps.go", include_str!("provided/steps.go")),
         ])
     });

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -199,6 +200,25 @@ func stream(c connection, id string, e event) answer {
 	return c.receive()
 }
 
+// What those tests ask that have a word for everything.
+func short(word string) event {
+	switch word = strings.Trim(word, "\""); word {
+	case "sleep":
+		return event{Op: "never"}
+	case "exit":
+		return event{Op: "exit", Code: 7}
+	case "crash":
+		return event{Op: "signal", Signal: 11}
+	case "children":
+		return event{Op: "children", Marker: "children", Then: "return"}
+	case "scratch":
+		return event{Op: "write", Path: "/tmp/scratch", Text: strings.Repeat("x", 100_000)}
+	case "memory":
+		return event{Op: "memory"}
+	}
+	return event{Op: "count"}
+}
+
 func is(file string) bool {
 	_, err := os.Stat("/var/task/" + file)
 	return err == nil
@@ -207,10 +227,23 @@ func is(file string) bool {
 func main() {
 	// A crash is a signal's end.
 	debug.SetTraceback("crash")
+	if strings.HasPrefix(os.Args[0], "/opt/extensions/") {
+		extension()
+	}
 	if len(os.Args) > 2 {
 		child(os.Args[1], os.Args[2])
 	}
 	given = inherited()
+	if is("polite") {
+		fmt.Println("runtime begins")
+		end := make(chan os.Signal, 1)
+		signal.Notify(end, syscall.SIGTERM)
+		go func() {
+			<-end
+			fmt.Println("runtime ends")
+			os.Exit(0)
+		}()
+	}
 	c := connect()
 	early(c)
 	if is("throws") {
@@ -222,7 +255,9 @@ func main() {
 		next := c.get(version + "invocation/next")
 		id := next.header.Get("Lambda-Runtime-Aws-Request-Id")
 		var e event
-		if err := json.Unmarshal(next.body, &e); err != nil {
+		if next.body[0] == '"' {
+			e = short(string(next.body))
+		} else if err := json.Unmarshal(next.body, &e); err != nil {
 			panic(err)
 		}
 		var done answer

@@ -1,0 +1,18 @@
+//! The smallest function in Rust, by the official client.
+
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde_json::{Value, json};
+
+async fn hello(event: LambdaEvent<Value>) -> Result<Value, Error> {
+    let name = event.payload["queryStringParameters"]["name"].as_str().unwrap_or("world");
+    Ok(json!({
+        "statusCode": 200,
+        "headers": { "content-type": "text/plain" },
+        "body": format!("Hello {name}, from {}\n", event.context.env_config.function_name),
+    }))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    run(service_fn(hello)).await
+}
