@@ -25,7 +25,7 @@ use crate::provisioned::{Provisioned, ProvisionedRecord};
 use crate::secret::Sealed;
 
 pub(crate) use resources::decimal;
-pub use resources::{Cores, MemoryShare};
+pub use resources::{Cores, MemoryShare, WEB};
 pub use summary::{Fingerprint, VersionSummary};
 
 /// What the owner of a function decides, versioned with the code.
@@ -176,9 +176,6 @@ pub const RESERVED_ENVIRONMENT: &[&str] = &[
     "LAMBDA_RUNTIME_DIR",
 ];
 
-/// The runtime of functions that are web servers.
-pub const WEB: &str = "web";
-
 impl<V> FunctionConfig<V> {
     /// A configuration with every default.
     pub fn new(runtime: impl Into<String>, handler: impl Into<String>) -> Self {
@@ -222,17 +219,6 @@ impl<V> FunctionConfig<V> {
             network: self.network.clone(),
             layers: self.layers.clone(),
         }
-    }
-
-    /// Whether the function is a web server.
-    pub fn is_web(&self) -> bool {
-        self.runtime == WEB
-    }
-
-    /// Calls that one instance serves at once.
-    pub fn calls_at_once(&self) -> u32 {
-        let default = if self.is_web() { limits::INSTANCE_CONCURRENCY_WEB } else { 1 };
-        self.instance_concurrency.unwrap_or(default)
     }
 }
 

@@ -1,8 +1,8 @@
 //! `cargo x bench`: measures what `SPECIFICATION.md` promises, always against a baseline of the same run.
 //!
 //! One module a bench: [`warm`] (warm calls, with [`calls`] and [`workerd`]), [`cold`] (first calls), [`burst`] (many of them at once), [`density`] (many live instances), [`idle`] (a daemon with nothing to do),
-//! [`stream`] (answers in pieces), [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`provided`] (an executable of the function's own), [`resolve`] (which version a call reaches), [`swap`] (new code
-//! under load), [`freeze`] (functions that go on while they are idle), [`wasm`] (WebAssembly). They share
+//! [`stream`] (answers in pieces), [`web`] (web servers), [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`provided`] (an executable of the function's own),
+//! [`resolve`] (which version a call reaches), [`swap`] (new code under load), [`freeze`] (functions that go on while they are idle), [`wasm`] (WebAssembly). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] and [`paced`]
 //! (the client, over [`http`]), [`stats`] and [`report`].
 //!
@@ -34,6 +34,7 @@ mod stream;
 mod swap;
 mod warm;
 mod wasm;
+mod web;
 mod workerd;
 
 use std::path::PathBuf;
@@ -86,6 +87,8 @@ enum Name {
     Warm,
     /// Answers in pieces through a function's URL
     Stream,
+    /// A web server through its function URL, and directly
+    Web,
     /// First calls of a new version
     Cold,
     /// First calls of many functions at once
@@ -168,6 +171,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         verdicts.extend(match name {
             Name::Warm => warm::run(&mut setup)?,
             Name::Stream => stream::run(&setup)?,
+            Name::Web => web::run(&setup)?,
             Name::Cold => cold::run(&mut setup)?,
             Name::Burst => burst::run(&mut setup)?,
             Name::Density => density::run(&mut setup)?,

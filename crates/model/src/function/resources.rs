@@ -137,6 +137,22 @@ pub(crate) fn decimal(text: &str, places: usize) -> Option<u32> {
     format!("{whole}{fraction:0<places$}").parse().ok()
 }
 
+/// The runtime of functions that are web servers.
+pub const WEB: &str = "web";
+
+impl<V> FunctionConfig<V> {
+    /// Whether the function is a web server.
+    pub fn is_web(&self) -> bool {
+        self.runtime == WEB
+    }
+
+    /// Calls that one instance serves at once.
+    pub fn calls_at_once(&self) -> u32 {
+        let default = if self.is_web() { limits::INSTANCE_CONCURRENCY_WEB } else { 1 };
+        self.instance_concurrency.unwrap_or(default)
+    }
+}
+
 impl<V> FunctionConfig<V> {
     /// Works the memory limit out where it is given as a share, for a host that gives `host_mb` MiB to functions. To be called with whatever
     /// comes from the store, before it is used or shown.
@@ -263,7 +279,7 @@ mod tests {
     #[test]
     fn each_resource_out_of_range_is_named_with_its_range() {
         type Spoil = fn(&mut FunctionConfig);
-        let cases: [(&str, Spoil); 12] = [
+        let cases: [(&str, Spoil); 15] = [
             ("memory_mb 1 is out of range: expected 64 to 10240", |c| c.memory_mb = 1),
             ("cpu_weight 0 is", |c| c.cpu_weight = Some(0)),
             ("cpu_weight 10001", |c| c.cpu_weight = Some(10_001)),
@@ -273,6 +289,9 @@ mod tests {
             ("cpu_cores 257", |c| c.cpu_cores = Some(Cores::from_millis(257_000))),
             ("processes 15", |c| c.processes = 15),
             ("processes 32769", |c| c.processes = 32_769),
+            ("instance_concurrency 0", |c| c.instance_concurrency = Some(0)),
+            ("instance_concurrency 251", |c| c.instance_concurrency = Some(251)),
+            ("instance_concurrency 2", |c| c.instance_concurrency = Some(2)),
             ("open_files 63", |c| c.open_files = 63),
             ("open_files 1048577", |c| c.open_files = 1_048_577),
             ("tmp_mb 0", |c| c.tmp_mb = 0),
@@ -297,5 +316,23 @@ mod tests {
         assert_eq!(weight(128, None), 7);
         assert_eq!(weight(10_240, None), 578);
         assert_eq!(weight(128, Some(300)), 300);
+    }
+
+    #[test]
+    fn web_servers_take_many_calls_and_command_lines() {
+        let mut config = FunctionConfig { runtime: WEB.into(), ..config() };
+        config.handler = "node server.js".into();
+        assert_eq!(config.calls_at_once(), limits::INSTANCE_CONCURRENCY_WEB);
+        config.instance_concurrency = Some(250);
+        config.validate().unwrap();
+        assert_eq!(config.calls_at_once(), 250);
+        for handler in ["", "   ", "node\tserver.js", "node\nserver.js"] {
+            config.handler = handler.into();
+            config.validate().unwrap_err();
+        }
+        config.runtime = "nodejs20".into();
+        config.handler = "node server.js".into();
+        config.instance_concurrency = Some(1);
+        config.validate().unwrap_err();
     }
 }
