@@ -1,8 +1,8 @@
 // Loads a Node.js handler and serves one call at a time over file descriptor 3: ../PROTOCOL.md.
 //
 // Start at `main`. Then, in the order of a call: `receive` blocks until a frame comes, `serve` reads the call, `run` calls the handler, `Call`
-// decides when the answer is due, `send` writes it. A process that is started ahead of its function goes through `warm` first and through `adopt` later. Between two calls the process blocks in `read`, so the event loop stands still: work left
-// over goes on with the next call, as on AWS Lambda.
+// decides when the answer is due, `send` writes it. `begin` makes the process a function's; one that is started ahead of its function goes through `warm` first.
+// Between two calls the process blocks in `read`, so the event loop stands still: work left over goes on with the next call, as on AWS Lambda.
 //
 // The handler's forms and the errors' shapes are those of AWS Lambda's runtime for Node.js 20. Nothing is required at start that Node
 // has not loaded anyway. What the function may replace (JSON, Buffer, console, timers) is taken before its code is loaded.
@@ -37,6 +37,7 @@ const DEADLINE_AT = ID_AT + ID_BYTES;
 const EXTRA_LENGTH_AT = DEADLINE_AT + 8;
 const EXTRA_AT = EXTRA_LENGTH_AT + 4;
 
+const INIT = 1;
 const INVOKE = 2;
 const HELLO = 16;
 const READY = 17;
@@ -48,9 +49,21 @@ const STREAM_START = 22;
 const CHUNK = 23;
 const STREAM_END = 24;
 
-// What a process that is started ahead tries itself with, and how often: the engine learns shapes in a few rounds.
-const WARM_EVENT = '{"version":"2.0","headers":{"host":"localhost"},"list":[1,2.5,true,null]}';
+// What a process that is started ahead tries itself with, and how often: the engine learns shapes in a few rounds. After thirty it is about to optimise, which each
+// child of a zygote would then do in its first calls. The event has the names of a function URL's, which
+// are looked up in tables that every new one makes a copied process copy a page of.
+const WARM_EVENT =
+  '{"version":"2.0","routeKey":"$default","rawPath":"/","rawQueryString":"a=b","cookies":["a=b"],"headers":{"accept":"*/*","accept-encoding":"a",' +
+  '"content-length":"1","content-type":"a","host":"a","user-agent":"a","x-forwarded-for":"a","x-forwarded-port":"1","x-forwarded-proto":"a"},' +
+  '"queryStringParameters":{"a":"b"},"requestContext":{"accountId":"1","apiId":"a","domainName":"a","domainPrefix":"a","http":{"method":"GET",' +
+  '"path":"/","protocol":"HTTP/1.1","sourceIp":"1","userAgent":"a"},"requestId":"1","routeKey":"$default","stage":"$default","time":"1",' +
+  '"timeEpoch":1795835231785},"pathParameters":null,"stageVariables":null,"body":"a","isBase64Encoded":false,"list":[1,2.5,true,null]}';
 const WARM_CALLS = 3;
+const WARM_INIT = {
+  function: { name: '-', version: '1', arn: '-', memory_mb: 128, log_group: '-', log_stream: '-' },
+  environment: ['_X_AMZN_TRACE_ID=1'],
+  task_root: __dirname,
+};
 
 // What a zygote has loaded for its children: what functions usually require, and globals that Node loads when they are first used. Not `dns`, which takes random
 // numbers when it is loaded.
@@ -62,6 +75,9 @@ const GLOBALS = ['fetch', 'Headers', 'Request', 'Response', 'FormData', 'Blob', 
 // Where a zygote finds the spawner, and the library that it is forked with.
 const CONTROL = 4;
 const LIBRARY = '/var/runtime/zygote/zygote.so';
+// What its `wait` returns in a process that cannot be forked, and in a child for which nobody waits yet.
+const UNFIT = 1;
+const RESTS = 2;
 // The most that a seed of Math.random holds, and how far each child goes on from there.
 const SEEDS = 2 ** 31 - 1;
 const STEPS_BITS = 12;
@@ -488,9 +504,12 @@ function loadModule(root, folder, file) {
   const path = require('path');
   const base = path.resolve(root, folder, file);
   try {
-    if (isFile(base)) return require(base);
-    if (isFile(`${base}.js`)) {
-      return isEsm(path, root, base) ? importFile(`${base}.js`) : requireFile(`${base}.js`, folder === '');
+    if (existsSync(base) && isFile(base)) return require(base);
+    // A regular file in the root itself is what it is called; anything else may be a link, or behind one.
+    const script = lstatSync(`${base}.js`, { throwIfNoEntry: false });
+    if (script !== undefined && (script.isFile() || isFile(`${base}.js`))) {
+      if (isEsm(path, root, base)) return importFile(`${base}.js`);
+      return script.isFile() && folder === '' ? requireFile(`${base}.js`) : require(`${base}.js`);
     }
     if (isFile(`${base}.mjs`)) return importFile(`${base}.mjs`);
     if (isFile(`${base}.cjs`)) return require(`${base}.cjs`);
@@ -500,10 +519,8 @@ function loadModule(root, folder, file) {
   }
 }
 
-// What `require` does with a file, but for the search for it: that it is there is known. `plain`: no folder between it and the root can be a link, so only the
-// file itself may have another name.
-function requireFile(file, plain) {
-  if (!plain || lstatSync(file).isSymbolicLink()) return require(file);
+// What `require` does with a file, but for the search for it: that it is there and has no other name is known.
+function requireFile(file) {
   const made = new Module(file, module);
   require.cache[file] = made;
   made.load(file);
@@ -562,24 +579,22 @@ function addLayers(root) {
 // Takes the way of a call, from INIT by way of the code on disk, in both forms of modules, to the answer, so that a function's first call finds everything loaded and
 // compiled. Reading and writing end at a device, and what it leaves behind is undone, but for the four threads that read files for the engine and that a module
 // of ours stays known by its URL; nothing here takes random numbers.
-async function warm() {
-  const frame = allocUnsafeSlow(EXTRA_AT + WARM_EVENT.length).fill(0);
-  putUint32(frame, 0, frame.length - HEADER_BYTES);
-  frame[4] = INVOKE;
-  frame.latin1Write(WARM_EVENT, EXTRA_AT);
+async function warm(calls) {
+  const call = frameOf(INVOKE, EXTRA_AT, WARM_EVENT);
   socket = openSync('/dev/zero', 'r+');
-  for (let n = 0; n < WARM_CALLS; n++) {
-    adopt({ environment: ['_X_AMZN_TRACE_ID=1'], task_root: __dirname });
-    setTrace('2');
-    setTrace();
-    addLayers(__dirname);
-    for (handler of [await load(__dirname, 'ahead.handler'), await load(__dirname, 'ahead-module.handler')]) {
+  for (let n = 0; n < calls; n++) {
+    for (const form of ['ahead.handler', 'ahead-module.handler']) {
+      receive();
+      await begin(frameOf(INIT, HEADER_BYTES, stringify({ ...WARM_INIT, handler: form })));
+      setTrace('2');
+      setTrace();
+      send(READY, '', '');
       // By way of the event loop, as calls go.
       await new Promise((answered) => {
         next = answered;
         later(() => {
           receive();
-          take(frame);
+          take(call);
         });
       });
     }
@@ -590,6 +605,14 @@ async function warm() {
   [socket, next, handler] = [FD, serve, undefined];
   // The streams and what formats their text, without a word.
   require('util').format('%s %o', proc.stdout && proc.stderr && '', { a: ['b'] });
+}
+
+function frameOf(kind, at, body) {
+  const frame = allocUnsafeSlow(at + body.length).fill(0);
+  putUint32(frame, 0, frame.length - HEADER_BYTES);
+  frame[4] = kind;
+  frame.latin1Write(body, at);
+  return frame;
 }
 
 // Becomes the function's process: what `exec` would have given it.
@@ -612,7 +635,7 @@ function preload() {
   structuredClone({ a: [1] });
 }
 
-// Waits to be forked, and returns in children alone.
+// Waits to be forked, and returns in children alone: whether this one will lie ready, so that it has time to become warm.
 function fork() {
   const library = { exports: {} };
   proc.dlopen(library, LIBRARY);
@@ -623,9 +646,11 @@ function fork() {
   setFlagsFromString('--no-expose-gc');
   for (let n = 0; n < 3; n++) collect();
   send(HELLO, '', '');
-  if (library.exports.wait(CONTROL) !== 0) exit(1);
+  const told = library.exports.wait(CONTROL);
+  if (told === UNFIT) exit(1);
   Object.defineProperty(proc, 'pid', { ...Object.getOwnPropertyDescriptor(proc, 'pid'), value: 2 });
   reseed(setFlagsFromString);
+  return told === RESTS;
 }
 
 // Math.random takes its state from a seed when it is first used, which is here. The seed has 31 bits; where each child begins in its sequence adds some.
@@ -679,11 +704,22 @@ async function main() {
   if (mode === 'ahead' || mode === 'zygote') {
     proc.argv.pop();
     if (mode === 'zygote') preload();
-    await warm();
-    if (mode === 'zygote') fork();
+    await warm(WARM_CALLS);
+    // A copy has to take hold of the memory that the way of a call writes to.
+    if (mode === 'zygote' && fork()) await warm(1);
   }
   send(HELLO, '', '');
-  const frame = receive();
+  try {
+    await begin(receive());
+  } catch (e) {
+    die(e);
+  }
+  send(READY, '', '');
+  later(serve);
+}
+
+// Becomes a function's process, by an INIT frame, and loads its code.
+async function begin(frame) {
   const init = parse(apply(utf8Slice, frame, [HEADER_BYTES, frameBytes(frame)]));
   fixed.functionName = init.function.name;
   fixed.functionVersion = init.function.version;
@@ -694,13 +730,7 @@ async function main() {
 
   if (init.environment !== undefined) adopt(init);
   addLayers(init.task_root);
-  try {
-    handler = await load(init.task_root, init.handler);
-  } catch (e) {
-    die(e);
-  }
-  send(READY, '', '');
-  later(serve);
+  handler = await load(init.task_root, init.handler);
 }
 
 main();

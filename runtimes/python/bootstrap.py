@@ -1,7 +1,7 @@
 """Loads a Python handler and serves one call at a time over file descriptor 3: ../PROTOCOL.md.
 
 Start at `main`. Then, in the order of a call: `receive` blocks until a frame comes, `serve` reads the call, `run` calls the handler, `send` writes
-the answer. A process that is started ahead of its function goes through `warm` first and through `adopt` later. Between two calls the process blocks in `read`; threads of the function go on, as far as they hold no lock that it needs.
+the answer. `begin` makes the process a function's. One that is started ahead of its function goes through `warm` first. Between two calls the process blocks in `read`; threads of the function go on, as far as they hold no lock that it needs.
 
 Context, errors and log lines are those of AWS Lambda's runtime for Python. To start fast this file imports built-in modules only: `json`
 alone, with `re` below it, would double the time to the first call. It runs with `-I -S -B`: no host packages, no byte code written.
@@ -50,10 +50,23 @@ PRELOADED = (
 # Where a zygote finds the spawner, and the library that it is forked with.
 CONTROL = 4
 LIBRARY = "/var/runtime/zygote/zygote.so"
+# What its `wait` returns in a process that cannot be forked, and in a child for which nobody waits yet.
+UNFIT = 1
+RESTS = 2
 
-# What a process that is started ahead tries itself with, and how often: the interpreter specialises code after a few rounds.
-WARM_EVENT = b'{"version":"2.0","headers":{"host":"localhost"},"list":[1,2.5,true,null]}'
+# What a process that is started ahead tries itself with, and how often: the interpreter specialises code after a few rounds. The event is like a function URL's.
+WARM_EVENT = (
+    b'{"version":"2.0","routeKey":"$default","rawPath":"/","rawQueryString":"a=b","cookies":["a=b"],"headers":{"accept":"*/*","host":"a",'
+    b'"content-length":"1","content-type":"a","user-agent":"a"},"queryStringParameters":{"a":"b"},"requestContext":{"accountId":"1","apiId":"a",'
+    b'"domainName":"a","domainPrefix":"a","http":{"method":"GET","path":"/","protocol":"HTTP/1.1","sourceIp":"1","userAgent":"a"},"requestId":"1",'
+    b'"routeKey":"$default","stage":"$default","time":"1","timeEpoch":1795835231785},"pathParameters":null,"stageVariables":null,"body":"a",'
+    b'"isBase64Encoded":false,"list":[1,2.5,true,null]}'
+)
 WARM_CALLS = 10
+WARM_INIT = (
+    '{"handler":"ahead.handler","task_root":"%s","environment":["_X_AMZN_TRACE_ID=1"],"function":'
+    '{"name":"-","version":"1","arn":"-","memory_mb":128,"log_group":"-","log_stream":"-"}}'
+)
 
 JSON_SPACE = " \t\n\r"
 LARGEST_LENGTH = 0xFFFFFFFF
@@ -523,9 +536,8 @@ def module_path(root):
     return dict.fromkeys([root, *(folder for folder in own if folder[:1] == "/"), libraries, "/opt/python"])
 
 
-def prepare(root):
+def prepare():
     """Makes the interpreter what handlers expect; returns the streams to flush after each call."""
-    sys.path[:0] = module_path(root)
     builtins.exit = Quitter("exit")
     builtins.quit = Quitter("quit")
     if "logging" in sys.modules:
@@ -534,29 +546,54 @@ def prepare(root):
         sys.meta_path.insert(0, LoggingHook())
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-    # Processes that the function starts have no business on the socket.
-    posix.set_inheritable(FD, False)
     return sys.stdout, sys.stderr
 
 
-def warm():
-    """Takes the way of a call, from the code on disk to the answer, so that a function's first call finds everything loaded.
+def begin(frame, preloaded=()):
+    """Becomes the function's process, by an INIT frame: all but its code. Returns the handler's name."""
+    if frame[4] != INIT:
+        posix._exit(1)
+    init = decode(str(frame[HEADER_BYTES:], "utf-8"))
+    function = init["function"]
+    LambdaContext.function_name = function["name"]
+    LambdaContext.function_version = function["version"]
+    LambdaContext.invoked_function_arn = function["arn"]
+    LambdaContext.memory_limit_in_mb = str(function["memory_mb"])
+    LambdaContext.log_group_name = function["log_group"]
+    LambdaContext.log_stream_name = function["log_stream"]
+    if "environment" in init:
+        adopt(init)
+    path = module_path(init["task_root"])
+    if preloaded:
+        hide_shadowed(preloaded, path)
+    sys.path[:0] = path
+    # Processes that the function starts have no business on the socket.
+    posix.set_inheritable(FD, False)
+    return init["handler"]
+
+
+def warm(calls, streams, preloaded=()):
+    """Takes the way of a call, from INIT by way of the code on disk to the answer, so that a function's first call finds everything loaded.
 
     Nothing is read or written, and what it leaves behind is undone.
     """
     global request_in_progress
-    sys.path.insert(0, FOLDER)
-    handler = load("ahead.handler")
+    path = sys.path[:]
+    body = (WARM_INIT % FOLDER).encode()
+    frame = len(body).to_bytes(4, "little") + bytes((INIT, 0, 0, 0)) + body
+    handler = load(begin(receive(read=lambda fd, size: frame), preloaded))
     length = EXTRA_AT - HEADER_BYTES + len(WARM_EVENT)
     frame = length.to_bytes(4, "little") + bytes((INVOKE, 0, 0, 0)) + b"0" * 36 + bytes(12) + WARM_EVENT
-    for _ in range(WARM_CALLS):
+    for _ in range(calls):
         frame = receive(read=lambda fd, size: frame)
         kind, body = run(handler, frame)
+        flush(streams)
         send(kind, frame[ID_AT:DEADLINE_AT] + tell(0), body, writev=lambda fd, parts: sum(map(len, parts)))
     request_in_progress = ""
-    sys.path.remove(FOLDER)
+    sys.path[:] = path
     del sys.modules["ahead"]
     sys.path_importer_cache.pop(FOLDER, None)
+    abandon("_X_AMZN_TRACE_ID")
 
 
 def adopt(init):
@@ -572,8 +609,17 @@ def adopt(init):
     posix.chdir(init["task_root"])
 
 
+def abandon(name):
+    """Takes back a variable that was adopted."""
+    os = sys.modules.get("os")
+    posix.unsetenv(name)
+    posix.environ.pop(name.encode(), None)
+    if os is not None:
+        os.environb.pop(name.encode(), None)
+
+
 def preload():
-    """Loads what functions usually import; returns the modules that were there before."""
+    """Loads what functions usually import; returns the names of these modules, and how each begins."""
     before = set(sys.modules)
     for name in PRELOADED:
         try:
@@ -581,20 +627,22 @@ def preload():
         except ImportError:
             # Not every interpreter has all of them.
             pass
-    return before
+    names = [name for name in sys.modules if name not in before]
+    return names, frozenset(name.partition(".")[0] for name in names)
 
 
-def hide_shadowed(before, root):
+def hide_shadowed(preloaded, path):
     """Forgets what was loaded ahead if the function brings a module of such a name: its own comes first, for the standard library as well."""
-    loaded = {name.partition(".")[0] for name in sys.modules if name not in before}
-    for folder in module_path(root):
+    for folder in path:
         try:
             names = {entry.partition(".")[0] for entry in posix.listdir(folder)}
         except OSError:
             continue
-        if names & loaded:
-            for name in [name for name in sys.modules if name not in before]:
-                del sys.modules[name]
+        modules, beginnings = preloaded
+        if not beginnings.isdisjoint(names):
+            for name in modules:
+                sys.modules.pop(name, None)
+            sys.meta_path.insert(0, LoggingHook())
             return
 
 
@@ -610,44 +658,35 @@ def fork():
     # What is there already is not written to by the children's collections, and so stays shared.
     gc.freeze()
     send(HELLO, b"", b"")
-    if library.wait(CONTROL) != 0:
+    told = library.wait(CONTROL)
+    if told == UNFIT:
         posix._exit(1)
     threading = sys.modules.get("threading")
     if threading is not None:
         threading.main_thread()._set_native_id()
+    return told == RESTS
 
 
 def main():
     """Start-up, then calls."""
     mode = sys.argv[1:]
-    before = None
-    if mode in (["ahead"], ["zygote"]):
+    ahead = mode in (["ahead"], ["zygote"])
+    preloaded = ()
+    if ahead:
         sys.argv.pop()
         sys.orig_argv.pop()
-        if mode == ["zygote"]:
-            before = preload()
-        warm()
-        if mode == ["zygote"]:
-            fork()
+    if mode == ["zygote"]:
+        preloaded = preload()
+    streams = prepare()
+    if ahead:
+        warm(WARM_CALLS, streams, preloaded)
+    # A copy has to take hold of the memory that the way of a call writes to.
+    if mode == ["zygote"] and fork():
+        warm(1, streams, preloaded)
     send(HELLO, b"", b"")
-    frame = receive()
-    if frame[4] != INIT:
-        posix._exit(1)
-    init = decode(str(frame[HEADER_BYTES:], "utf-8"))
-    function = init["function"]
-    LambdaContext.function_name = function["name"]
-    LambdaContext.function_version = function["version"]
-    LambdaContext.invoked_function_arn = function["arn"]
-    LambdaContext.memory_limit_in_mb = str(function["memory_mb"])
-    LambdaContext.log_group_name = function["log_group"]
-    LambdaContext.log_stream_name = function["log_stream"]
-    if "environment" in init:
-        adopt(init)
-    if before is not None:
-        hide_shadowed(before, init["task_root"])
-    streams = prepare(init["task_root"])
+    name = begin(receive(), preloaded)
     try:
-        handler = load(init["handler"])
+        handler = load(name)
     except SystemExit:
         raise
     except BaseException as e:

@@ -49,7 +49,7 @@ pub extern "C" fn napi_register_module_v1(env: Env, exports: Value) -> Value {
     exports
 }
 
-/// Returns 0 in children; in the parent 1, and says on standard error why it cannot wait.
+/// Returns 0 or 2 in children; in the parent 1, and says on standard error why it cannot wait.
 extern "C" fn wait(env: Env, info: *mut c_void) -> Value {
     let names = [c"napi_get_cb_info", c"napi_get_value_int32", c"napi_create_int32"];
     let found = names.map(symbol);
@@ -70,7 +70,7 @@ extern "C" fn wait(env: Env, info: *mut c_void) -> Value {
         if let Err(unfit) = &waited {
             serve::complain(unfit);
         }
-        create(env, i32::from(waited.is_err()), &raw mut answer);
+        create(env, serve::told(waited), &raw mut answer);
     }
     answer
 }

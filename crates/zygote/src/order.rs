@@ -20,6 +20,7 @@ const HEAD_BYTES: usize = WORDS * 8 + DIRECTORY_BYTES;
 const MAGIC: u64 = 0x3145_5447_595a_4248;
 const RULESET: u64 = 1;
 const GROUP: u64 = 2;
+const RESTS: u64 = 4;
 
 /// What the child becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Order {
     pub ruleset: bool,
     /// Whether there is a version 2 group.
     pub group: bool,
+    /// Whether the child will lie ready until it is wanted, so that it has time to become warm; else somebody waits for it.
+    pub rests: bool,
     /// Version 1 groups.
     pub joins: usize,
     /// User id, in the instance's user namespace.
@@ -43,7 +46,8 @@ pub struct Order {
 impl Order {
     /// Writes an order and a filter; the length, or `None` if it has no room.
     pub fn encode(&self, filter: &[u8], to: &mut [u8]) -> Option<usize> {
-        let flags = if self.ruleset { RULESET } else { 0 } | if self.group { GROUP } else { 0 };
+        let flags = [(self.ruleset, RULESET), (self.group, GROUP), (self.rests, RESTS)];
+        let flags = flags.iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag);
         let words: [u64; WORDS] = [
             MAGIC,
             flags,
@@ -79,6 +83,7 @@ impl Order {
         let order = Self {
             ruleset: flags & RULESET != 0,
             group: flags & GROUP != 0,
+            rests: flags & RESTS != 0,
             joins: usize::try_from(joins).ok()?,
             uid: u32::try_from(ids >> 32).ok()?,
             gid: u32::try_from(ids & u64::from(u32::MAX)).ok()?,
@@ -110,17 +115,25 @@ mod tests {
         let mut directory = [0; DIRECTORY_BYTES];
         directory[..9].copy_from_slice(b"/var/task");
         let limits = Limits { open_files: 7, processes: 8, data_bytes: Some(9), core_bytes: 0 };
-        let mut order =
-            Order { ruleset: true, group: false, joins: 3, uid: 993, gid: 990, limits, directory };
+        let mut order = Order {
+            ruleset: true,
+            group: false,
+            rests: true,
+            joins: 3,
+            uid: 993,
+            gid: 990,
+            limits,
+            directory,
+        };
         let mut bytes = [0; ORDER_BYTES];
         let length = order.encode(b"filter--", &mut bytes).unwrap();
         assert_eq!(Order::decode(&bytes[..length]), Some((order, &b"filter--"[..])));
         assert_eq!(order.descriptors(), FIXED_FDS + 4);
         assert_eq!(Order::decode(&bytes[..length - 1]), None);
         assert_eq!(Order::decode(&bytes[..10]), None);
-        order.limits.data_bytes = None;
+        (order.limits.data_bytes, order.rests) = (None, false);
         assert_eq!(order.encode(b"", &mut [0; 10]), None);
         let length = order.encode(b"", &mut bytes).unwrap();
-        assert_eq!(Order::decode(&bytes[..length]).unwrap().0.limits.data_bytes, None);
+        assert_eq!(Order::decode(&bytes[..length]), Some((order, &b""[..])));
     }
 }

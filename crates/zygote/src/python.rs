@@ -99,16 +99,14 @@ extern "C" fn wait(_: *mut c_void, descriptor: *mut c_void) -> *mut c_void {
             .map(|plain| core::mem::transmute::<*mut c_void, Plain>(plain));
         let control = c_int::try_from(as_long(descriptor)).unwrap_or(-1);
         before();
-        match serve::wait(control) {
-            Ok(()) => {
-                in_child();
-                from_long(0)
-            }
+        let waited = serve::wait(control);
+        match &waited {
+            Ok(_) => in_child(),
             Err(unfit) => {
                 in_parent();
-                serve::complain(&unfit);
-                from_long(1)
+                serve::complain(unfit);
             }
         }
+        from_long(serve::told(waited).into())
     }
 }

@@ -49,10 +49,29 @@ pub struct Unfit {
     pub error: Errno,
 }
 
-/// Waits for orders on a socket and forks for each. Returns in children alone, each the runtime of its instance; ends the process when the socket is closed.
+/// What a child is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Child {
+    /// A start that waits for it.
+    Hurries,
+    /// To lie ready: it has time to become warm.
+    Rests,
+}
+
+/// What entries return to the bootstrap (`runtimes/PROTOCOL.md`).
+pub(crate) fn told(waited: core::result::Result<Child, Unfit>) -> i32 {
+    match waited {
+        Ok(Child::Hurries) => 0,
+        Err(_) => 1,
+        Ok(Child::Rests) => 2,
+    }
+}
+
+/// Waits for orders on a socket and forks for each. Returns in children alone, each the runtime of its instance: whether somebody waits for it. Ends the process
+/// when the socket is closed.
 ///
 /// An error says that this process cannot be forked so. It has to end, for some of its threads may be parked.
-pub fn wait(control: i32) -> core::result::Result<(), Unfit> {
+pub fn wait(control: i32) -> core::result::Result<Child, Unfit> {
     let at = |step: &'static str| move |error| Unfit { step, error };
     if !threads::can() {
         return Err(at("support this processor")(ENOTSUP));
@@ -85,7 +104,7 @@ pub fn wait(control: i32) -> core::result::Result<(), Unfit> {
             if threads::recreate().is_err() {
                 sys::exit(1);
             }
-            return Ok(());
+            return Ok(if order.rests { Child::Rests } else { Child::Hurries });
         }
         if order.is_none_or(|(order, _)| {
             fds.iter().take_while(|fd| **fd >= 0).count() < order.descriptors()

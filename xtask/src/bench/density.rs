@@ -1,7 +1,8 @@
 //! `bench density`: a daemon with many live instances, each of another function and idle: their memory, and warm calls beside them.
 //!
 //! Memory counts the daemon and everything that it has started; pages that several share count once. Warm calls go to one function, in turns with a daemon that
-//! has that instance alone. Last, what one idle instance of each runtime has of its own.
+//! has that instance alone. All of these come up by exec. Last, what one idle instance of each runtime has of its own, as the daemon brings it up by itself: forked
+//! where it can be, else by exec.
 
 use std::fs;
 use std::thread::sleep;
@@ -23,30 +24,38 @@ use crate::say::say;
 const MEMORY_MB: Bound = Bound::AtMost(8000.0);
 /// Promised: warm calls beside so many, by those of a daemon with one instance.
 const RATIO: Bound = Bound::AtMost(1.2);
-/// Promised: what an idle instance has of its own, in MB.
-const OWN_MB: [(&Language, Bound); 3] =
-    [(&NODE, Bound::AtMost(3.0)), (&PYTHON, Bound::AtMost(3.0)), (&JAVA, Bound::AtMost(4.0))];
+/// Promised: what an idle instance has of its own, in MB; and whether the language is forked where the host allows it.
+const OWN_MB: [(&Language, Bound, bool); 3] = [
+    (&NODE, Bound::AtMost(3.0), true),
+    (&PYTHON, Bound::AtMost(3.0), true),
+    (&JAVA, Bound::AtMost(4.0), true),
+];
 /// Instances of each runtime of which one's own is the average.
 const OF_EACH: usize = 16;
+/// How often it is looked whether there is a zygote, and how long in between: 60 s in all.
+const ZYGOTE_LOOKS: usize = 600;
+const ZYGOTE_PAUSE: Duration = Duration::from_millis(100);
 /// How long all are left alone before memory is read.
 const SETTLE: Duration = Duration::from_secs(3);
 /// Memory limits of all together are allowed to be more than the host has: hardly any instance comes near its own.
-const ROOM: &[(&str, &str)] = &[
+const ROOM: [(&str, &str); 5] = [
     ("HANSHU_ENGINE_HOST_MEMORY_MB", "1048576"),
     ("HANSHU_ENGINE_INSTANCES_PER_NAMESPACE", "100000"),
     ("HANSHU_ENGINE_KEEP_ALIVE_SECONDS", "86400"),
     ("HANSHU_ENGINE_KEEP_ALIVE_MAX_SECONDS", "0"),
     ("HANSHU_ENGINE_QUEUE_WAIT_SECONDS", "300"),
-    // They would be counted as well.
-    ("HANSHU_SANDBOX_PRESTART_MEMORY_MB", "0"),
 ];
+/// What waits would be counted as well.
+const PLAIN: (&str, &str) = ("HANSHU_SANDBOX_PRESTART_MEMORY_MB", "0");
+/// Nothing waits but the zygote.
+const FORKED: (&str, &str) = ("HANSHU_SANDBOX_ZYGOTE", "alone");
 
 /// Measures all.
 pub(crate) fn run(setup: &mut Setup) -> Result<Vec<Verdict>> {
     let instances = setup.options.instances;
     say!("bench density: {instances} live Node.js instances");
     let mut verdicts = Vec::new();
-    let many = Daemon::start_with(&setup.hanshu, &setup.folder("density")?, ROOM)?;
+    let many = start(setup, "density", PLAIN)?;
     let begun = Instant::now();
     fill(&many, &NODE, instances)?;
     say!("all were called once after {:.1} s", begun.elapsed().as_secs_f64());
@@ -55,10 +64,16 @@ pub(crate) fn run(setup: &mut Setup) -> Result<Vec<Verdict>> {
     verdicts.extend(warm(setup, &many, instances)?);
     expect_live(&many, instances)?;
     many.stop()?;
-    for (language, bound) in OWN_MB {
-        verdicts.push(own(setup, language, bound)?);
+    for (language, bound, forks) in OWN_MB {
+        verdicts.push(own(setup, language, bound, forks)?);
     }
     Ok(verdicts)
+}
+
+fn start(setup: &Setup, folder: &str, starts: (&str, &str)) -> Result<Daemon> {
+    let mut variables = ROOM.to_vec();
+    variables.push(starts);
+    Daemon::start_with(&setup.hanshu, &setup.folder(folder)?, &variables)
 }
 
 /// Deploys functions and calls each once.
@@ -107,7 +122,7 @@ fn memory(daemon: &Daemon) -> Result<Verdict> {
 
 /// Warm calls of one function, in turns: beside all others, and in a daemon of its own.
 fn warm(setup: &Setup, many: &Daemon, instances: usize) -> Result<Vec<Verdict>> {
-    let one = Daemon::start_with(&setup.hanshu, &setup.folder("density-one")?, ROOM)?;
+    let one = start(setup, "density-one", PLAIN)?;
     fill(&one, &NODE, 1)?;
     let load = |daemon: &Daemon| Load {
         address: daemon.address,
@@ -157,9 +172,11 @@ fn around(daemon: &Daemon, instances: usize) -> Result<Vec<Duration>> {
 }
 
 /// What one idle instance of a runtime has of its own: its runtime and the process that watches it.
-fn own(setup: &Setup, language: &Language, bound: Bound) -> Result<Verdict> {
+fn own(setup: &Setup, language: &Language, bound: Bound, forks: bool) -> Result<Verdict> {
     let name = language.name;
-    let daemon = Daemon::start_with(&setup.hanshu, &setup.folder(&format!("own-{name}"))?, ROOM)?;
+    let daemon = start(setup, &format!("own-{name}"), FORKED)?;
+    let forks = forks && await_zygote(&daemon, language)?;
+    let how = if forks { "forked" } else { "executed" };
     fill(&daemon, language, OF_EACH)?;
     sleep(SETTLE);
     let mut all = Held::default();
@@ -170,7 +187,7 @@ fn own(setup: &Setup, language: &Language, bound: Bound) -> Result<Verdict> {
     let count = f64::from(u32::try_from(OF_EACH)?);
     let (dirty, clean, pss) = (all.dirty_mb / count, all.clean_mb / count, all.pss_mb / count);
     say!(
-        "{name}: an idle instance has {dirty:.1} MB that it wrote to, {clean:.1} MB of files that nobody else uses; Pss {pss:.1} MB"
+        "{name}: an idle instance, {how}, has {dirty:.1} MB that it wrote to, {clean:.1} MB of files that nobody else uses; Pss {pss:.1} MB"
     );
     Ok(Verdict {
         name: format!("{name}, an idle instance's own"),
@@ -178,6 +195,23 @@ fn own(setup: &Setup, language: &Language, bound: Bound) -> Result<Verdict> {
         unit: "MB",
         bound,
     })
+}
+
+/// Waits until instances of a language are forked; `false` where the host does not allow it.
+fn await_zygote(daemon: &Daemon, language: &Language) -> Result<bool> {
+    let mut api = daemon.api()?;
+    if !api.has_feature("zygote")? {
+        return Ok(false);
+    }
+    api.deploy("bench-0", language, "0")?;
+    for _ in 0..ZYGOTE_LOOKS {
+        let starts = api.starts()?;
+        if starts["zygotes"].as_u64().is_some_and(|zygotes| zygotes > 0) {
+            return Ok(true);
+        }
+        sleep(ZYGOTE_PAUSE);
+    }
+    bail!("{} is not forked: {}", language.name, api.starts()?)
 }
 
 /// The number by which a process is known in its instance; `None` for one of the daemon's own.

@@ -48,6 +48,8 @@ pub(super) struct Expected {
     joins: Vec<PathBuf>,
     limits: Limits,
     directory: String,
+    /// Whether it is for later.
+    rests: bool,
 }
 
 impl Expected {
@@ -68,6 +70,7 @@ impl Expected {
             joins: spec.attach.join.clone(),
             limits: spec.limits,
             directory: spec.program.directory.clone(),
+            rests: spec.takes_mounts,
         }
     }
 
@@ -90,6 +93,7 @@ impl Expected {
         let order = Order {
             ruleset: ruleset.is_some(),
             group: self.group.is_some(),
+            rests: self.rests,
             joins: joins.len(),
             uid: INNER_UID,
             gid: INNER_GID,

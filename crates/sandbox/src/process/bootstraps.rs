@@ -15,13 +15,15 @@ use super::root::{make_file, make_folder, remove_tree};
 use super::runtimes::{Language, Runtime};
 
 /// Path below `/var/runtime`, text.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 9] = [
     ("nodejs/bootstrap.js", include_str!("../../../../runtimes/nodejs/bootstrap.js")),
     ("nodejs/ahead.js", include_str!("../../../../runtimes/nodejs/ahead.js")),
     ("nodejs/ahead-module.mjs", include_str!("../../../../runtimes/nodejs/ahead-module.mjs")),
+    ("nodejs/proof.js", include_str!("../../../../runtimes/nodejs/proof.js")),
     ("nodejs/stream.js", include_str!("../../../../runtimes/nodejs/stream.js")),
     ("python/ahead.py", include_str!("../../../../runtimes/python/ahead.py")),
     ("python/bootstrap.py", include_str!("../../../../runtimes/python/bootstrap.py")),
+    ("python/proof.py", include_str!("../../../../runtimes/python/proof.py")),
     ("python/stream.py", include_str!("../../../../runtimes/python/stream.py")),
 ];
 

@@ -6,7 +6,8 @@
 //!                   Demand ── target ──▶ keep ── Kit::make ──▶ the shelf of a Class
 //! ```
 //!
-//! A [`zygote::Zygote`] is a runtime that is forked, to fill the shelves and for starts that find theirs empty ([`nest`]); without one both are by exec.
+//! A [`zygote::Zygote`] is a runtime that is forked, to fill the shelves and for starts that find theirs empty ([`nest`]); without one both are by exec. What
+//! lies ready by exec when it comes is replaced, for a copy takes a third of the memory.
 //!
 //! A [`kit::Kit`] is one, a [`class::Class`] what it can be used for, [`demand::Demand`] says how many should lie ready. The keeper ([`keep`]) makes them, one
 //! at a time, in pauses between starts, and never so many that they go over the budget. None is made for a class before a start or a deployment of this
@@ -227,16 +228,13 @@ impl Stock {
 
     /// What should be made next, if there is room for it. First what has less than its floor, then what is wanted most often; room is made by what lies ready
     /// beyond the demand, and for a floor also by what lies beyond other floors.
-    ///
-    /// Those that lie ready at rest, the floor, are executed: one that was forked copies memory in its first call, which takes a millisecond or three. Those
-    /// that a burst wants are forked where there is a zygote, for that is quick.
     fn lacking(&self) -> Option<(Recipe, Option<Arc<Zygote>>)> {
         if self.zygotes == ZygoteUse::Alone {
             return None;
         }
         let now = self.shared.clock.instant();
         let mut state = self.lock();
-        let rested = |shelf: &&Shelf| shelf.rests_until.is_none_or(|until| until <= now);
+        let rested = |shelf: &&Shelf| shelf.is_rested(now);
         let lacks = |shelf: &&Shelf| shelf.kits.len() < shelf.demand.target(now);
         let lacking = state.shelves.values().filter(lacks).filter(rested);
         let urgency = |shelf: &Shelf| (shelf.kits.len() < FLOOR, shelf.demand.rate(now));
@@ -245,7 +243,7 @@ impl Stock {
             a_bare.cmp(&b_bare).then(a_rate.total_cmp(&b_rate))
         })?;
         let (recipe, (bare, _)) = (most.recipe.clone(), urgency(most));
-        let zygote = if bare { None } else { state.nests.get(&recipe, now).cloned() };
+        let zygote = state.nests.get(&recipe, now).cloned();
         let kit_mb = recipe.kit_mb(zygote.is_some());
         while state.memory_mb() + kit_mb > self.budget_mb {
             let surplus = |shelf: &&mut Shelf| {
@@ -256,6 +254,19 @@ impl Stock {
             drop(shelf.kits.pop_front());
         }
         Some((recipe, zygote))
+    }
+
+    /// Something that lies ready by exec, and the zygote by which another one can take its place, once all is there that should be.
+    fn replaceable(&self) -> Option<(Recipe, Arc<Zygote>)> {
+        let now = self.shared.clock.instant();
+        let state = self.lock();
+        state.shelves.values().filter(|shelf| shelf.kits.iter().any(|kit| !kit.forked)).find_map(
+            |shelf| {
+                let zygote = state.nests.get(&shelf.recipe, now)?;
+                let fits = state.memory_mb() + shelf.recipe.kit_mb(true) <= self.budget_mb;
+                (fits && shelf.is_rested(now)).then(|| (shelf.recipe.clone(), Arc::clone(zygote)))
+            },
+        )
     }
 
     /// Makes one, by a zygote if one is given, or tries whether what comes of it works.
@@ -273,8 +284,11 @@ impl Stock {
                 (shelf.failures, shelf.rests_until) = (0, None);
                 shelf.proven = true;
                 shelf.kits.extend(made);
+                if shelf.kits.len() > shelf.demand.target(now) {
+                    shelf.drop_executed();
+                }
             }
-            // The next one is made without.
+            // The zygote was given up: the next one is made without.
             Err(error) if zygote.is_some() && proven => {
                 tracing::debug!(%error, "a zygote made nothing");
             }
@@ -344,6 +358,18 @@ impl Drop for Stock {
 }
 
 impl Shelf {
+    /// Whether it may be tried to make one.
+    fn is_rested(&self, now: Instant) -> bool {
+        self.rests_until.is_none_or(|until| until <= now)
+    }
+
+    /// Ends the oldest of those by exec.
+    fn drop_executed(&mut self) {
+        if let Some(at) = self.kits.iter().position(|kit| !kit.forked) {
+            drop(self.kits.remove(at));
+        }
+    }
+
     fn ready(&self) -> u64 {
         self.kits.iter().map(|kit| u64::from(kit.waits())).sum()
     }
@@ -405,6 +431,8 @@ async fn fill(stock: &Weak<Stock>, changed: &Notify) {
                 stock.make(&recipe, zygote.as_deref()).await;
             } else if let Some(recipe) = stock.lacking_zygote() {
                 stock.make_zygote(&recipe).await;
+            } else if let Some((recipe, zygote)) = stock.replaceable() {
+                stock.make(&recipe, Some(&zygote)).await;
             } else {
                 break;
             }

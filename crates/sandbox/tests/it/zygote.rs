@@ -6,7 +6,7 @@ mod random;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::function::Version;
+use model::function::{Variable, Version};
 use model::invocation::StartPath;
 use model::ports::{Instance, Sandbox as _};
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,6 +21,8 @@ use crate::{Place, Test};
 const AMPLE: Duration = Duration::from_secs(30);
 /// Memory for pre-started instances and zygotes.
 const MEMORY_MB: u32 = 256;
+/// So many lie ready at rest.
+const FLOOR: usize = 2;
 /// Cold starts within a minute that make a third instance lie ready, and some more.
 const BURST: usize = 40;
 
@@ -49,13 +51,15 @@ pub(crate) fn tests() -> Vec<Test> {
         the_runtime_ends_as_ever,
         children_are_strangers,
         nothing_of_a_function_reaches_the_next,
-        what_a_burst_adds_to_the_stock_is_forked,
+        what_lies_ready_is_forked_once_there_is_a_zygote,
+        what_lies_ready_is_what_it_ever_was,
         a_killed_zygote_holds_nobody_up,
         a_stopped_zygote_holds_nobody_up,
         a_zygote_ends_with_its_spawner,
         random::nothing_random_is_twice_in_python,
         random::nothing_random_is_twice_in_node,
         random::nothing_random_is_twice_in_java,
+        random::nothing_random_is_twice_in_what_lay_ready,
     ]
 }
 
@@ -224,28 +228,61 @@ said = [hasattr(builtins, 'kept'), 'KEPT' in os.environ, os.path.exists('/tmp/ke
     }
 }
 
-/// Two of a class lie ready at rest; what a burst adds is forked, and is what it ever was.
-async fn what_a_burst_adds_to_the_stock_is_forked(_: &World) {
+/// What was executed until there was a zygote is replaced, and so is what is used.
+async fn what_lies_ready_is_forked_once_there_is_a_zygote(_: &World) {
     let world = World::ahead_by_zygote(MEMORY_MB).await;
     let version = function(&world, "python3").await;
     ready(&world.sandbox, &version).await;
-    eventually("there is a zygote", || world.sandbox.starts().zygotes == 1).await;
-    eventually("two lie ready", || world.ready() == 2).await;
-    assert_eq!(forked_children(), 0);
+    assert_eq!(forked_children(), 0, "the first ones cannot wait for a zygote");
+    all_forked(&world, FLOOR).await;
     // As many cold starts in a minute want one more.
     for _ in 0..BURST {
-        ready(&world.sandbox, &version).await;
-        let (mut instance, path) = start(&world, &version).await;
-        assert_eq!(path, StartPath::PreStarted);
-        let seen = ask(&mut *instance, json!({})).await;
-        let own = (&seen["folder"], &seen["environment"]["OWN"]);
-        assert_eq!(own, (&json!("/var/task"), &json!("ä=b")));
-        instance.stop().await;
+        start_rested(&world, &version).await.stop().await;
     }
-    eventually("a third one is forked", || forked_children() > 0 && world.ready() > 2).await;
+    all_forked(&world, FLOOR + 1).await;
     let starts = world.sandbox.starts();
     assert_eq!((starts.forked, starts.executed), (0, 0), "{starts:?}");
     world.end().await;
+}
+
+/// One that has waited has taken the way of a call before; nothing of that is left.
+async fn what_lies_ready_is_what_it_ever_was(_: &World) {
+    let world = World::ahead_by_zygote(MEMORY_MB).await;
+    for runtime in ["python3", "nodejs", "java17"] {
+        let mut version = function(&world, runtime).await;
+        ready(&world.sandbox, &version).await;
+        all_forked(&world, FLOOR).await;
+        let mut seen = Vec::new();
+        for early in [None, Some(Variable::Plain(":UTC".into()))] {
+            version.config.environment.extend(early.map(|text| ("TZ".into(), text)));
+            let (mut instance, _) = start(&world, &version).await;
+            let mut all = ask(&mut *instance, json!({})).await;
+            instance.stop().await;
+            all["environment"].as_object_mut().unwrap().remove("AWS_LAMBDA_LOG_STREAM_NAME");
+            all["environment"].as_object_mut().unwrap().remove("TZ");
+            all.as_object_mut().unwrap().remove("mounts");
+            seen.push(all);
+        }
+        assert_eq!(seen[0], seen[1], "{runtime}");
+        let starts = world.sandbox.starts();
+        assert_eq!((starts.forked, starts.pre_started > 0), (0, true), "{starts:?}");
+    }
+    world.end().await;
+}
+
+/// Waits until at least so many lie ready, and all of them came of a zygote.
+async fn all_forked(world: &World, at_least: usize) {
+    let all = || world.ready() >= at_least && forked_children() == world.ready();
+    eventually("all that lies ready is forked", all).await;
+}
+
+/// A fresh instance that has waited, forked.
+async fn start_rested(world: &World, version: &Version) -> Box<dyn Instance> {
+    ready(&world.sandbox, version).await;
+    all_forked(world, 1).await;
+    let (instance, path) = start(world, version).await;
+    assert_eq!(path, StartPath::PreStarted, "{:?}", world.sandbox.starts());
+    instance
 }
 
 /// Runtimes of instances that are children of a zygote.

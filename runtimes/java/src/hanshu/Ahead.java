@@ -41,10 +41,26 @@ final class Ahead {
         home = Main.class.getProtectionDomain().getCodeSource().getLocation().getPath();
         home = home.endsWith("/") ? home.substring(0, home.length() - 1) : home;
         surroundings = new Surroundings(home);
+        pass(false);
+        System.gc();
+    }
+
+    /** Waits to be forked, once warm; returns in children alone. One that nobody waits for yet takes hold of the memory that its first call writes to. */
+    static void fork(Channel channel) throws Throwable {
+        if (Zygote.fork(home, surroundings.memory, channel)) {
+            pass(true);
+        }
+    }
+
+    /** The way of starts and calls: with handlers of each form, again and again, or once with the simplest. */
+    private static void pass(boolean once) throws Throwable {
         ClassLoader before = Thread.currentThread().getContextClassLoader();
         try (Channel nowhere = new Channel("/dev/zero", "/dev/null")) {
             Main main = new Main(nowhere);
-            for (int i = 0; i < LOADS; i++) {
+            if (once) {
+                call(main, load(main, home, "answer"), EVENT, "", 1);
+            }
+            for (int i = 0; i < LOADS && !once; i++) {
                 call(main, load(main, home, "copy"), EVENT, "", 1);
                 call(main, load(main, home, "bean"), BEAN, "", LOADS);
                 call(main, load(main, home, "context"), EVENT, EXTRA, LOADS);
@@ -55,12 +71,6 @@ final class Ahead {
         }
         CallContext.function = Map.of();
         Thread.currentThread().setContextClassLoader(before);
-        System.gc();
-    }
-
-    /** Waits to be forked, once warm; returns in children alone. */
-    static void fork(Channel channel) throws ReflectiveOperationException, IOException {
-        Zygote.fork(home, surroundings.memory, channel);
     }
 
     /** As INIT of a function does, with variables and a folder that are as they were. */
@@ -80,8 +90,8 @@ final class Ahead {
         call[Call.ID_BYTES + 8] = (byte) extra.length();
         System.arraycopy(body, 0, call, Call.ID_BYTES + 12, body.length);
         for (int i = 0; i < times; i++) {
-            if (i % TIDY == 0) {
-                // Memory that was never used costs nothing: so little of it is, again and again.
+            if (i % TIDY == 0 && times > 1) {
+                // Memory that was never used costs nothing: so little of it is, again and again. A child's single call is not worth it, as the collector writes to all.
                 System.gc();
             }
             main.receive();

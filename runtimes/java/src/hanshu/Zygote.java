@@ -20,6 +20,8 @@ final class Zygote {
     private static final String LIBRARY = "/zygote.so";
     /** Where the spawner's orders come. */
     private static final int CONTROL = 4;
+    /** What {@link #await} returns in a child that nobody waits for; in any other it is 0, and in the zygote it does not return. */
+    private static final int RESTS = 2;
     private static final String SOURCE = "/dev/urandom";
 
     /** Counters that seeds are made of. */
@@ -39,8 +41,8 @@ final class Zygote {
         };
     }
 
-    /** Says HELLO, waits to be forked, and becomes a child. */
-    static void fork(String home, Unsafe memory, Channel channel) throws ReflectiveOperationException, IOException {
+    /** Says HELLO, waits to be forked, and becomes a child; whether that will lie ready until it is wanted, so that it has time to become warm. */
+    static boolean fork(String home, Unsafe memory, Channel channel) throws ReflectiveOperationException, IOException {
         Zygote zygote = new Zygote(memory);
         System.load(home + LIBRARY);
         // Twice, so that children find it warm; they come with new seeds of their own.
@@ -49,10 +51,9 @@ final class Zygote {
         forget(memory);
         System.gc();
         channel.send(Channel.HELLO);
-        if (await(CONTROL) != 0) {
-            Runtime.getRuntime().halt(1);
-        }
+        int told = await(CONTROL);
         zygote.reseed();
+        return told == RESTS;
     }
 
     private void reseed() throws IOException {

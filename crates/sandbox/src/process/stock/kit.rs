@@ -18,10 +18,12 @@ use crate::process::folders::blocking;
 use crate::process::image::Shared;
 use crate::process::root;
 
-/// How long it may take until it waits for a function. It takes some ten milliseconds of processor time, of which it gets what nobody else wants.
+/// How long it may take until it waits for a function. By exec it takes some ten milliseconds of processor time, of which it gets what nobody else wants.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Its weight against functions while it comes up.
 const WEIGHT: u32 = 1;
+/// The same while a zygote is busy with it, a millisecond or two: the zygote's own, for a start may come that waits for it.
+const FORK_WEIGHT: u32 = 100;
 
 /// One that waits for a function.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(in crate::process) struct Kit {
     pub(super) born: Instant,
     /// Its memory while it waits, in MiB.
     pub(super) expected_mb: u32,
+    /// Whether it came of a zygote.
+    pub(super) forked: bool,
 }
 
 impl Kit {
@@ -45,15 +49,22 @@ impl Kit {
             bootstraps::complete(&shared.compiling, folder, &recipe.runtime).await?;
         }
         let Some(zygote) = zygote else {
-            let made = bring_up(shared, recipe, Born::ByExec);
+            let made = async { bear(shared, recipe, Born::ByExec).await?.greet().await };
             return tokio::time::timeout(PATIENCE, made).await.map_err(too_slow)?;
         };
-        let over = || Error::platform(Code::SandboxFailed, "a zygote was given up");
-        let _turn = zygote.turn().await.ok_or_else(over)?;
-        let made = bring_up(shared, recipe, zygote.parent());
-        let made = tokio::time::timeout(CHILD_PATIENCE, made).await.map_err(too_slow);
-        let made = made.and_then(|made| made);
+        let made = fork(shared, recipe, zygote).await;
         made.inspect_err(|error| zygote.give_up(error))
+    }
+
+    /// Waits until it waits for a function.
+    async fn greet(mut self) -> Result<Self, Error> {
+        match self.next().await {
+            Ok(Incoming::Hello) => Ok(self),
+            Ok(_) => {
+                Err(Error::platform(Code::SandboxFailed, "a bootstrap did not say HELLO first"))
+            }
+            Err(e) => Err(failed(e)),
+        }
     }
 
     /// Whether it still waits.
@@ -80,10 +91,23 @@ impl Kit {
     }
 }
 
-async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, by: Born) -> Result<Kit, Error> {
+/// Once the child is in its place it has nothing to do with its zygote any more, and warms itself in whatever time nobody else wants.
+async fn fork(shared: &Arc<Shared>, recipe: &Recipe, zygote: &Zygote) -> Result<Kit, Error> {
+    let over = || Error::platform(Code::SandboxFailed, "a zygote was given up");
+    let turn = zygote.turn().await.ok_or_else(over)?;
+    let born = bear(shared, recipe, zygote.parent());
+    let mut kit = tokio::time::timeout(CHILD_PATIENCE, born).await.map_err(too_slow)??;
+    drop(turn);
+    kit.newborn.remains.limit(limits(recipe, WEIGHT)).map_err(failed)?;
+    tokio::time::timeout(PATIENCE, kit.greet()).await.map_err(too_slow)?
+}
+
+/// Until its process runs.
+async fn bear(shared: &Arc<Shared>, recipe: &Recipe, by: Born) -> Result<Kit, Error> {
     let born = shared.clock.instant();
+    let forked = by != Born::ByExec;
     let slot = shared.users.take_slot()?;
-    let group = group(shared, recipe).await?;
+    let group = group(shared, limits(recipe, if forked { FORK_WEIGHT } else { WEIGHT })).await?;
     let wanted = Wanted {
         argv: recipe.class.argv.clone(),
         environment: Environment::of(&environment::constant(&recipe.runtime), 0),
@@ -96,27 +120,26 @@ async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, by: Born) -> Result<Kit
     };
     let dowry = Dowry { slot, group, connection: None, unpacked: None };
     let newborn = Newborn::ask(shared, wanted, dowry, Steps::begin()).await?;
-    let expected_mb = recipe.kit_mb(by != Born::ByExec);
-    let mut kit = Kit { newborn, frames: FrameReader::new(), born, expected_mb };
+    let expected_mb = recipe.kit_mb(forked);
+    let mut kit = Kit { newborn, frames: FrameReader::new(), born, expected_mb, forked };
     kit.newborn.remains.started().await.map_err(not_started)?;
-    match kit.next().await {
-        Ok(Incoming::Hello) => Ok(kit),
-        Ok(_) => Err(Error::platform(Code::SandboxFailed, "a bootstrap did not say HELLO first")),
-        Err(e) => Err(failed(e)),
+    Ok(kit)
+}
+
+fn limits(recipe: &Recipe, cpu_weight: u32) -> GroupLimits {
+    GroupLimits {
+        memory_mb: recipe.memory_mb,
+        processes: u32::try_from(recipe.class.limits.processes).unwrap_or(u32::MAX),
+        cpu_weight,
+        cpu_millis: None,
     }
 }
 
 /// Not one of those that lie ready: those are for starts that somebody waits for.
-async fn group(shared: &Arc<Shared>, recipe: &Recipe) -> Result<Option<Group>, Error> {
+async fn group(shared: &Arc<Shared>, limits: GroupLimits) -> Result<Option<Group>, Error> {
     if !shared.groups.limits_memory() {
         return Ok(None);
     }
-    let limits = GroupLimits {
-        memory_mb: recipe.memory_mb,
-        processes: u32::try_from(recipe.class.limits.processes).unwrap_or(u32::MAX),
-        cpu_weight: WEIGHT,
-        cpu_millis: None,
-    };
     let shared = Arc::clone(shared);
     let name = RequestId::generate().to_string();
     blocking(move || shared.groups.create(&name, limits).map_err(failed)).await

@@ -27,7 +27,7 @@ const VARIABLE: &str = "HANSHU_PROOF";
 /// What it is given of `/tmp`, in MiB.
 const TMP_MB: u32 = 7;
 
-/// What `prove` of `runtimes/*/ahead.*` answers.
+/// What `prove` of `runtimes/*/proof.*` (in Java of `ahead`) answers.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Seen {
     /// The variable's value.

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::{ask, function, start_forked};
+use super::{MEMORY_MB, ask, function, start_forked, start_rested};
 use crate::support::World;
 
 /// How many. A zygote is recycled after as many, so its trial makes that two.
 const CHILDREN: usize = 1_000;
 /// How many are there at once.
 const AT_ONCE: usize = 10;
+/// How many of those that lay ready.
+const RESTED: usize = 60;
 
 /// One child in so many is asked for what takes Java's library long to load: generators of keys, and TLS.
 const DEAR_EVERY: usize = 10;
@@ -58,7 +60,7 @@ pub(super) async fn nothing_random_is_twice_in_java(world: &World) {
 
 async fn nothing_is_twice(world: &World, runtime: &str, [most, some]: [&str; 2]) {
     let version = function(world, runtime).await;
-    let mut seen: BTreeMap<String, HashSet<String>> = BTreeMap::new();
+    let mut seen = Seen::default();
     for _ in 0..CHILDREN / AT_ONCE {
         let mut children = Vec::new();
         for _ in 0..AT_ONCE {
@@ -66,18 +68,48 @@ async fn nothing_is_twice(world: &World, runtime: &str, [most, some]: [&str; 2])
         }
         for (n, mut child) in children.into_iter().enumerate() {
             let text = if n % DEAR_EVERY == 0 { some } else { most };
-            let said = ask(&mut *child, json!({"run": text})).await;
-            let Value::Object(said) = said else { panic!("{said}") };
-            for (name, value) in said {
-                let value = value.to_string();
-                assert!(value.len() > 6, "{name}: {value}");
-                assert!(seen.entry(name.clone()).or_default().insert(value), "{runtime}: {name}");
-            }
+            seen.add(ask(&mut *child, json!({"run": text})).await);
             child.stop().await;
         }
     }
-    let counts = seen.iter().map(|(name, values)| (name, values.len()));
-    let whole = counts.clone().filter(|(_, count)| *count == CHILDREN).count();
-    let enough = counts.clone().all(|(_, count)| count >= CHILDREN / DEAR_EVERY);
-    assert!(whole > 5 && enough, "{runtime}: {:?}", counts.collect::<Vec<_>>());
+    seen.expect_each(CHILDREN);
+}
+
+/// What waited has taken the way of a call before it was asked.
+pub(super) async fn nothing_random_is_twice_in_what_lay_ready(_: &World) {
+    let world = World::ahead_by_zygote(MEMORY_MB).await;
+    for (runtime, text) in [("python3", PYTHON), ("nodejs", NODE), ("java17", "random")] {
+        let version = function(&world, runtime).await;
+        let mut seen = Seen::default();
+        for _ in 0..RESTED {
+            let mut child = start_rested(&world, &version).await;
+            seen.add(ask(&mut *child, json!({"run": text})).await);
+            child.stop().await;
+        }
+        seen.expect_each(RESTED);
+    }
+    world.end().await;
+}
+
+/// What was said, by name.
+#[derive(Debug, Default)]
+struct Seen(BTreeMap<String, HashSet<String>>);
+
+impl Seen {
+    fn add(&mut self, said: Value) {
+        let Value::Object(said) = said else { panic!("{said}") };
+        for (name, value) in said {
+            let value = value.to_string();
+            assert!(value.len() > 6, "{name}: {value}");
+            assert!(self.0.entry(name.clone()).or_default().insert(value), "{name}");
+        }
+    }
+
+    /// Most was said by each; some by one in so many.
+    fn expect_each(&self, children: usize) {
+        let counts = self.0.values().map(HashSet::len);
+        let whole = counts.clone().filter(|count| *count == children).count();
+        let enough = counts.clone().all(|count| count >= children / DEAR_EVERY);
+        assert!(whole > 5 && enough, "{:?}", counts.collect::<Vec<_>>());
+    }
 }
