@@ -6,6 +6,7 @@ use model::isolation::Need;
 use sandbox::{UID_BASE_DEFAULT, examine};
 
 use crate::support::World;
+use crate::wasm::sandboxes;
 use crate::{Place, Test};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -18,7 +19,8 @@ pub(crate) fn tests() -> Vec<Test> {
 
 #[expect(clippy::disallowed_methods, reason = "the test's own PATH is where runtimes are")]
 async fn the_table_is_true_where_instances_start(world: Arc<World>) {
-    let told = world.sandbox.isolation();
+    // Of both sandboxes.
+    let told = sandboxes(&world).await.isolation();
     // All other tests start instances.
     for name in ["user-namespaces", "namespaces", "pidfd", "runtimes"] {
         assert!(told.has(name), "{name}: {}", told.detail(name));
@@ -31,5 +33,5 @@ async fn the_table_is_true_where_instances_start(world: Arc<World>) {
 
     let path = std::env::var("PATH").unwrap();
     let found = examine("/proc/self/exe".into(), &path, UID_BASE_DEFAULT).await.unwrap();
-    assert_eq!(&found, told, "without a sandbox the same is found");
+    assert_eq!(found, told, "without a sandbox the same is found");
 }

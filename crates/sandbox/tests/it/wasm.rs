@@ -13,7 +13,8 @@ use model::suites::sandbox::{Kit, SCENARIOS};
 use crate::support::{World, processes_with, zip, zip_of};
 use crate::{Place, Test};
 use guests::Guest;
-use run::{module, sandboxes};
+use run::module;
+pub(crate) use run::sandboxes;
 
 /// What the contract promises of processes and files, which these programs have not.
 const OF_PROCESSES: &[&str] = &[

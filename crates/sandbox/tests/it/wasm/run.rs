@@ -45,7 +45,7 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 /// One for all tests, beside the processes of the world.
-pub(super) async fn sandboxes(world: &World) -> Arc<Sandboxes> {
+pub(crate) async fn sandboxes(world: &World) -> Arc<Sandboxes> {
     static ONE: OnceCell<Arc<Sandboxes>> = OnceCell::const_new();
     let cache = world.folder.path().join("wasm");
     let one = ONE.get_or_init(async || open(world, &cache).await);
