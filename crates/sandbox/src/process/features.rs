@@ -10,7 +10,7 @@ use model::isolation::{Feature, Isolation, Need, ZYGOTE};
 use super::folders::blocking;
 use super::image::Users;
 use super::network::Means;
-use super::runtimes::{self, Runtimes};
+use super::runtimes::{self, Language, Runtimes};
 use super::users;
 use crate::jail::cgroup::Groups;
 use crate::jail::probe::{self, Kernel};
@@ -146,14 +146,17 @@ fn into_cgroup(kernel: &Kernel) -> Feature {
 }
 
 fn installed(runtimes: &Runtimes, path: &str) -> Feature {
+    // What packages bring is there whatever is installed.
+    let installed = runtimes.iter().filter(|runtime| runtime.language != Language::Provided);
     let list: Vec<String> =
-        runtimes.infos().iter().map(|r| format!("{} ({})", r.name, r.version)).collect();
+        installed.map(|r| format!("{} ({})", r.info.name, r.info.version)).collect();
     let but: String = runtimes.unusable().iter().map(|why| format!("; not used: {why}")).collect();
     let found = match list.is_empty() {
         false => Ok(format!("{}{but}", list.join(", "))),
         true => Err(format!("none of Node.js, Python and Java is in {path}{but}")),
     };
-    Feature::of("runtimes", Need::Service, found, "there is nothing to run functions with")
+    let lost = "there is nothing to run functions with, but for those that bring their own runtime";
+    Feature::of("runtimes", Need::Service, found, lost)
 }
 
 /// How instances get a network beyond loopback where a function asks for one.
