@@ -19,6 +19,7 @@ pub(crate) fn server() -> &'static [u8] {
         go(&[
             ("go.mod", include_str!("provided/go.mod")),
             ("api.go", include_str!("provided/api.go")),
+            ("extension.go", include_str!("provided/extension.go")),
             ("main.go", include_str!("provided/main.go")),
             ("steps.go", include_str!("provided/steps.go")),
             ("web.go", include_str!("web/web.go")),
