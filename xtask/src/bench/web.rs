@@ -30,7 +30,9 @@ pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
     let daemon = Daemon::start(&setup.hanshu, &setup.folder("web")?)?;
     let name = "bench-web";
     let version = daemon.api()?.runtime_version(&NODE)?;
-    let config = json!({ "runtime": "web", "handler": format!("node {}", NODE.file) });
+    // With the weight of an ordinary process, which the baseline has.
+    let handler = format!("node {}", NODE.file);
+    let config = json!({ "runtime": "web", "handler": handler, "cpu_weight": 100 });
     daemon.api()?.deploy_code(name, &NODE, SERVER.as_bytes(), &config)?;
     daemon.api()?.hello(name, "")?;
     let (plain, address) = plain_server(&NODE.interpreter(&version)?, SERVER)?;
