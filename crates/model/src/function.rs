@@ -503,6 +503,7 @@ impl Function {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::secret::Sealed;
 
     pub(crate) fn config() -> FunctionConfig {
         FunctionConfig::new("nodejs20", "index.handler")
