@@ -17,8 +17,9 @@ use crate::{shell, tools};
 
 /// Whom the sandbox's tests run as the second time: a number that no account of the machine has.
 const ORDINARY_USER: u32 = 59_871;
-/// What that user finds programs by: the machine's own, none from somebody's home.
-const ORDINARY_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What that user finds programs by: the machine's own, none from somebody's home. Go's own packages unpack to a folder of theirs.
+const ORDINARY_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/go/bin";
 
 /// Runs every suite; the last line sums up.
 pub(crate) fn run() -> Result<()> {

@@ -67,6 +67,8 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
+/// What the programs of the tests in WebAssembly are compiled for.
+const TARGETS: [&str; 2] = ["wasm32-wasip1", "wasm32-wasip2"];
 /// The device that pasta makes interfaces with. udev opens it to everybody; a machine without udev does not.
 const TUN: &str = "/dev/net/tun";
 /// What the fuzzers need beside Rust: libFuzzer is built from its C++ source.
@@ -84,7 +86,21 @@ pub(crate) fn is_root() -> bool {
 ///
 /// If one is missing and cannot be installed; the message says what to do.
 pub(crate) fn ensure() -> Result<()> {
-    ensure_all(TOOLS)
+    ensure_all(TOOLS)?;
+    ensure_targets()
+}
+
+/// Makes sure that this toolchain compiles for WebAssembly. `rust-toolchain.toml` names the targets, but rustup may have been told to fetch nothing by itself.
+fn ensure_targets() -> Result<()> {
+    let rustup = || shell::command("rustup");
+    let there = shell::capture(rustup().args(["target", "list", "--installed"]))?;
+    let lacks = |target: &&&str| !there.lines().any(|line| line == **target);
+    let missing: Vec<&&str> = TARGETS.iter().filter(lacks).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say!("this toolchain does not compile for {missing:?}: rustup fetches them");
+    shell::run(rustup().args(["target", "add"]).args(missing))
 }
 
 /// Makes sure that what the fuzzers need is there; errors as of [`ensure`].
