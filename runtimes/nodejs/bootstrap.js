@@ -49,8 +49,8 @@ const STREAM_START = 22;
 const CHUNK = 23;
 const STREAM_END = 24;
 
-// What a process that is started ahead tries itself with, and how often: the engine learns shapes in a few rounds. After thirty it is about to optimise, which each
-// child of a zygote would then do in its first calls. The event has the names of a function URL's, which
+// What a process that is started ahead tries itself with, and how often: the engine learns shapes in a few rounds. After thirty, first calls of a zygote's children came
+// up slower under load, likely because the engine was about to optimise. The event has the names of a function URL's, which
 // are looked up in tables that every new one makes a copied process copy a page of.
 const WARM_EVENT =
   '{"version":"2.0","routeKey":"$default","rawPath":"/","rawQueryString":"a=b","cookies":["a=b"],"headers":{"accept":"*/*","accept-encoding":"a",' +

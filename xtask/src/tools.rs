@@ -90,7 +90,7 @@ pub(crate) fn ensure() -> Result<()> {
     ensure_targets()
 }
 
-/// Makes sure that this toolchain compiles for WebAssembly. `rust-toolchain.toml` names the targets, but rustup may have been told to fetch nothing by itself.
+/// Makes sure that this toolchain compiles for WebAssembly. Only tests need that, so `rust-toolchain.toml` does not ask everybody for it.
 fn ensure_targets() -> Result<()> {
     let rustup = || shell::command("rustup");
     let there = shell::capture(rustup().args(["target", "list", "--installed"]))?;

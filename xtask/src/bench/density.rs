@@ -24,12 +24,9 @@ use crate::say::say;
 const MEMORY_MB: Bound = Bound::AtMost(8000.0);
 /// Promised: warm calls beside so many, by those of a daemon with one instance.
 const RATIO: Bound = Bound::AtMost(1.2);
-/// Promised: what an idle instance has of its own, in MB; and whether the language is forked where the host allows it.
-const OWN_MB: [(&Language, Bound, bool); 3] = [
-    (&NODE, Bound::AtMost(3.0), true),
-    (&PYTHON, Bound::AtMost(3.0), true),
-    (&JAVA, Bound::AtMost(4.0), true),
-];
+/// Promised: what an idle instance has of its own, in MB.
+const OWN_MB: [(&Language, Bound); 3] =
+    [(&NODE, Bound::AtMost(3.0)), (&PYTHON, Bound::AtMost(3.0)), (&JAVA, Bound::AtMost(4.0))];
 /// Instances of each runtime of which one's own is the average.
 const OF_EACH: usize = 16;
 /// How often it is looked whether there is a zygote, and how long in between: 60 s in all.
@@ -64,8 +61,8 @@ pub(crate) fn run(setup: &mut Setup) -> Result<Vec<Verdict>> {
     verdicts.extend(warm(setup, &many, instances)?);
     expect_live(&many, instances)?;
     many.stop()?;
-    for (language, bound, forks) in OWN_MB {
-        verdicts.push(own(setup, language, bound, forks)?);
+    for (language, bound) in OWN_MB {
+        verdicts.push(own(setup, language, bound)?);
     }
     Ok(verdicts)
 }
@@ -172,11 +169,10 @@ fn around(daemon: &Daemon, instances: usize) -> Result<Vec<Duration>> {
 }
 
 /// What one idle instance of a runtime has of its own: its runtime and the process that watches it.
-fn own(setup: &Setup, language: &Language, bound: Bound, forks: bool) -> Result<Verdict> {
+fn own(setup: &Setup, language: &Language, bound: Bound) -> Result<Verdict> {
     let name = language.name;
     let daemon = start(setup, &format!("own-{name}"), FORKED)?;
-    let forks = forks && await_zygote(&daemon, language)?;
-    let how = if forks { "forked" } else { "executed" };
+    let how = if await_zygote(&daemon, language)? { "forked" } else { "executed" };
     fill(&daemon, language, OF_EACH)?;
     sleep(SETTLE);
     let mut all = Held::default();

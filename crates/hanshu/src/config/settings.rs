@@ -280,7 +280,9 @@ pub(crate) static ZYGOTE: Setting = Setting {
     key: "sandbox.zygote",
     flag: None,
     kind: Kind::Choice { options: &["auto", "off", "alone"], default: "auto" },
-    doc: "Whether a warm runtime is forked for instances: `auto` where it passes its trial, `off` never, `alone` for every start, with nothing else           pre-started, which takes the least memory. A zygote comes with the first deployment or cold start of its class and goes when none was for ten minutes;           its memory counts to `sandbox.prestart_memory_mb`. Of account when the daemon is root.",
+    doc: "Whether a warm runtime is forked for instances: `auto` where it passes its trial, `off` never, `alone` for every start, with nothing else \
+          pre-started, which takes the least memory. A zygote comes with the first deployment or cold start of its class and goes when none was for ten minutes; \
+          its memory counts to `sandbox.prestart_memory_mb`. Of account when the daemon is root.",
 };
 /// `sandbox.busy_poll_us`
 pub(crate) static BUSY_POLL_US: Setting = number(

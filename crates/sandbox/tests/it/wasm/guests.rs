@@ -1,4 +1,4 @@
-//! Programs for the tests, built from `tests/guests` by this toolchain for the targets of WebAssembly, which `rust-toolchain.toml` names.
+//! Programs for the tests, built from `tests/guests` by this toolchain, which `cargo x test` has fetch what WebAssembly needs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
