@@ -148,6 +148,8 @@ fn run(tests: Vec<Test>) -> Results {
         }
     }
     worlds.end();
+    // Some tests gave instances a network of the host's.
+    worlds.shared.sandbox.close();
     results
 }
 

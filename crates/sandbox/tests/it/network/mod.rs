@@ -27,7 +27,11 @@ pub(crate) fn run_if_inside(arguments: &[String]) -> bool {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         match (scenarios::ALL.iter().find(|s| s.name == name), rest) {
-            (Some(scenario), _) => scenario.run().await,
+            (Some(scenario), _) => {
+                // A namespace begins as the host is, which may forward packets for others.
+                std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+                scenario.run().await;
+            }
             (None, [cache]) => scenarios::be_killed(Path::new(cache)).await,
             (None, _) => panic!("no scenario {name}"),
         }
