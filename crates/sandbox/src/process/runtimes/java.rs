@@ -276,10 +276,12 @@ mod tests {
 
     #[test]
     fn only_those_started_ahead_may_load_native_code_without_a_word() {
+        let word = |option: &&String| option.contains("native") || option.contains("unsafe");
         for (version, options) in [("17.0.15", 0), ("21.0.4", 0), ("24", 2), ("25.0.1", 2)] {
             let mut argv = vec!["java".to_owned(), "-cp".to_owned()];
             start_ahead(&mut argv, version);
-            assert_eq!((argv.len(), argv[options + 1].as_str()), (2 + options, "-cp"), "{version}");
+            assert_eq!(argv.iter().filter(word).count(), options, "{version}: {argv:?}");
+            assert_eq!((argv[0].as_str(), argv[argv.len() - 1].as_str()), ("java", "-cp"));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Extensions from layers: they start before the runtime, hear of its calls, and end after it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::function::Version;
@@ -109,8 +110,16 @@ async fn they_hear_of_calls_and_one_that_is_slow_holds_the_next_one_up(world: &W
     for _ in 0..2 {
         support::run(&mut *instance, &call).await.result.unwrap();
     }
-    let lines = lines(world, &key).await;
-    let heard: Vec<_> = lines.iter().filter(|line| line.starts_with("one hears 200")).collect();
+    // It hears of a call when that begins; nobody waits until it has said so.
+    let until = Instant::now() + AMPLE;
+    let mut lines = lines(world, &key).await;
+    let hears = |line: &&String| line.starts_with("one hears 200");
+    while lines.iter().filter(hears).count() < 2 {
+        assert!(Instant::now() < until, "{lines:#?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        lines = self::lines(world, &key).await;
+    }
+    let heard: Vec<_> = lines.iter().filter(hears).collect();
     assert_eq!(heard.len(), 2, "{lines:#?}");
     let (_, event) = heard[0].split_once(" 200 ").unwrap();
     let event: Value = serde_json::from_str(event.strip_suffix(" true").unwrap()).unwrap();
