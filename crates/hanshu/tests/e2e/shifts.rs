@@ -249,6 +249,8 @@ fn a_shift_and_who_watches_it_survive_a_kill() {
     let mut watching = daemon.command(&args);
     let watching = watching.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     eventually("the shift begins", Duration::from_secs(20), || shift(&daemon));
+    // Whoever asked for it has the answer, and only watches.
+    thread::sleep(Duration::from_millis(500));
     daemon.kill();
     let serve = ["serve", "--dev", "--listen", &address, "--data", data.to_str().unwrap()];
     let daemon = Start::by(hanshu(&serve), &data);

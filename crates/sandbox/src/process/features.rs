@@ -10,7 +10,7 @@ use model::isolation::{Feature, Isolation, Need, ZYGOTE};
 use super::folders::blocking;
 use super::image::Users;
 use super::network::Means;
-use super::runtimes::{self, Language, Runtimes};
+use super::runtimes::{self, Runtimes};
 use super::users;
 use crate::jail::cgroup::Groups;
 use crate::jail::probe::{self, Kernel};
@@ -147,7 +147,7 @@ fn into_cgroup(kernel: &Kernel) -> Feature {
 
 fn installed(runtimes: &Runtimes, path: &str) -> Feature {
     // What packages bring is there whatever is installed.
-    let installed = runtimes.iter().filter(|runtime| runtime.language != Language::Provided);
+    let installed = runtimes.iter().filter(|runtime| !runtime.brings_its_own());
     let list: Vec<String> =
         installed.map(|r| format!("{} ({})", r.info.name, r.info.version)).collect();
     let but: String = runtimes.unusable().iter().map(|why| format!("; not used: {why}")).collect();
