@@ -290,9 +290,9 @@ pub(crate) static BUSY_POLL_US: Setting = number(
     "microseconds",
     (0, 1_000),
     sandbox::BUSY_POLL_US_DEFAULT as u64,
-    "How long, at most, the daemon polls for the answer of a function that answers within microseconds, before it sleeps until the answer comes. \
-     Being woken makes a call slower by up to 30 µs; polling takes processor time instead, about as long as the function runs. It is done \
-     while a single such call is under way and while it helps. 0: never, for instance to spare a battery.",
+    "How long, at most, the daemon polls for the answer of a function that answers within microseconds, before it sleeps until the answer comes; \
+     0: never. It is done while a single such call is under way and while it helps. With 80, calls over one connection were 8 % faster in Node.js and not faster \
+     in Python, for 1.4 times the daemon's processor time.",
 );
 /// `sandbox.require_isolation`
 pub(crate) static REQUIRE_ISOLATION: Setting = Setting {

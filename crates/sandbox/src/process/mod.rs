@@ -68,8 +68,9 @@ use stock::{Recipe, Stock};
 /// and their subordinate users (shadow's `SUB_UID_MIN` is 100 000, systemd's `DynamicUser` ends at 65 519).
 pub const UID_BASE_DEFAULT: u32 = 2_000_000_000;
 
-/// How long the answer of a quick call is polled for at most, in microseconds, unless configured: twice what a trivial one takes.
-pub const BUSY_POLL_US_DEFAULT: u32 = 80;
+/// How long the answer of a quick call is polled for at most, in microseconds, unless configured: not at all, for it gains too little for what it costs
+/// (docs/adr/0015-busy-polling.md).
+pub const BUSY_POLL_US_DEFAULT: u32 = 0;
 
 /// What counts as a pause between starts.
 const PAUSE: Duration = Duration::from_millis(5);
