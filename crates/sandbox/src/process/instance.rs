@@ -3,7 +3,7 @@
 //! The daemon keeps the function's end of the socket open as well, and reads from it what it wants back: a packet is read by the function or by the daemon,
 //! never by both, so that a call taken back has not begun. That end being open, a closed socket cannot tell the end of the process; the spawner does.
 //!
-//! Whatever goes wrong with an instance destroys it ([`ProcessInstance::fail`]): late or wrong frames can then never reach another call. That includes an
+//! Whatever goes wrong with an instance destroys it ([`Life::fail`]): late or wrong frames can then never reach another call. That includes an
 //! answer over the limit, which is not read to its end.
 
 use std::collections::VecDeque;
@@ -101,7 +101,7 @@ impl ProcessInstance {
         }
     }
 
-    /// Waits until the code is loaded; until the runtime is there it has its `turn` ([`Shared::turns`]). On an error the instance is gone.
+    /// Waits until the code is loaded; until the runtime is there it has its `turn` (`Shared::turns`). On an error the instance is gone.
     pub(super) async fn load(
         &mut self,
         begun: Instant,
