@@ -99,6 +99,11 @@ fn signal_name(signal: i32) -> String {
     .to_owned()
 }
 
+/// Whether bytes are JSON; nothing of them is kept.
+pub(crate) fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

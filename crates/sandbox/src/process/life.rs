@@ -161,9 +161,9 @@ pub(super) fn failed(failure: Failure) -> Outcome {
 
 /// A failure in the function's own words, if they are JSON.
 pub(super) fn checked(kind: FailureKind, body: Bytes) -> Failure {
-    match serde_json::from_slice::<serde::de::IgnoredAny>(&body) {
-        Ok(_) => Failure { kind, payload: body },
-        Err(_) => failure::protocol("an error that is not JSON"),
+    match failure::is_json(&body) {
+        true => Failure { kind, payload: body },
+        false => failure::protocol("an error that is not JSON"),
     }
 }
 

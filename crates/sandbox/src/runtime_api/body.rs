@@ -1,11 +1,11 @@
 //! Reads bodies, within a limit, and errors from them.
 
+use crate::process::failure::is_json;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use model::invocation::{Failure, FailureKind};
-use serde::de::IgnoredAny;
 
 /// Which error a runtime reports, where its body does not say.
 pub(super) const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
@@ -60,7 +60,7 @@ pub(super) async fn whole_with_trailers(
 
 /// The failure that a runtime reports: its body if that is JSON, else its text in the form of an error.
 pub(super) fn failure(kind: FailureKind, headers: &HeaderMap, body: Bytes) -> Failure {
-    if serde_json::from_slice::<IgnoredAny>(&body).is_ok() {
+    if is_json(&body) {
         return Failure { kind, payload: body };
     }
     let error_type = headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok());

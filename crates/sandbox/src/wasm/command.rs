@@ -13,6 +13,7 @@ use super::failure::{self, End};
 use super::host::{self, Bounded, CommandHost, Host};
 use super::printed::{Answer, Printed};
 use super::program::START;
+use crate::process::failure::is_json;
 
 /// Runs a core module.
 pub(super) async fn run(program: &InstancePre<CommandHost>, call: &Call) -> Ended {
@@ -88,7 +89,7 @@ fn json(answer: Bytes) -> std::result::Result<Bytes, Failure> {
     if text.is_empty() {
         return Ok(Bytes::from_static(b"null"));
     }
-    if serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok() {
+    if is_json(text) {
         return Ok(answer.slice_ref(text));
     }
     let text = std::str::from_utf8(text)

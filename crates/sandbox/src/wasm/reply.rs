@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::event::Form;
 use super::failure;
+use crate::process::failure::is_json;
 
 /// As much of a body as an error shows, in characters.
 const SHOWN_CHARS: usize = 1000;
@@ -81,7 +82,7 @@ fn plain(body: Bytes) -> Result<Bytes, Failure> {
     if body.trim_ascii().is_empty() {
         return Ok(Bytes::from_static(b"null"));
     }
-    if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() {
+    if is_json(&body) {
         return Ok(body);
     }
     let text = std::str::from_utf8(&body)

@@ -11,7 +11,7 @@ use http::response::Parts;
 use model::invocation::{Failure, FailureKind};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
-use super::request::is_json;
+use crate::process::failure::is_json;
 
 /// Longest quotation of a body in an error, in characters.
 const QUOTED_CHARS: usize = 500;

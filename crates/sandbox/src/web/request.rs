@@ -12,7 +12,7 @@ use http_body_util::Full;
 use model::clock::UnixMillis;
 use model::ids::RequestId;
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::reply::is_hop_by_hop;
 
@@ -233,11 +233,6 @@ impl HttpEvent<'_> {
         headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
         Ok(())
     }
-}
-
-/// Whether bytes are JSON.
-pub(super) fn is_json(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
 
 #[cfg(test)]

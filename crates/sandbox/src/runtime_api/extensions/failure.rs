@@ -4,9 +4,9 @@ use http::HeaderName;
 use hyper::Request;
 use hyper::body::Incoming;
 use model::invocation::{Failure, FailureKind};
-use serde::de::IgnoredAny;
 
 use super::{BODY_BYTES, Phase, Refused, identifier};
+use crate::process::failure::is_json;
 use crate::runtime_api::answers::{Reply, accepted, too_large, truncated};
 use crate::runtime_api::body::{Unread, whole};
 use crate::runtime_api::desk::Desk;
@@ -34,7 +34,7 @@ pub(in crate::runtime_api) async fn handle(
         Err(Unread::Broken) => return truncated(),
     };
     let kind = if to == Phase::InitError { FailureKind::Init } else { FailureKind::Exited };
-    let failure = if serde_json::from_slice::<IgnoredAny>(&body).is_ok() {
+    let failure = if is_json(&body) {
         Failure { kind, payload: body }
     } else {
         Failure::new(kind, error_type, &String::from_utf8_lossy(&body))
