@@ -1,7 +1,7 @@
 //! The data folder: layout, version, lock, migrations.
 //!
 //! ```text
-//! format         "hanshu data format 3": the version of everything below
+//! format         "hanshu data format 4": the version of everything below
 //! lock           held with flock(2) by the daemon that uses the folder
 //! catalog.db     SQLite: metadata, queue, usage, leases        embedded::db
 //! blobs/ab/cd…   packages under their SHA-256                  embedded::blobs
@@ -16,8 +16,10 @@
 //! |---|---|
 //! | 2 | secrets: sealed environment values, `vault/keys`, `secrets.key` |
 //! | 3 | many versions of a function, quotas of namespaces: documents in new forms, see `to_3` |
+//! | 4 | what is kept of asynchronous calls that have ended, lanes: see `to_4` |
 
 mod to_3;
+mod to_4;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
@@ -31,7 +33,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::fault;
 
 /// The version of the data folder that this build writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 const FORMAT_FILE: &str = "format";
 const FORMAT_TEMP: &str = "format.new";
@@ -40,7 +42,7 @@ const LOCK_FILE: &str = "lock";
 
 /// Step `i` turns a folder of version `i + 1` into one of version `i + 2`. A step may be cut off at any point and run again.
 const MIGRATIONS: [fn(&Path) -> Result<()>; FORMAT_VERSION as usize - 1] =
-    [environments_may_hold_secrets, to_3::rewrite_documents];
+    [environments_may_hold_secrets, to_3::rewrite_documents, to_4::keep_what_has_ended];
 
 /// 1 → 2: in the documents of functions and versions an environment value is a text, as before, or a sealed secret, which older daemons
 /// cannot read; and there is the document `vault/keys`. What is stored already stays as it is.

@@ -112,7 +112,7 @@ pub async fn open(config: StoreConfig, clock: Arc<dyn Clock>, tasks: &Tasks) -> 
         LogLimits { disk_bytes: config.logs_bytes_max, memory_bytes: config.logs_memory_bytes_max };
     let logs = Arc::new(EmbeddedLogs::open(&folder, limits, Arc::clone(&db)).await?);
     let meta = EmbeddedMeta::new(Arc::clone(&db));
-    let queue = EmbeddedQueue::new(Arc::clone(&db), Arc::clone(&clock));
+    let queue = EmbeddedQueue::new(Arc::clone(&db));
     tasks.spawn_until_cancelled(
         "store-housekeeping",
         housekeeping(Arc::clone(&clock), meta.clone(), queue.clone(), Arc::clone(&logs)),

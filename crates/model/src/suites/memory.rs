@@ -1,5 +1,7 @@
 //! The store's ports in memory, for the tests of crates that may not see the store. They pass the same suites as the real one.
 
+mod queue;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,11 +14,13 @@ use crate::clock::{Clock, SystemClock, UnixMillis};
 use crate::error::{Code, Error};
 use crate::ids::{Digest, FunctionKey, Qualifier, RequestId};
 use crate::ports::{
-    Blobs, Change, DeadMessage, Enqueued, Entry, Expect, Leased, Meta, NewMessage, Queue, Revision,
-    Token, Usage, UsageDelta, UsageQuery, UsageRow, UsageSums, Vault, Watch,
+    Blobs, Change, Entry, Expect, Meta, Revision, Usage, UsageDelta, UsageQuery, UsageRow,
+    UsageSums, Vault, Watch,
 };
 use crate::secret::{Sealed, SecretPlace, SecretText};
 use crate::{Result, limits};
+
+pub use queue::MemoryQueue;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -178,171 +182,6 @@ impl Watch for MemoryWatch {
             }
             self.changed.changed().await.map_err(Error::internal)?;
         }
-    }
-}
-
-#[derive(Debug)]
-struct Stored {
-    partition: u16,
-    run_at: UnixMillis,
-    token: Option<Token>,
-    deliveries: u32,
-    enqueued_at: UnixMillis,
-    payload: Bytes,
-}
-
-#[derive(Debug, Default)]
-struct Messages {
-    last_token: u64,
-    waiting: BTreeMap<RequestId, Stored>,
-    dead: BTreeMap<RequestId, DeadMessage>,
-    seen: HashMap<RequestId, UnixMillis>,
-}
-
-/// [`Queue`] in memory.
-#[derive(Debug)]
-pub struct MemoryQueue {
-    clock: Arc<dyn Clock>,
-    inner: Mutex<Messages>,
-    arrived: Notify,
-}
-
-impl MemoryQueue {
-    /// An empty queue.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, inner: Mutex::default(), arrived: Notify::new() }
-    }
-
-    fn settle<T>(
-        &self,
-        id: RequestId,
-        token: Token,
-        then: impl FnOnce(&mut Messages, Stored) -> T,
-    ) -> Result<T> {
-        let mut inner = lock(&self.inner);
-        match inner.waiting.remove(&id) {
-            Some(stored) if stored.token == Some(token) => Ok(then(&mut inner, stored)),
-            other => {
-                if let Some(stored) = other {
-                    inner.waiting.insert(id, stored);
-                }
-                Err(conflict("the lease"))
-            }
-        }
-    }
-
-    fn take_due(&self, n: usize, ttl: Duration) -> Vec<Leased> {
-        let now = self.clock.now();
-        let inner = &mut *lock(&self.inner);
-        let mut due: Vec<_> = inner.waiting.iter_mut().filter(|(_, m)| m.run_at <= now).collect();
-        due.sort_by_key(|(id, m)| (m.partition, m.run_at, **id));
-        let leased = due.into_iter().take(n).map(|(id, stored)| {
-            inner.last_token += 1;
-            let token = Token(inner.last_token);
-            stored.token = Some(token);
-            stored.deliveries += 1;
-            stored.run_at = now.after(ttl);
-            let (deliveries, enqueued_at) = (stored.deliveries, stored.enqueued_at);
-            Leased { id: *id, token, deliveries, enqueued_at, payload: stored.payload.clone() }
-        });
-        leased.collect()
-    }
-}
-
-#[async_trait]
-impl Queue for MemoryQueue {
-    async fn enqueue(&self, messages: Vec<NewMessage>) -> Result<Vec<Enqueued>> {
-        if messages.iter().any(|m| m.partition >= limits::QUEUE_PARTITIONS) {
-            return Err(Error::caller(Code::InvalidParameter, "no such partition"));
-        }
-        if messages.iter().any(|m| m.payload.len() > limits::ASYNC_PAYLOAD_BYTES + 64 * 1024) {
-            return Err(Error::caller(Code::PayloadTooLarge, "the message is too large"));
-        }
-        let now = self.clock.now();
-        let mut inner = lock(&self.inner);
-        inner.seen.retain(|_, at| at.until(now) <= crate::ports::DEDUPE_WINDOW);
-        let answers = messages.into_iter().map(|m| {
-            if inner.seen.contains_key(&m.id) || inner.waiting.contains_key(&m.id) {
-                return Enqueued::Duplicate;
-            }
-            inner.seen.insert(m.id, now);
-            let (partition, run_at, payload) = (m.partition, m.run_at, m.payload);
-            let stored =
-                Stored { partition, run_at, token: None, deliveries: 0, enqueued_at: now, payload };
-            inner.waiting.insert(m.id, stored);
-            Enqueued::New
-        });
-        let answers = answers.collect();
-        self.arrived.notify_waiters();
-        Ok(answers)
-    }
-
-    async fn lease(&self, n: usize, ttl: Duration, wait: Duration) -> Result<Vec<Leased>> {
-        /// Messages also fall due with time; a test's queue may look that often.
-        const LOOK_AGAIN: Duration = Duration::from_millis(5);
-        let end = self.clock.instant() + wait;
-        loop {
-            let arrived = self.arrived.notified();
-            let leased = self.take_due(n, ttl);
-            let now = self.clock.instant();
-            if !leased.is_empty() || now >= end {
-                return Ok(leased);
-            }
-            tokio::select! {
-                () = arrived => {}
-                () = self.clock.sleep_until(end.min(now + LOOK_AGAIN)) => {}
-            }
-        }
-    }
-
-    async fn ack(&self, id: RequestId, token: Token) -> Result<()> {
-        self.settle(id, token, |_, _| ())
-    }
-
-    async fn nack(
-        &self,
-        id: RequestId,
-        token: Token,
-        delay: Duration,
-        counted: bool,
-    ) -> Result<()> {
-        let run_at = self.clock.now().after(delay);
-        self.settle(id, token, |inner, mut stored| {
-            stored.run_at = run_at;
-            stored.token = None;
-            stored.deliveries -= u32::from(!counted);
-            inner.waiting.insert(id, stored);
-        })
-    }
-
-    async fn extend(&self, id: RequestId, token: Token, ttl: Duration) -> Result<()> {
-        let run_at = self.clock.now().after(ttl);
-        self.settle(id, token, |inner, mut stored| {
-            stored.run_at = run_at;
-            inner.waiting.insert(id, stored);
-        })
-    }
-
-    async fn dead(&self, id: RequestId, token: Token, reason: &str) -> Result<()> {
-        let (dead_at, reason) = (self.clock.now(), reason.to_owned());
-        self.settle(id, token, |inner, stored| {
-            let Stored { deliveries, payload, .. } = stored;
-            inner.dead.insert(id, DeadMessage { id, reason, deliveries, dead_at, payload });
-        })
-    }
-
-    async fn dead_messages(
-        &self,
-        after: Option<RequestId>,
-        limit: usize,
-    ) -> Result<Vec<DeadMessage>> {
-        let inner = lock(&self.inner);
-        let later = inner.dead.iter().filter(|(id, _)| after.is_none_or(|a| **id > a));
-        Ok(later.take(limit).map(|(_, m)| m.clone()).collect())
-    }
-
-    async fn depth(&self) -> Result<u64> {
-        Ok(lock(&self.inner).waiting.len() as u64)
     }
 }
 

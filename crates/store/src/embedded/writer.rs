@@ -10,8 +10,9 @@ use std::sync::Arc;
 use model::Result;
 use model::clock::{Clock, UnixMillis};
 use rusqlite::Connection;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::queue::lanes::{LaneChange, Lanes};
 use crate::fault::{self, Failure};
 
 /// Operations per transaction.
@@ -41,9 +42,9 @@ impl Tx<'_> {
         self.counters.token
     }
 
-    /// After the commit, whoever waits for messages looks again.
-    pub(crate) fn messages_changed(&mut self) {
-        self.effects.messages = true;
+    /// After the commit, the queue's memory knows of it, and whoever watches that.
+    pub(crate) fn lane_changed(&mut self, change: LaneChange) {
+        self.effects.lanes.push(change);
     }
 }
 
@@ -60,7 +61,7 @@ pub(crate) struct Counters {
 #[derive(Debug, Default)]
 struct Effects {
     revision: Option<u64>,
-    messages: bool,
+    lanes: Vec<LaneChange>,
 }
 
 /// How the writer tells others what it committed.
@@ -68,8 +69,8 @@ struct Effects {
 pub(crate) struct Signals {
     /// The newest committed revision.
     pub(crate) revision: watch::Sender<u64>,
-    /// Messages were added or made due.
-    pub(crate) messages: Arc<Notify>,
+    /// What waits in the queue's lanes.
+    pub(crate) lanes: Arc<Lanes>,
 }
 
 /// An operation in the channel; it may run twice, but takes effect once.
@@ -187,9 +188,7 @@ impl Writer {
         if let Some(revision) = effects.revision {
             self.signals.revision.send_replace(revision);
         }
-        if effects.messages {
-            self.signals.messages.notify_waiters();
-        }
+        self.signals.lanes.apply(&effects.lanes);
         Ok(())
     }
 

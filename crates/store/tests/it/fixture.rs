@@ -11,13 +11,14 @@ use model::function::{Function, Version};
 use model::ids::{Digest, Qualifier, RequestId};
 use model::keys;
 use model::ports::{
-    Enqueued, Expect, LogQuery, NewMessage, UsageDelta, UsageQuery, UsageSums, Vault as _,
+    End, Ended, Enqueued, Expect, LogQuery, NewMessage, Standing, UsageDelta, UsageQuery,
+    UsageSums, Vault as _,
 };
 use model::secret::{Sealed, SecretPlace, SecretText};
 use store::vault::{KeySource, Keyring};
 use store::{FORMAT_VERSION, Store};
 
-use crate::support::{key, line, open_at};
+use crate::support::{key, lane, line, open_at, succeeded};
 
 /// 2026-01-01T00:00:00Z.
 const START: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -88,9 +89,11 @@ pub(crate) fn documents(version: u32) -> Vec<(String, Vec<u8>)> {
 }
 
 const DOCUMENTS_SINCE: u32 = 3;
+/// The newest format that changed documents.
+const DOCUMENTS_NEWEST: u32 = 3;
 
 async fn fill_documents(store: &Store) {
-    for (key, value) in documents(FORMAT_VERSION) {
+    for (key, value) in documents(DOCUMENTS_NEWEST) {
         store.meta.put_if(&key, Expect::Absent, value.into()).await.unwrap();
     }
 }
@@ -122,11 +125,20 @@ async fn fill(store: &Store) {
     store.meta.delete_if("function/default/gone", gone.unwrap()).await.unwrap();
     store.blobs.put(package()).await.unwrap();
     store.blobs.put(Bytes::from_static(b"raw")).await.unwrap();
-    let message =
-        |n| NewMessage { id: id(n), partition: 3, run_at: START, payload: "event".into() };
-    store.queue.enqueue(vec![message(1), message(2)]).await.unwrap();
-    let leased = store.queue.lease(1, LONG, LONG).await.unwrap().remove(0);
-    store.queue.dead(leased.id, leased.token, "no use").await.unwrap();
+    let message = |n| NewMessage {
+        id: id(n),
+        lane: lane(),
+        run_at: START,
+        key: None,
+        payload: "event".into(),
+    };
+    store.queue.enqueue(vec![message(1), message(2), message(3)]).await.unwrap();
+    let note = Some(Bytes::from_static(b"no use"));
+    let dead = End { as_what: Ended::Dead, note, ..succeeded() };
+    for end in [dead, succeeded()] {
+        let leased = store.queue.lease(&lane(), 1, LONG).await.unwrap().messages.remove(0);
+        store.queue.end(leased.id, leased.token, end).await.unwrap();
+    }
     store.lease.acquire("timers", LONG).await.unwrap();
     let sums = UsageSums { requests: 7, ..UsageSums::default() };
     let (function, version) = (key("hello"), Qualifier::Version(1));
@@ -156,12 +168,7 @@ async fn check(store: &Store, version: u32) {
         assert_eq!(store.blobs.get(&Digest::of(&bytes)).await.unwrap(), Some(bytes));
     }
 
-    let dead = store.queue.dead_messages(None, 10).await.unwrap();
-    assert_eq!((dead.len(), dead[0].id, dead[0].reason.as_str()), (1, id(1), "no use"));
-    let again = NewMessage { id: id(2), partition: 3, run_at: START, payload: "event".into() };
-    assert_eq!(store.queue.enqueue(vec![again]).await.unwrap(), [Enqueued::Duplicate]);
-    let leased = store.queue.lease(10, LONG, LONG).await.unwrap();
-    assert_eq!((leased.len(), leased[0].id, &*leased[0].payload), (1, id(2), &b"event"[..]));
+    check_queue(store, version).await;
 
     let fence = store.lease.acquire("timers", LONG).await.unwrap().unwrap();
     assert_eq!(fence.0, 2);
@@ -176,6 +183,32 @@ async fn check(store: &Store, version: u32) {
     assert!(found == lines, "{} lines", found.len());
     let deleted = store.logs.query(LogQuery::newest(key("deleted"), 10)).await.unwrap();
     assert_eq!(deleted, []);
+}
+
+/// Format 4 keeps what has ended; what was dead before it is so still.
+async fn check_queue(store: &Store, version: u32) {
+    const ENDED_SINCE: u32 = 4;
+    let queue = &store.queue;
+    let dead = queue.find(id(1)).await.unwrap().unwrap();
+    assert!(matches!(dead.summary.standing, Standing::Ended(Ended::Dead, _)), "{dead:?}");
+    assert!(String::from_utf8_lossy(&dead.notes[0]).contains("no use"));
+    assert_eq!(dead.payload.as_deref(), Some(&b"event"[..]));
+    let well = queue.find(id(2)).await.unwrap().unwrap();
+    let waits = if version >= ENDED_SINCE { 3 } else { 2 };
+    let ended = matches!(well.summary.standing, Standing::Ended(Ended::Succeeded, _));
+    assert_eq!(ended, version >= ENDED_SINCE);
+    let lane = queue.find(id(waits)).await.unwrap().unwrap().summary.lane;
+    let again = NewMessage {
+        id: id(2),
+        lane: lane.clone(),
+        run_at: START,
+        key: None,
+        payload: Bytes::new(),
+    };
+    assert_eq!(queue.enqueue(vec![again]).await.unwrap(), [Enqueued::Duplicate(id(2))]);
+    let leased = queue.lease(&lane, 10, LONG).await.unwrap().messages;
+    assert_eq!((leased.len(), leased[0].id, &*leased[0].payload), (1, id(waits), &b"event"[..]));
+    queue.redrive(id(1)).await.unwrap();
 }
 
 pub(crate) fn copy(from: &Path, to: &Path) {

@@ -146,10 +146,8 @@ async fn a_closed_store_says_so() {
     let store = open_at(temp.path()).await.unwrap();
     let mut watch = store.meta.watch("", 0).await.unwrap();
     assert_eq!(watch.next().await.unwrap(), None);
-    let queue = Arc::clone(&store.queue);
-    let hour = std::time::Duration::from_secs(3600);
-    let waiting =
-        model::tasks::Tasks::new().spawn("wait", async move { queue.lease(1, hour, hour).await });
+    let mut lanes = store.queue.watch();
+    let waiting = model::tasks::Tasks::new().spawn("wait", async move { lanes.changed().await });
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     store.close().await.unwrap();
     store.close().await.unwrap();

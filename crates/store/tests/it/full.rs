@@ -12,7 +12,7 @@ use model::{Code, Error};
 use rustix::mount::{MountFlags, mount};
 use store::Store;
 
-use crate::support::{child, child_input, key, line, message, noise, open_at};
+use crate::support::{child, child_input, key, lane, line, message, noise, open_at};
 
 const DISK: &str = "size=12m,mode=700";
 /// Kept free for the test to remove.
@@ -147,7 +147,7 @@ async fn check(store: &Store, accepted: &Accepted) {
     let mut expected = accepted.documents.clone();
     expected.sort();
     assert_eq!(documents.into_iter().map(|e| e.key).collect::<Vec<_>>(), expected);
-    assert_eq!(store.queue.depth().await.unwrap(), accepted.messages.len() as u64);
+    assert_eq!(store.queue.depth(&lane()).messages, accepted.messages.len() as u64);
     for package in &accepted.packages {
         assert!(store.blobs.get(&Digest::of(package)).await.unwrap().as_ref() == Some(package));
     }

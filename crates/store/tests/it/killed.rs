@@ -16,7 +16,7 @@ use model::ports::{Enqueued, Expect, LogQuery, NewMessage};
 use model::tasks::Tasks;
 use store::Store;
 
-use crate::support::{child, child_input, key, line, message, noise, open_at};
+use crate::support::{child, child_input, key, lane, line, message, noise, open_at, succeeded};
 
 const ROUNDS: u64 = 20;
 const LONG: Duration = Duration::from_secs(3600);
@@ -71,9 +71,9 @@ async fn enqueues(store: Store) {
 
 async fn settles(store: Store) {
     loop {
-        for m in store.queue.lease(5, LONG, LONG).await.unwrap() {
+        for m in store.queue.lease(&lane(), 5, LONG).await.unwrap().messages {
             report("settling", m.id);
-            store.queue.ack(m.id, m.token).await.unwrap();
+            store.queue.end(m.id, m.token, succeeded()).await.unwrap();
             report("settled", m.id);
         }
     }
@@ -143,24 +143,29 @@ impl Reported {
     async fn check_queue(&self, store: &Store) {
         let queue = &store.queue;
         let again = |id: &RequestId| NewMessage { id: *id, ..message(Bytes::new()) };
-        for ids in self.enqueued.iter().chain(&self.settled).collect::<Vec<_>>().chunks(500) {
-            let answers = queue.enqueue(ids.iter().map(|id| again(id)).collect()).await.unwrap();
-            assert!(answers.iter().all(|a| *a == Enqueued::Duplicate), "an id was forgotten");
+        for ids in
+            self.enqueued.iter().chain(&self.settled).copied().collect::<Vec<_>>().chunks(500)
+        {
+            let answers = queue.enqueue(ids.iter().map(again).collect()).await.unwrap();
+            assert!(
+                answers.iter().zip(ids).all(|(a, id)| *a == Enqueued::Duplicate(*id)),
+                "an id was forgotten"
+            );
         }
-        let depth = usize::try_from(queue.depth().await.unwrap()).unwrap();
+        let depth = usize::try_from(queue.depth(&lane()).messages).unwrap();
         // Enqueued and not even begun to settle: still there.
         let waiting = self.enqueued.difference(&self.settling).count();
         assert!(depth >= waiting, "{depth} of at least {waiting} messages");
         // Those on lease by the killed daemon are hidden; the others can be leased, and none that was settled.
         loop {
-            let leased = queue.lease(100, LONG, Duration::ZERO).await.unwrap();
+            let leased = queue.lease(&lane(), 100, LONG).await.unwrap().messages;
             if leased.is_empty() {
                 break;
             }
             for m in leased {
                 assert!(!self.settled.contains(&m.id), "{} was settled and is back", m.id);
                 assert_eq!(&*m.payload, b"payload");
-                queue.ack(m.id, m.token).await.unwrap();
+                queue.end(m.id, m.token, succeeded()).await.unwrap();
             }
         }
     }

@@ -8,6 +8,7 @@ use model::Code;
 use model::function::Function;
 use model::namespace::Namespace;
 use rusqlite::Connection;
+use store::FORMAT_VERSION;
 use tempfile::TempDir;
 
 use crate::fixture::{check_versions, copy, documents, folder};
@@ -94,7 +95,8 @@ async fn documents_take_their_new_forms_and_keep_their_revisions() {
     let temp = old_folder();
     let old = rows(temp.path());
     let store = open_at(temp.path()).await.unwrap();
-    assert_eq!(fs::read_to_string(temp.path().join("format")).unwrap(), "hanshu data format 3\n");
+    let format = format!("hanshu data format {FORMAT_VERSION}\n");
+    assert_eq!(fs::read_to_string(temp.path().join("format")).unwrap(), format);
     assert_eq!(store.meta.revision().await.unwrap(), old.values().map(|row| row.0).max().unwrap());
 
     let greet = store.meta.get("function/team/greet").await.unwrap().unwrap();

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use model::clock::{Clock, SystemClock};
 use model::ids::{FunctionKey, FunctionRef, Qualifier, RequestId};
-use model::ports::{LogLine, LogStream, NewMessage};
+use model::ports::{End, Ended, Lane, LogLine, LogStream, NewMessage};
 use model::suites::Subject;
 use model::tasks::Tasks;
 use store::{Store, StoreConfig, open};
@@ -84,7 +84,8 @@ pub(crate) fn line(function: &str, text: impl Into<String>) -> LogLine {
 }
 
 pub(crate) fn message(payload: Bytes) -> NewMessage {
-    NewMessage { id: RequestId::generate(), partition: 0, run_at: SystemClock.now(), payload }
+    let (id, lane, run_at) = (RequestId::generate(), lane(), SystemClock.now());
+    NewMessage { id, lane, run_at, key: None, payload }
 }
 
 /// Bytes that do not compress: hashes of a counter.
@@ -124,4 +125,15 @@ pub(crate) fn child_input() -> Option<String> {
     std::io::stdin().lock().read_line(&mut input).unwrap();
     let input = input.trim_end().to_owned();
     (!input.is_empty()).then_some(input)
+}
+
+/// Where [`message`]s wait.
+pub(crate) fn lane() -> Lane {
+    Lane::new("default/f").unwrap()
+}
+
+/// Ended well, and kept for an hour.
+pub(crate) fn succeeded() -> End {
+    let keep = std::time::Duration::from_secs(3600);
+    End { as_what: Ended::Succeeded, note: None, result: None, keep }
 }
