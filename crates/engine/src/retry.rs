@@ -17,7 +17,7 @@ pub(crate) enum Verdict {
 /// The function failed: a minute more of pause each time, three attempts in all.
 pub(crate) fn after_failure(attempts: u32, kind: &str) -> Verdict {
     if attempts >= limits::ASYNC_ATTEMPTS {
-        return Verdict::Dead(format!("the function failed {attempts} times, last: {kind}"));
+        return Verdict::Dead(format!("the function failed {attempts} times, last by {kind}"));
     }
     Verdict::Again { delay: Duration::from_secs(60 * u64::from(attempts.max(1))), counted: true }
 }
@@ -25,12 +25,12 @@ pub(crate) fn after_failure(attempts: u32, kind: &str) -> Verdict {
 /// The platform could not run it: from a second, doubling with age, to five minutes, until the call is too old.
 ///
 /// The pause follows from the age alone, so it needs no state: waiting as long again as one has waited doubles it.
-pub(crate) fn after_refusal(enqueued: UnixMillis, now: UnixMillis, why: &str) -> Verdict {
+pub(crate) fn after_refusal(enqueued: UnixMillis, now: UnixMillis) -> Verdict {
     const LEAST: Duration = Duration::from_secs(1);
     const MOST: Duration = Duration::from_secs(5 * 60);
     let age = enqueued.until(now);
     if age >= Duration::from_secs(limits::ASYNC_MAX_AGE_SECONDS) {
-        return Verdict::Dead(format!("too old: not run within {} s, last: {why}", age.as_secs()));
+        return Verdict::Dead(format!("too old: not run within {} s", age.as_secs()));
     }
     Verdict::Again { delay: age.clamp(LEAST, MOST), counted: false }
 }
@@ -54,7 +54,7 @@ mod tests {
         let mut now = UnixMillis(1_000);
         let mut delays = Vec::new();
         let last = loop {
-            match after_refusal(UnixMillis(1_000), now, "throttled") {
+            match after_refusal(UnixMillis(1_000), now) {
                 Verdict::Again { delay, counted } => {
                     assert!(!counted);
                     delays.push(delay.as_secs());
@@ -66,6 +66,6 @@ mod tests {
         assert_eq!(delays.get(..5), Some([1, 1, 2, 4, 8].as_slice()));
         assert_eq!(delays.last(), Some(&300));
         assert!(now.0 >= limits::ASYNC_MAX_AGE_SECONDS * 1000);
-        assert!(matches!(last, Verdict::Dead(why) if why.contains("throttled")));
+        assert!(matches!(last, Verdict::Dead(why) if why.contains("too old")));
     }
 }

@@ -8,6 +8,7 @@
 pub mod alias;
 pub mod api;
 pub mod change;
+pub mod calls;
 pub mod clock;
 pub mod difference;
 pub mod error;

@@ -129,8 +129,6 @@ pub const PAGE_ENTRIES: usize = 1_000;
 pub const ASYNC_ATTEMPTS: u32 = 3;
 /// Longest age of an asynchronous call, in seconds (6 h).
 pub const ASYNC_MAX_AGE_SECONDS: u64 = 6 * 3600;
-/// Hash partitions of the asynchronous queue: a cluster engine pays per consumer, so the number is fixed and small.
-pub const QUEUE_PARTITIONS: u16 = 32;
 
 /// Largest document of the catalogue, in bytes: a value of the port `Meta`.
 pub const DOCUMENT_BYTES: usize = 1024 * 1024;

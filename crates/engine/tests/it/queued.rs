@@ -2,7 +2,8 @@
 
 use engine::EngineConfig;
 use model::Code;
-use model::ports::{Enqueued, Queue};
+use model::calls::Attempt;
+use model::ports::Enqueued;
 
 use crate::scripted::{World, bare, call, carried, sleep_ms};
 
@@ -11,8 +12,9 @@ async fn an_accepted_call_runs_once() {
     let world = World::new(EngineConfig::default()).await;
     world.deploy("f", "echo").await;
     let first = call("f", "x");
+    let id = first.id;
     assert_eq!(world.engine.enqueue(first.clone(), &bare()).await.unwrap(), Enqueued::New);
-    assert_eq!(world.engine.enqueue(first, &bare()).await.unwrap(), Enqueued::Duplicate);
+    assert_eq!(world.engine.enqueue(first, &bare()).await.unwrap(), Enqueued::Duplicate(id));
     sleep_ms(100).await;
     assert_eq!(world.finished(), 1);
     assert_eq!(world.queued().await, (0, 0));
@@ -45,8 +47,13 @@ async fn a_failing_call_gets_three_attempts_a_minute_and_two_apart_then_is_dead(
         assert_eq!(world.finished(), attempts);
     }
     assert_eq!(world.queued().await, (0, 1));
-    let dead = world.queue.dead_messages(None, 1).await.unwrap();
-    assert!(dead[0].reason.contains("3 times"), "{}", dead[0].reason);
+    let dead = world.dead().await.remove(0);
+    let attempts: Vec<_> = dead.notes.iter().map(|note| Attempt::read(note).unwrap()).collect();
+    let numbers: Vec<_> = attempts.iter().map(|a| (a.attempt, a.outcome.as_str())).collect();
+    assert_eq!(numbers, [(1, "handler"), (2, "handler"), (3, "handler")]);
+    let said = attempts[2].message.as_deref().unwrap();
+    assert!(said.contains("3 times"), "{said}");
+    assert_eq!(attempts[0].version.as_deref(), Some("$LATEST"));
 }
 
 #[tokio::test(start_paused = true)]

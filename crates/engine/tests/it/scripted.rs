@@ -23,7 +23,8 @@ use model::keys;
 use model::namespace::{Namespace, NamespaceSettings, Quotas};
 use model::network::NetworkPolicy;
 use model::ports::{
-    Expect, Image, Instance, Later, Meta, PackageInfo, Patience, Queue, Sandbox, StartFailed, Turn,
+    Ended, Expect, Image, Instance, Later, ListedStanding, Listing, Meta, PackageInfo, Patience,
+    Queue, Sandbox, StartFailed, Turn,
 };
 use model::stream::{Part, StreamEnd, Taker};
 use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage, TestClock};
@@ -544,8 +545,19 @@ impl World {
 
     /// How many messages the queue still holds, and how many are dead.
     pub(crate) async fn queued(&self) -> (u64, usize) {
-        let dead = self.queue.dead_messages(None, 100).await.unwrap();
-        (self.queue.depth().await.unwrap(), dead.len())
+        let waiting = self.queue.depths().iter().map(|(_, depth)| depth.messages).sum();
+        (waiting, self.dead().await.len())
+    }
+
+    /// What is kept of each dead call.
+    pub(crate) async fn dead(&self) -> Vec<model::ports::Record> {
+        let standing = Some(ListedStanding::Ended(Ended::Dead));
+        let listing = Listing { standing, limit: 100, ..Listing::default() };
+        let mut dead = Vec::new();
+        for summary in self.queue.list(listing).await.unwrap() {
+            dead.push(self.queue.find(summary.id).await.unwrap().unwrap());
+        }
+        dead
     }
 }
 

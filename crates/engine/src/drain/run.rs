@@ -1,0 +1,178 @@
+//! One leased call: it runs, its lease is kept, it is settled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::alias::Carried;
+use model::calls::{Attempt, KEEP_DEAD_SECONDS, KEEP_SECONDS};
+use model::error::{Code, Error};
+use model::invocation::{Call, Completed, Timings};
+use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
+use serde::Deserialize;
+
+use super::envelope::unpack;
+use super::lanes::Found;
+use crate::Shared;
+use crate::attempt::serve;
+use crate::retry::{self, Verdict};
+use crate::route::Asked;
+
+/// A call that waited longer than this for an instance that was there already found a crowd.
+const CROWDED_US: u64 = 10_000;
+
+/// What came of a call that ran, or was refused.
+struct Judged {
+    found: Found,
+    attempt: Attempt,
+    then: Then,
+}
+
+enum Then {
+    Succeeded(Bytes),
+    Not(Verdict),
+}
+
+/// Runs one leased message and settles it.
+pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
+    let judged = match unpack(&message) {
+        None => {
+            let why = "the queued message cannot be read";
+            Judged {
+                found: Found::Room,
+                attempt: refusal(shared, &message, "unreadable", why),
+                then: Then::Not(Verdict::Dead(why.into())),
+            }
+        }
+        Some((call, parameters)) => {
+            let kept = keep_lease(shared, &message);
+            tokio::select! {
+                judged = judge(shared, call, &parameters, &message) => judged,
+                // Cancelled, or somebody else has the message now and settles it.
+                () = kept => return Found::Room,
+            }
+        }
+    };
+    let found = judged.found;
+    if let Err(error) = settle(shared, &message, judged).await {
+        // The lease expires and the call runs again: at least once.
+        tracing::warn!(request = %message.id, %error, "cannot settle a queued call");
+    }
+    found
+}
+
+async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Result<()> {
+    let (id, token, mut attempt) = (message.id, message.token, judged.attempt);
+    let end = match judged.then {
+        Then::Not(Verdict::Again { delay, counted }) => {
+            let again = Again { delay, counted, note: Some(attempt.note()) };
+            return shared.queue.again(id, token, again).await;
+        }
+        Then::Not(Verdict::Dead(reason)) => {
+            attempt.message = Some(match attempt.message {
+                Some(said) => format!("{reason}: {said}"),
+                None => reason,
+            });
+            let keep = Duration::from_secs(KEEP_DEAD_SECONDS);
+            End { as_what: Ended::Dead, note: Some(attempt.note()), result: None, keep }
+        }
+        Then::Succeeded(body) => {
+            let kept = body.len() <= RESULT_BYTES;
+            if !kept {
+                attempt.message =
+                    Some(format!("the answer of {} bytes is longer than what is kept", body.len()));
+            }
+            let keep = Duration::from_secs(KEEP_SECONDS);
+            let (note, result) = (Some(attempt.note()), kept.then_some(body));
+            End { as_what: Ended::Succeeded, note, result, keep }
+        }
+    };
+    shared.queue.end(id, token, end).await
+}
+
+/// Runs the call.
+async fn judge(shared: &Arc<Shared>, call: Call, parameters: &Carried, message: &Leased) -> Judged {
+    let accepted = shared.clock.instant();
+    let (routes, asked) = (&shared.routes, Asked::of(&call, parameters));
+    let led = async { routes.pool(asked, routes.lead(asked)?).await };
+    let led = match led.await {
+        Ok(led) => led,
+        Err(e) if e.code() == Code::NotFound => {
+            let attempt = refusal(shared, message, e.code().as_str(), e.message());
+            let then = Then::Not(Verdict::Dead("it has nowhere to run".into()));
+            return Judged { found: Found::Room, attempt, then };
+        }
+        Err(e) => return refused(shared, message, &e),
+    };
+    match serve(shared, led, call, message.deliveries, accepted).await {
+        Ok(done) => completed(shared, message, done),
+        Err(e) => refused(shared, message, &e),
+    }
+}
+
+fn completed(shared: &Shared, message: &Leased, done: Completed) -> Judged {
+    let attempt = Attempt {
+        at: shared.clock.now(),
+        attempt: message.deliveries,
+        version: Some(done.version.to_string()),
+        duration_ms: Some(done.outcome.run_us.div_ceil(1000)),
+        outcome: done
+            .outcome
+            .result
+            .as_ref()
+            .map_or_else(|f| f.kind.as_str(), |_| "succeeded")
+            .to_owned(),
+        message: done.outcome.result.as_ref().err().and_then(|f| said(&f.payload)),
+    };
+    let found = found(&done.timings);
+    let then = match done.outcome.result {
+        Ok(body) => Then::Succeeded(body),
+        Err(f) => Then::Not(retry::after_failure(message.deliveries, f.kind.as_str())),
+    };
+    Judged { found, attempt, then }
+}
+
+/// The message in a function's error.
+fn said(payload: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Said {
+        error_message: String,
+    }
+    serde_json::from_slice(payload).ok().map(|Said { error_message }| error_message)
+}
+
+/// A start takes its time and says nothing of a crowd.
+fn found(timings: &Timings) -> Found {
+    if !timings.cold && timings.queue_us > CROWDED_US { Found::Crowd } else { Found::Room }
+}
+
+fn refusal(shared: &Shared, message: &Leased, outcome: &str, why: &str) -> Attempt {
+    Attempt {
+        at: shared.clock.now(),
+        attempt: message.deliveries,
+        version: None,
+        duration_ms: None,
+        outcome: outcome.to_owned(),
+        message: Some(why.to_owned()),
+    }
+}
+
+fn refused(shared: &Shared, message: &Leased, error: &Error) -> Judged {
+    let verdict = retry::after_refusal(message.enqueued_at, shared.clock.now());
+    let attempt = refusal(shared, message, error.code().as_str(), error.message());
+    Judged { found: Found::Refusal, attempt, then: Then::Not(verdict) }
+}
+
+/// Renews the lease while the call runs; returns once it is lost.
+async fn keep_lease(shared: &Shared, message: &Leased) {
+    let ttl = shared.config.async_lease;
+    loop {
+        shared.clock.sleep_until(shared.clock.instant() + ttl / 3).await;
+        match shared.queue.extend(message.id, message.token, ttl).await {
+            Ok(()) => {}
+            Err(error) if error.code() == Code::Conflict => return,
+            Err(error) => tracing::warn!(request = %message.id, %error, "cannot renew a lease"),
+        }
+    }
+}
