@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 mod admit;
 mod attempt;
+mod calls;
 mod config;
 mod drain;
 mod forecast;
@@ -42,6 +43,7 @@ mod shift;
 mod stream;
 mod swap;
 
+pub use calls::KeptCall;
 pub use config::EngineConfig;
 pub use route::Readiness;
 pub use shadow::{Answer, Room, SHADOW_WHOLE_BYTES, ShadowPair, ShadowSkips, Shadowed};
@@ -90,6 +92,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) routes: Routes,
     pub(crate) shadows: Shadows,
+    pub(crate) watched: calls::Watched,
     /// Attempts, and the loops that end first at a drain.
     pub(crate) tasks: Tasks,
     pools: Arc<PoolDeps>,
@@ -137,6 +140,7 @@ impl Engine {
             clock: deps.clock,
             routes,
             shadows: Shadows::new(),
+            watched: calls::Watched::default(),
             tasks,
             pools,
             usage: deps.usage,

@@ -9,6 +9,7 @@ pub(crate) mod progress;
 pub(crate) mod screen;
 
 mod alias;
+mod calls;
 mod completion;
 mod config;
 mod context;
@@ -99,6 +100,10 @@ enum Command {
     Show(show::ShowArgs),
     Delete(delete::DeleteArgs),
     Logs(logs::LogsArgs),
+    Calls(calls::CallsArgs),
+    Cancel(calls::CancelArgs),
+    DeadLetters(calls::DeadLettersArgs),
+    Redrive(calls::RedriveArgs),
     Config(config::ConfigArgs),
     Versions(versions::VersionsArgs),
     Alias(alias::AliasArgs),
@@ -147,6 +152,10 @@ fn run(command: Command, cx: &Context) -> anyhow::Result<ExitCode> {
         Command::Show(args) => args.run(cx),
         Command::Delete(args) => args.run(cx),
         Command::Logs(args) => args.run(cx),
+        Command::Calls(args) => args.run(cx),
+        Command::Cancel(args) => args.run(cx),
+        Command::DeadLetters(args) => args.run(cx),
+        Command::Redrive(args) => args.run(cx),
         Command::Config(args) => args.run(cx),
         Command::Versions(args) => args.run(cx),
         Command::Alias(args) => args.run(cx),

@@ -5,6 +5,7 @@
 //! No proxy is used, whatever the environment says: the daemon is usually on this machine.
 
 pub(crate) mod aliases;
+pub(crate) mod calls;
 pub(crate) mod control;
 pub(crate) mod follow;
 pub(crate) mod history;

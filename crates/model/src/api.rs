@@ -17,6 +17,7 @@ use crate::network::NetworkPolicy;
 use crate::ports::{LogStream, UsageSums};
 
 mod aliases;
+mod calls;
 mod history;
 mod layers;
 mod namespaces;
@@ -24,6 +25,7 @@ mod provisioned;
 mod variable;
 
 pub use aliases::*;
+pub use calls::*;
 pub use history::*;
 pub use layers::*;
 pub use namespaces::*;

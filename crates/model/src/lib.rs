@@ -7,8 +7,8 @@
 
 pub mod alias;
 pub mod api;
-pub mod change;
 pub mod calls;
+pub mod change;
 pub mod clock;
 pub mod difference;
 pub mod error;

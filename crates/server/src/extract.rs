@@ -65,6 +65,10 @@ pub(crate) struct VersionPath(pub u64);
 #[derive(Debug)]
 pub(crate) struct RevisionPath(pub u64);
 
+/// Path parameters `{namespace}` and `{call}`.
+#[derive(Debug)]
+pub(crate) struct CallPath(pub NamespaceName, pub RequestId);
+
 /// The path parameter `{key}`.
 #[derive(Debug)]
 pub(crate) struct KeyPath(pub FunctionName);
@@ -190,6 +194,16 @@ impl<S: Sync + Send> FromRequestParts<S> for RevisionPath {
             Error::caller(Code::InvalidParameter, "revision is not valid: expected its number")
         })?;
         Ok(Self(revision))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for CallPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        let namespace = path_param(&params, "namespace")?.parse()?;
+        Ok(Self(namespace, path_param(&params, "call")?.parse()?))
     }
 }
 

@@ -136,6 +136,8 @@ path_parameters! {
     VersionParam: "version" = "the version's number";
     /// Of routes of one change.
     RevisionParam: "revision" = "the revision's number";
+    /// Of routes of an asynchronous call.
+    CallParam: "call" = "the call's request id";
     /// Of routes of a key.
     KeyParam: "key" = "the key's name";
 }

@@ -35,6 +35,9 @@
 //! | `…/functions/{function}/provisioned` | GET | |
 //! | `…/functions/{function}/provisioned/{qualifier}` | PUT GET DELETE | |
 //! | `…/functions/{function}/invoke` | POST | |
+//! | `…/calls` | GET | |
+//! | `…/calls/{call}` | GET DELETE | |
+//! | `…/calls/{call}/cancel`, `…/redrive` | POST | |
 //! | `…/functions/{function}/logs` | GET | |
 //! | `…/functions/{function}/usage` | GET | |
 //! | `/fn/{namespace}/{function}/…` | any | [`gateway`], before this router: the hot path |
@@ -57,8 +60,8 @@ use utoipa_axum::routes;
 use crate::App;
 use crate::auth::{self, Caller};
 use crate::control::{
-    aliases, code, daemon, functions, history, invoke, keys, layers, logs, namespaces, packages,
-    provisioned, usage, versions,
+    aliases, calls, code, daemon, functions, history, invoke, keys, layers, logs, namespaces,
+    packages, provisioned, usage, versions,
 };
 use crate::error::{Refusal, Refused, request_id_value};
 use crate::gateway;
@@ -109,6 +112,10 @@ fn keyed() -> Api {
         .routes(routes!(provisioned::list))
         .routes(routes!(provisioned::put, provisioned::get, provisioned::delete))
         .routes(routes!(invoke::invoke))
+        .routes(routes!(calls::list))
+        .routes(routes!(calls::get, calls::delete))
+        .routes(routes!(calls::cancel))
+        .routes(routes!(calls::redrive))
         .routes(routes!(logs::get))
         .routes(routes!(usage::get))
 }

@@ -34,10 +34,21 @@ pub(super) fn pack(call: &Call, parameters: Carried) -> Result<Bytes> {
     Ok(out.freeze())
 }
 
+/// Where the envelope ends and the event begins.
+fn end(payload: &Bytes) -> Option<usize> {
+    let length = u32::from_le_bytes(*payload.first_chunk()?);
+    let end = 4_usize.checked_add(usize::try_from(length).ok()?)?;
+    (end <= payload.len()).then_some(end)
+}
+
+/// The event of a message; none if it is damaged.
+pub(super) fn event(payload: &Bytes) -> Option<Bytes> {
+    Some(payload.slice(end(payload)?..))
+}
+
 /// The call of a message; none if it is damaged.
 pub(super) fn unpack(message: &Leased) -> Option<(Call, Carried)> {
-    let length = u32::from_le_bytes(*message.payload.first_chunk()?);
-    let end = 4_usize.checked_add(usize::try_from(length).ok()?)?;
+    let end = end(&message.payload)?;
     let envelope: Envelope = serde_json::from_slice(message.payload.get(4..end)?).ok()?;
     let call = Call {
         id: message.id,

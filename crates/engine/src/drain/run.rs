@@ -46,10 +46,12 @@ pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
         }
         Some((call, parameters)) => {
             let kept = keep_lease(shared, &message);
+            let running = shared.watched.run(message.id);
             tokio::select! {
                 judged = judge(shared, call, &parameters, &message) => judged,
-                // Cancelled, or somebody else has the message now and settles it.
+                // Somebody else has the message now and settles it.
                 () = kept => return Found::Room,
+                () = running.cancelled() => return Found::Room,
             }
         }
     };
@@ -87,7 +89,9 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
             End { as_what: Ended::Succeeded, note, result, keep }
         }
     };
-    shared.queue.end(id, token, end).await
+    shared.queue.end(id, token, end).await?;
+    shared.watched.ended(id);
+    Ok(())
 }
 
 /// Runs the call.

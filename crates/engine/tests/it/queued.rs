@@ -3,7 +3,7 @@
 use engine::EngineConfig;
 use model::Code;
 use model::calls::Attempt;
-use model::ports::Enqueued;
+use model::ports::{Ended, Enqueued, Standing};
 
 use crate::scripted::{World, bare, call, carried, sleep_ms};
 
@@ -115,4 +115,70 @@ async fn an_alias_decides_when_the_call_runs_by_what_it_came_with() {
     assert_eq!((world.finished(), world.queued().await), (2, (0, 0)));
     let missing = world.engine.enqueue(call("f:nope", ""), &bare()).await.unwrap_err();
     assert_eq!(missing.code(), Code::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_of_one_function_holds_up_no_other() {
+    let config = EngineConfig { async_concurrency: 8, ..EngineConfig::default() };
+    let world = World::new(config).await;
+    world.deploy("slow", "sleep:60000").await;
+    world.deploy("quick", "echo").await;
+    for _ in 0..500 {
+        world.engine.enqueue(call("slow", "x"), &bare()).await.unwrap();
+    }
+    sleep_ms(1_000).await;
+    let quick = call("quick", "x");
+    world.engine.enqueue(quick.clone(), &bare()).await.unwrap();
+    sleep_ms(500).await;
+    let kept = world.engine.call(quick.id).await.unwrap().unwrap();
+    assert!(matches!(kept.summary.standing, Standing::Ended(Ended::Succeeded, _)), "{kept:?}");
+    assert_eq!(kept.result.as_deref(), Some(&b"x"[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_can_be_waited_for_and_cancelled() {
+    let world = World::new(EngineConfig::default()).await;
+    world.deploy("f", "sleep:20000").await;
+    let (ends, stops) = (call("f", "x"), call("f", "y"));
+    for new in [&ends, &stops] {
+        world.engine.enqueue(new.clone(), &bare()).await.unwrap();
+    }
+    sleep_ms(5_000).await;
+    assert_eq!((world.started(), world.stopped()), (2, 0));
+    let kept = world.engine.call(stops.id).await.unwrap().unwrap();
+    assert!(matches!(kept.summary.standing, Standing::Leased(_)));
+    assert_eq!(kept.event.as_deref(), Some(&b"y"[..]));
+    world.engine.cancel_call(stops.id).await.unwrap();
+    sleep_ms(100).await;
+    assert_eq!(world.stopped(), 1, "it is ended with its instance");
+    let e = world.engine.cancel_call(stops.id).await.unwrap_err();
+    assert_eq!(e.code(), Code::Conflict);
+
+    let until = |ms| world.clock.instant() + std::time::Duration::from_millis(ms);
+    let early = world.engine.call_ended(ends.id, until(1_000)).await.unwrap().unwrap();
+    assert!(matches!(early.summary.standing, Standing::Leased(_)), "waited in vain");
+    let ended = world.engine.call_ended(ends.id, until(60_000)).await.unwrap().unwrap();
+    assert!(matches!(ended.summary.standing, Standing::Ended(Ended::Succeeded, _)));
+    assert_eq!((ended.history.len(), ended.event), (1, None));
+    assert_eq!(world.finished(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_call_runs_again_when_it_is_told_to() {
+    let world = World::new(EngineConfig::default()).await;
+    world.deploy("f", "fail").await;
+    let one = call("f", "x");
+    world.engine.enqueue(one.clone(), &bare()).await.unwrap();
+    assert_eq!(world.engine.redrive_call(one.id).await.unwrap_err().code(), Code::Conflict);
+    sleep_ms(200_000).await;
+    assert_eq!((world.finished(), world.queued().await), (3, (0, 1)));
+    world.deploy("f", "echo").await;
+    world.engine.redrive_call(one.id).await.unwrap();
+    sleep_ms(1_000).await;
+    let kept = world.engine.call(one.id).await.unwrap().unwrap();
+    assert!(matches!(kept.summary.standing, Standing::Ended(Ended::Succeeded, _)));
+    let outcomes: Vec<_> = kept.history.iter().map(|a| a.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["handler", "handler", "handler", "succeeded"]);
+    assert!(world.engine.forget_call(one.id).await.unwrap());
+    assert!(world.engine.call(one.id).await.unwrap().is_none());
 }

@@ -56,3 +56,31 @@ fn what_cannot_run_is_not_accepted() {
     let daemon = Daemon::start();
     daemon.http.invoke("nowhere", b"{}", &LATER).refused(404, "not-found");
 }
+
+#[test]
+fn what_became_of_a_call_is_shown_and_it_is_run_again_or_stopped() {
+    let daemon = Daemon::start();
+    daemon.node("later", SAYS, &json!({}));
+    let id = daemon.cli(&["invoke", "later", "--async", "--payload", r#"{"n":1}"#]).ok();
+    let id = id.trim();
+    let shown = daemon.cli(&["calls", "show", id, "--wait"]).ok();
+    assert!(shown.contains("succeeded") && shown.contains("nobody reads this"), "{shown}");
+    let listed = daemon.cli(&["calls", "later", "--state", "succeeded"]).ok();
+    assert!(listed.contains(id), "{listed}");
+    assert!(daemon.cli(&["dead-letters"]).ok().contains("no dead calls"));
+
+    daemon.node(
+        "long",
+        "exports.handler = () => new Promise(() => setTimeout(() => {}, 60000));",
+        &json!({ "timeout_ms": 60_000 }),
+    );
+    let id = daemon.cli(&["invoke", "long", "--async"]).ok();
+    let id = id.trim();
+    eventually("the call runs", Duration::from_secs(15), || {
+        daemon.cli(&["calls", "show", id]).ok().contains("running").then_some(())
+    });
+    assert!(daemon.cli(&["cancel", id]).ok().contains(id));
+    assert!(daemon.cli(&["calls", "show", id]).ok().contains("cancelled"));
+    let again = daemon.cli(&["cancel", id]);
+    assert!(again.err.contains("has ended"), "{again:?}");
+}

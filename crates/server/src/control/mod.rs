@@ -1,6 +1,7 @@
 //! The REST API under `/v1`: one file a resource. A handler reads the request, asks the catalogue or the engine, and words the answer.
 
 pub(crate) mod aliases;
+pub(crate) mod calls;
 pub(crate) mod code;
 pub(crate) mod daemon;
 pub(crate) mod functions;

@@ -15,6 +15,7 @@ mod connections;
 mod contract;
 mod deaths;
 mod history;
+mod later;
 mod layers;
 mod logs;
 mod namespaces;

@@ -1,0 +1,91 @@
+//! Asynchronous calls as they are listed and shown.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// Where an asynchronous call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallState {
+    /// It waits for its time, or its turn.
+    Waiting,
+    /// It runs.
+    Running,
+    /// The function answered.
+    Succeeded,
+    /// Given up; it keeps its event and can be redriven.
+    Dead,
+    /// Called off.
+    Cancelled,
+}
+
+impl CallState {
+    /// Its name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// An asynchronous call in a list.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CallSummary {
+    /// The request id.
+    pub id: String,
+    /// The function.
+    pub function: String,
+    /// Where it stands.
+    pub state: CallState,
+    /// RFC 3339; of a redriven one, when it was redriven.
+    pub accepted_at: String,
+    /// When it is due, if it waits. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<String>,
+    /// When it ended, if it has. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    /// How often the function has tried it, a try that goes on included.
+    pub attempts: u32,
+}
+
+/// All that is kept of an asynchronous call.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CallView {
+    /// What it is.
+    #[serde(flatten)]
+    pub summary: CallSummary,
+    /// What became of each attempt, and of each refusal, oldest first; of very many the first and the last.
+    pub history: Vec<AttemptView>,
+    /// The function's answer, where it succeeded and that is at most 256 KiB; as text if it is not JSON. Kept for 24 hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// The event, unless it succeeded or was cancelled; as text if it is not JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Value>,
+}
+
+/// One try at a call, or why there was none.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AttemptView {
+    /// When it was over. RFC 3339.
+    pub at: String,
+    /// Which of the function's attempts it was; refusals do not count as one.
+    pub attempt: u32,
+    /// The version that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// How long the handler ran, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// `succeeded`, the kind of the function's failure, `cancelled`, or the code of the refusal.
+    pub outcome: String,
+    /// What there is to say about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
