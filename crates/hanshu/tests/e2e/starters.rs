@@ -1,7 +1,6 @@
 //! `init`, `deploy`, `invoke`: each starter function runs as it is made, and so do the examples that it is made of.
 
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use serde_json::{Value, json};
 
@@ -25,7 +24,7 @@ fn runs(daemon: &Daemon, dir: &Path, runtime: &str, template: &str, expected: &V
         let built = if runtime == "wasm" { "wasm-rust/target" } else { "hello-rust/target" };
         deploy.env("CARGO_TARGET_DIR", example(built));
     }
-    if runtime == "wasm" {
+    if ["js", "python"].contains(&template) {
         deploy.env("PATH", componentize::path());
     }
     let view = Cli::run(&mut deploy).json();
@@ -47,38 +46,42 @@ fn every_starter_runs() {
     let daemon = Daemon::start();
     let dir = tempfile::tempdir().unwrap();
     let hello = json!({ "message": "Hello, Ada" });
-    // The longest first, on a thread of their own.
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            runs(&daemon, dir.path(), "wasm", "js", &hello);
-        });
-        for template in ["python", "rust", "go"] {
-            runs(&daemon, dir.path(), "wasm", template, &hello);
-        }
-        let rust = json!({
-            "statusCode": 200, "headers": { "content-type": "text/plain" },
-            "body": "Hello Ada, from provided-rust\n",
-        });
-        runs(&daemon, dir.path(), "provided.al2023", "rust", &rust);
-        let received = json!({ "received": { "name": "Ada" } });
-        runs(&daemon, dir.path(), "provided.al2023", "c", &received);
-        for (runtime, template) in [
-            ("nodejs20", "handler"),
-            ("python3.11", "handler"),
-            ("java17", "plain"),
-            ("java17", "maven"),
-            ("provided.al2023", "go"),
-            ("web", "express"),
-            ("web", "fastapi"),
-            ("web", "go"),
-        ] {
-            runs(&daemon, dir.path(), runtime, template, &hello);
-        }
+    for template in ["rust", "go"] {
+        runs(&daemon, dir.path(), "wasm", template, &hello);
+    }
+    let rust = json!({
+        "statusCode": 200, "headers": { "content-type": "text/plain" },
+        "body": "Hello Ada, from provided-rust\n",
     });
+    runs(&daemon, dir.path(), "provided.al2023", "rust", &rust);
+    let received = json!({ "received": { "name": "Ada" } });
+    runs(&daemon, dir.path(), "provided.al2023", "c", &received);
+    for (runtime, template) in [
+        ("nodejs20", "handler"),
+        ("python3.11", "handler"),
+        ("java17", "plain"),
+        ("java17", "maven"),
+        ("provided.al2023", "go"),
+        ("web", "express"),
+        ("web", "fastapi"),
+        ("web", "go"),
+    ] {
+        runs(&daemon, dir.path(), runtime, template, &hello);
+    }
     // Maven has built in a copy.
     assert!(!dir.path().join("java17-maven/target").exists());
     let refused = Cli::run(&mut hanshu(&["init", "x", "--runtime", "web", "--template", "c"]));
     assert!(refused.err.contains("express, fastapi, go"), "{refused:?}");
+}
+
+/// One behind the other: the daemon gives each compiler 120 s.
+#[test]
+fn components_in_javascript_and_python_run() {
+    let daemon = Daemon::start();
+    let dir = tempfile::tempdir().unwrap();
+    for template in ["js", "python"] {
+        runs(&daemon, dir.path(), "wasm", template, &json!({ "message": "Hello, Ada" }));
+    }
 }
 
 #[test]
