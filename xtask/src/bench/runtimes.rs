@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use self::subjects::{SUBJECTS, Subject};
 use super::Setup;
@@ -149,7 +149,9 @@ impl Measured<'_> {
         let mut deploy = shell::command(&setup.hanshu);
         deploy.arg("deploy").arg(&self.folder).args(["--no-build", "--name", name]);
         deploy.env("HANSHU_URL", format!("http://{}", daemon.address));
-        shell::capture(&mut deploy).map(drop)
+        // Without its progress.
+        shell::ask(&mut deploy).with_context(|| format!("{name} cannot be deployed"))?;
+        Ok(())
     }
 
     /// Calls it once, on a connection that is there already.
