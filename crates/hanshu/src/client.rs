@@ -38,7 +38,7 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most bytes of an answer that are read into memory: a function's answer is at most 6 MiB unless it comes in pieces, a listing page far less.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
-/// How long the daemon may take over a package: unpacking and checking 250 MiB on a slow disk.
+/// How long the daemon may take over a package: unpacking and checking 250 MiB on a slow disk, 120 s of compiling WebAssembly.
 const PACKAGE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The body of a request that has none.
@@ -98,7 +98,9 @@ pub(crate) struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// A control call.
     pub(crate) fn control(method: &'a Method, path: &'a str) -> Self {
-        Self { method, path, headers: &[], patience: Some(CONTROL_TIMEOUT) }
+        // What is put may be code, and the daemon takes it when it has compiled it.
+        let patience = if *method == Method::PUT { PACKAGE_TIMEOUT } else { CONTROL_TIMEOUT };
+        Self { method, path, headers: &[], patience: Some(patience) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Turns what a person has (a folder, a file, a zip) into a package the daemon takes. Never writes into the person's folder, but for Cargo's own `target`.
 //!
-//! [`build`] is the door: [`manifest`] reads `hanshu.toml`, [`install`] runs npm, pip, Maven or javac in a copy, and Go's or Rust's compiler, [`collect`] picks the files,
+//! [`build`] is the door: [`manifest`] reads `hanshu.toml`, [`install`] runs package managers and compilers, [`collect`] picks the files,
 //! [`archive`] packs them so that equal files give equal bytes, [`guess`] finds runtime and handler where nobody named them,
 //! [`plan`] puts file, flags and the deployed function together.
 
@@ -18,9 +18,13 @@ use anyhow::Context as _;
 
 use self::collect::{Entry, Rules};
 use self::guess::Contents;
+use self::install::Step;
 use self::manifest::Manifest;
 use crate::cli::failure::CliError;
 use crate::cli::progress::Progress;
+
+/// The file that WebAssembly is compiled to where the handler names none.
+const PROGRAM: &str = "main.wasm";
 
 /// A package, ready to be uploaded.
 #[derive(Debug)]
@@ -82,7 +86,7 @@ impl Source {
     }
 }
 
-/// Makes the package. `runtime` decides which Python a requirements file is installed for.
+/// Makes the package. `runtime` decides what is built, and for which version of the language.
 pub(crate) fn build(
     source: &Source,
     manifest: &Manifest,
@@ -150,37 +154,71 @@ fn build_folder(
     let rules = Rules {
         exclude: &manifest.exclude,
         // npm fills node_modules anew: what lies there now may be for another machine.
-        without_node_modules: steps.iter().any(install::Step::fills_node_modules),
+        without_node_modules: steps.iter().any(Step::fills_node_modules),
     };
-    let mut sources = collect::sources(root, &rules)?;
-    if steps.iter().any(install::Step::fills_target) {
+    let mut sources = sources(root, &rules)?;
+    if steps.iter().any(Step::fills_target) {
         sources.retain(|e| !e.name.starts_with("target/"));
     }
-    if sources.is_empty() {
-        return Err(CliError::new(format!("{} holds no files to deploy", root.display()))
-            .hint("see `exclude` in hanshu.toml, .hanshuignore and .gitignore")
-            .into());
+    let scratch = tempfile::tempdir().context("making a temporary folder")?;
+    if let [Step::Wasm(compiler)] = steps.as_slice() {
+        let name = manifest.handler.as_deref().filter(|h| h.ends_with(".wasm"));
+        let name = name.unwrap_or(PROGRAM);
+        let scratch = scratch.path();
+        return pack(&[install::wasm::compile(compiler, root, &sources, scratch, name, progress)?]);
     }
     if let Some(step) = steps.iter().find(|step| step.makes_executable()) {
-        let scratch = tempfile::tempdir().context("making a temporary folder")?;
-        return pack(&[install::provided::compile(step, root, scratch.path(), progress)?]);
+        let program = install::provided::compile(step, root, scratch.path(), progress)?;
+        if runtime != Some(model::function::WEB) {
+            return pack(&[program]);
+        }
+        // Pages and templates lie beside a server's sources.
+        sources.retain(|e| !e.name.starts_with("target/"));
+        sources.push(program);
+        sources.sort_by(|a, b| a.name.cmp(&b.name));
+        return pack(&sources);
     }
     let compile = install::java::wants_compiler(root, runtime, &sources);
     if steps.is_empty() && !compile {
         return pack(&sources);
     }
-    let copy = tempfile::tempdir().context("making a temporary folder")?;
+    let copy = scratch;
     collect::copy(&sources, copy.path())?;
     for step in &steps {
         install::run(step, copy.path(), progress)?;
     }
-    if steps.iter().any(install::Step::fills_target) {
+    if steps.iter().any(Step::fills_target) {
         return pack(&install::java::packaged(copy.path())?);
     }
     if compile {
         install::java::compile(copy.path(), &sources, runtime, progress)?;
     }
     pack(&collect::everything(copy.path(), &manifest.exclude)?)
+}
+
+fn sources(root: &Path, rules: &Rules<'_>) -> anyhow::Result<Vec<Entry>> {
+    let sources = collect::sources(root, rules)?;
+    if sources.is_empty() {
+        return Err(CliError::new(format!("{} holds no files to deploy", root.display()))
+            .hint("see `exclude` in hanshu.toml, .hanshuignore and .gitignore")
+            .into());
+    }
+    Ok(sources)
+}
+
+/// Makes the package of a folder as it stands: nothing is installed or compiled. Of anything else it is [`build`].
+pub(crate) fn as_it_stands(
+    source: &Source,
+    manifest: &Manifest,
+    progress: &Progress,
+) -> anyhow::Result<Package> {
+    match source {
+        Source::Folder(root) => pack(&sources(
+            root,
+            &Rules { exclude: &manifest.exclude, without_node_modules: false },
+        )?),
+        Source::File(_) | Source::Zip(_) => build(source, manifest, None, progress),
+    }
 }
 
 fn compiled(

@@ -4,7 +4,8 @@ use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::{Value, json};
 
 async fn hello(event: LambdaEvent<Value>) -> Result<Value, Error> {
-    let name = event.payload["queryStringParameters"]["name"].as_str().unwrap_or("world");
+    let query = &event.payload["queryStringParameters"];
+    let name = event.payload["name"].as_str().or(query["name"].as_str()).unwrap_or("world");
     Ok(json!({
         "statusCode": 200,
         "headers": { "content-type": "text/plain" },

@@ -35,7 +35,7 @@ const ZYGOTE_PAUSE: Duration = Duration::from_millis(100);
 /// How long all are left alone before memory is read.
 const SETTLE: Duration = Duration::from_secs(3);
 /// Memory limits of all together are allowed to be more than the host has: hardly any instance comes near its own.
-const ROOM: [(&str, &str); 5] = [
+pub(super) const ROOM: [(&str, &str); 5] = [
     ("HANSHU_ENGINE_HOST_MEMORY_MB", "1048576"),
     ("HANSHU_ENGINE_INSTANCES_PER_NAMESPACE", "100000"),
     ("HANSHU_ENGINE_KEEP_ALIVE_SECONDS", "86400"),
@@ -45,7 +45,7 @@ const ROOM: [(&str, &str); 5] = [
 /// What waits would be counted as well.
 const PLAIN: (&str, &str) = ("HANSHU_SANDBOX_PRESTART_MEMORY_MB", "0");
 /// Nothing waits but the zygote.
-const FORKED: (&str, &str) = ("HANSHU_SANDBOX_ZYGOTE", "alone");
+pub(super) const FORKED: (&str, &str) = ("HANSHU_SANDBOX_ZYGOTE", "alone");
 
 /// Measures all.
 pub(crate) fn run(setup: &mut Setup) -> Result<Vec<Verdict>> {
@@ -194,7 +194,7 @@ fn own(setup: &Setup, language: &Language, bound: Bound) -> Result<Verdict> {
 }
 
 /// Waits until instances of a language are forked; `false` where the host does not allow it.
-fn await_zygote(daemon: &Daemon, language: &Language) -> Result<bool> {
+pub(super) fn await_zygote(daemon: &Daemon, language: &Language) -> Result<bool> {
     let mut api = daemon.api()?;
     if !api.has_feature("zygote")? {
         return Ok(false);
@@ -211,7 +211,7 @@ fn await_zygote(daemon: &Daemon, language: &Language) -> Result<bool> {
 }
 
 /// The number by which a process is known in its instance; `None` for one of the daemon's own.
-fn own_number(pid: u32) -> Option<u32> {
+pub(super) fn own_number(pid: u32) -> Option<u32> {
     let numbers = |pid: &str| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));

@@ -2,7 +2,7 @@
 //!
 //! One module a bench: [`warm`] (warm calls, with [`calls`] and [`workerd`]), [`cold`] (first calls), [`burst`] (many of them at once), [`density`] (many live instances), [`idle`] (a daemon with nothing to do),
 //! [`stream`] (answers in pieces), [`web`] (web servers), [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`provided`] (an executable of the function's own),
-//! [`resolve`] (which version a call reaches), [`swap`] (new code under load), [`freeze`] (functions that go on while they are idle), [`wasm`] (WebAssembly). They share
+//! [`resolve`] (which version a call reaches), [`swap`] (new code under load), [`freeze`] (functions that go on while they are idle), [`wasm`] (WebAssembly), [`runtimes`] (all runtimes side by side). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] and [`paced`]
 //! (the client, over [`http`]), [`stats`] and [`report`].
 //!
@@ -28,6 +28,7 @@ mod paced;
 mod provided;
 mod report;
 mod resolve;
+mod runtimes;
 mod sandbox;
 mod stats;
 mod stream;
@@ -76,6 +77,9 @@ pub(crate) struct Options {
     /// Swaps under load, of each kind
     #[arg(long, default_value_t = 1000)]
     swaps: usize,
+    /// Print the rows of docs/runtimes.md, where a bench has any
+    #[arg(long)]
+    markdown: bool,
     /// The program to measure; by default a release build of this checkout
     #[arg(long, value_name = "PATH")]
     hanshu: Option<PathBuf>,
@@ -111,6 +115,8 @@ enum Name {
     Freeze,
     /// Calls of WebAssembly, each in a fresh instance, and beside programs that compute for ever
     Wasm,
+    /// Every runtime side by side: first and warm calls, memory of idle instances
+    Runtimes,
 }
 
 /// What each bench is given.
@@ -183,6 +189,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Name::Swap => swap::run(&setup)?,
             Name::Freeze => freeze::run(&setup)?,
             Name::Wasm => wasm::run(&setup)?,
+            Name::Runtimes => runtimes::run(&setup).map(|()| Vec::new())?,
         });
     }
     conclude(&verdicts, options.strict)
@@ -200,6 +207,7 @@ pub(crate) fn run_short() -> Result<()> {
         burst: 40,
         instances: 40,
         swaps: 40,
+        markdown: false,
         hanshu: None,
     })
 }

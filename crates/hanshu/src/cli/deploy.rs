@@ -24,6 +24,7 @@ PATH is a folder, one source file, or a .zip or .jar made elsewhere. A folder ma
   name = \"thumbnail\"          # all keys are optional
   runtime = \"nodejs20\"        # guessed from the files: index.js, package.json → nodejs20; *.py → python3.11; pom.xml, *.java, *.jar → java17;
                               # go.mod, Cargo.toml, bootstrap → provided.al2023; *.wasm → wasm
+                              # to be said: web, and wasm for what is compiled to it
   handler = \"index.handler\"   # guessed likewise; in Java PACKAGE.CLASS::METHOD
   timeout_ms = 5000
   memory_mb = 256             # or memory_share = \"25%\"; further limits: cpu_weight, cpu_cores, processes, open_files, tmp_mb,
@@ -38,9 +39,10 @@ PATH is a folder, one source file, or a .zip or .jar made elsewhere. A folder ma
   LEVEL = \"debug\"
   TOKEN = { secret = true }    # its value comes by --secret or `hanshu config set`, and stays
 
-`package-lock.json` makes it run `npm ci`, `package.json` alone `npm install`, `requirements.txt` `pip install --target`, `pom.xml` `mvn package`,
-and Java sources without it `javac`, always in a temporary copy. `go.mod` makes it run `go build`, `Cargo.toml` `cargo build --release`, and the executable is all that is
-deployed. `.hanshuignore`, or else `.gitignore`, says what stays out. What neither the file nor an option
+`package-lock.json` makes it run `npm ci`, `package.json` alone `npm install`, with a script `build` also `npm run build`; `requirements.txt` `pip install --target`, `pom.xml` `mvn package`,
+and Java sources without it `javac`, always in a temporary copy. `go.mod` makes it run `go build`, `Cargo.toml` `cargo build --release`, C sources `cc`, and the executable is all that is
+deployed, of a web server with the files beside it. For the runtime wasm they compile to WebAssembly; JavaScript does by componentize-js, Python by componentize-py. A bootstrap or .wasm that
+is there is taken as it is, with --no-build everything is. Scripts of packages run as you. `.hanshuignore`, or else `.gitignore`, says what stays out. What neither the file nor an option
 mentions stays as it is deployed.
 
 Examples:
@@ -69,6 +71,9 @@ pub(crate) struct DeployArgs {
     /// Publish the result as a numbered version
     #[arg(long)]
     publish: bool,
+    /// Install and compile nothing: deploy the folder as it stands
+    #[arg(long)]
+    no_build: bool,
     /// Let the new code take the calls even if it cannot be loaded
     #[arg(long)]
     force: bool,
@@ -103,6 +108,7 @@ impl DeployArgs {
         let order = Order {
             path: &self.path,
             name: self.name.as_deref(),
+            build: !self.no_build,
             wishes: Wishes {
                 runtime: self.runtime,
                 handler: self.handler,
@@ -147,6 +153,8 @@ pub(crate) struct Order<'a> {
     pub path: &'a Path,
     /// Overrides the name.
     pub name: Option<&'a str>,
+    /// Whether anything is installed or compiled.
+    pub build: bool,
     /// Overrides everything else.
     pub wishes: Wishes,
 }
@@ -171,7 +179,10 @@ pub(crate) fn deploy(
 
     let runtime = order.wishes.runtime.as_deref().or(manifest.runtime.as_deref());
     let runtime = runtime.or_else(|| deployed.as_ref().map(|d| d.config.runtime.as_str()));
-    let package = package::build(&source, &manifest, runtime, progress)?;
+    let package = match order.build {
+        true => package::build(&source, &manifest, runtime, progress)?,
+        false => package::as_it_stands(&source, &manifest, progress)?,
+    };
     // Refused before the upload, if it must be refused.
     plan::put(&order.wishes, &manifest, deployed.as_ref(), &package.contents, "")?;
 

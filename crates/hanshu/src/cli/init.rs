@@ -1,4 +1,6 @@
-//! `hanshu init`: a folder to start from. The templates are part of the binary.
+//! `hanshu init`: a folder to start from. The [`starters`] are part of the binary.
+
+mod starters;
 
 use std::fs;
 use std::io::Write as _;
@@ -9,66 +11,29 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
+use self::starters::{STARTERS, Starter};
 use super::context::Context;
 use super::failure::CliError;
 use super::screen::Format;
 use crate::package::Source;
 
 const AFTER_HELP: &str = "\
-Makes a handler, hanshu.toml, a test event and a README. Files that are there already are never overwritten.
+Makes a program, hanshu.toml, a test event and a README. Files that are there already are never overwritten.
+
+Runtimes and their templates, the usual one first:
+  nodejs20, python3.11
+  java17             plain, maven (with AWS Lambda's interface)
+  provided.al2023    go, rust, c
+  web                express, fastapi, go
+  wasm               rust, js, python, go
 
 Examples:
   hanshu init hello --runtime nodejs20
   hanshu init sum --runtime python3.11
   hanshu init sum --runtime java17
-  hanshu init sum --runtime provided.al2023    # in Go";
-
-/// Files of a starter function.
-struct Starter {
-    runtime: &'static str,
-    files: &'static [(&'static str, &'static str)],
-}
-
-const STARTERS: &[Starter] = &[
-    Starter {
-        runtime: "nodejs20",
-        files: &[
-            ("index.js", include_str!("../starters/nodejs/index.js")),
-            ("hanshu.toml", include_str!("../starters/nodejs/hanshu.toml")),
-            ("event.json", include_str!("../starters/event.json")),
-            ("README.md", include_str!("../starters/README.md")),
-        ],
-    },
-    Starter {
-        runtime: "python3.11",
-        files: &[
-            ("main.py", include_str!("../starters/python/main.py")),
-            ("hanshu.toml", include_str!("../starters/python/hanshu.toml")),
-            ("event.json", include_str!("../starters/event.json")),
-            ("README.md", include_str!("../starters/README.md")),
-        ],
-    },
-    Starter {
-        runtime: "java17",
-        files: &[
-            ("Hello.java", include_str!("../starters/java/Hello.java")),
-            ("hanshu.toml", include_str!("../starters/java/hanshu.toml")),
-            ("event.json", include_str!("../starters/event.json")),
-            ("README.md", include_str!("../starters/README.md")),
-        ],
-    },
-    Starter {
-        runtime: "provided.al2023",
-        files: &[
-            ("main.go", include_str!("../starters/go/main.go")),
-            ("go.mod", include_str!("../starters/go/go.mod")),
-            ("go.sum", include_str!("../starters/go/go.sum")),
-            ("hanshu.toml", include_str!("../starters/go/hanshu.toml")),
-            ("event.json", include_str!("../starters/event.json")),
-            ("README.md", include_str!("../starters/README.md")),
-        ],
-    },
-];
+  hanshu init sum --runtime provided.al2023 --template rust
+  hanshu init site --runtime web --template fastapi
+  hanshu init hello --runtime wasm --template js";
 
 /// Make the folder of a new function.
 #[derive(Debug, Args)]
@@ -78,18 +43,22 @@ pub(crate) struct InitArgs {
     #[arg(default_value = ".")]
     dir: PathBuf,
     /// The function's runtime
-    #[arg(long, default_value = "nodejs20", value_parser = ["nodejs20", "python3.11", "java17", "provided.al2023"])]
+    #[arg(long, default_value = "nodejs20", value_parser = ["nodejs20", "python3.11", "java17", "provided.al2023", "web", "wasm"])]
     runtime: String,
+    /// What to start from, of those that the runtime has
+    #[arg(long)]
+    template: Option<String>,
 }
 
 impl InitArgs {
     pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
-        let starter = STARTERS.iter().find(|s| s.runtime == self.runtime);
-        let starter = starter.context("the runtime has no starter")?;
+        let starter = self.starter()?;
         let dir = self.dir.display();
         fs::create_dir_all(&self.dir)
             .map_err(|e| CliError::new(format!("the folder {dir} cannot be made: {e}")))?;
-        let taken = starter.files.iter().find(|(name, _)| self.dir.join(name).exists());
+        let name = Source::at(&self.dir)?.default_name();
+        let made = starter.files(&name);
+        let taken = made.iter().find(|(name, _)| self.dir.join(name).exists());
         if let Some((name, _)) = taken {
             return Err(CliError::new(format!(
                 "{dir} holds a {name} already, and nothing is overwritten"
@@ -97,28 +66,45 @@ impl InitArgs {
             .hint("name another folder: hanshu init DIR")
             .into());
         }
-        let name = Source::at(&self.dir)?.default_name();
-        for (file, template) in starter.files {
+        for (file, text) in &made {
             let path = self.dir.join(file);
-            let text = template.replace("{{name}}", &name);
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)
+                    .with_context(|| format!("making {}", parent.display()))?;
+            }
             let mut made = fs::File::create_new(&path)
                 .with_context(|| format!("making {}", path.display()))?;
             made.write_all(text.as_bytes())
                 .with_context(|| format!("writing {}", path.display()))?;
         }
-        let files: Vec<&str> = starter.files.iter().map(|(f, _)| *f).collect();
+        let files: Vec<&str> = made.iter().map(|(file, _)| *file).collect();
         match cx.screen.format() {
             Format::Json => cx
                 .screen
-                .json(&json!({ "name": name, "runtime": starter.runtime, "files": files }))?,
+                .json(&json!({ "name": name, "runtime": starter.runtime, "template": starter.template, "files": files }))?,
             Format::Text => {
-                cx.screen.line(&format!("made {} in {dir}: {}", name, files.join(", ")))?;
-                cx.screen.note(&cx.screen.dim(&format!(
-                    "next: hanshu deploy {dir}, then hanshu invoke {name} --payload @{}",
-                    self.dir.join("event.json").display()
-                )));
+                let what = starter.what;
+                cx.screen.line(&format!("made {name} in {dir} ({what}): {}", files.join(", ")))?;
+                let event = self.dir.join("event.json");
+                let next = [
+                    format!("next: hanshu deploy {dir}"),
+                    format!("then: hanshu invoke {name} --payload @{}", event.display()),
+                ];
+                next.iter().for_each(|line| cx.screen.note(&cx.screen.dim(line)));
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The one that is asked for.
+    fn starter(&self) -> Result<&'static Starter, CliError> {
+        let all: Vec<&Starter> = STARTERS.iter().filter(|s| s.runtime == self.runtime).collect();
+        let wanted = |s: &&&Starter| self.template.as_ref().is_none_or(|t| t == s.template);
+        all.iter().find(wanted).copied().ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|s| s.template).collect();
+            let asked = self.template.as_deref().unwrap_or_default();
+            CliError::new(format!("{} has no template {asked:?}", self.runtime))
+                .hint(format!("expected one of: {}", names.join(", ")))
+        })
     }
 }

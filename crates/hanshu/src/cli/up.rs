@@ -20,6 +20,7 @@ use super::serve::{ServeArgs, runtime};
 use crate::client::Client;
 use crate::client::invoke::Invoked;
 use crate::package::Source;
+use crate::package::install::tool::MISSING;
 use crate::package::manifest::{DEFAULT_EVENT, FILE_NAME};
 use crate::package::plan::Wishes;
 use crate::{logging, serve};
@@ -30,7 +31,7 @@ const WARM_CALLS: usize = 5;
 const AFTER_HELP: &str = "\
 Every sub-folder of DIR with a hanshu.toml is deployed and called with its test event (`event` in hanshu.toml, else
 event.json, else {}): once cold, then a few times warm. The daemon needs no keys, listens on loopback only, and keeps its data in
-hanshu-data, so that everything is still there next time.
+hanshu-data, so that everything is still there next time. A function whose compiler or package manager is not installed is left out, and the table says which one it is.
 
 Examples:
   hanshu up                      deploy ./examples and stay up
@@ -63,6 +64,8 @@ struct Row {
     /// `ok`, the HTTP status the function answered with, or what went wrong.
     status: String,
     ok: bool,
+    /// Not deployed, as a tool that it is built with is not installed.
+    left_out: bool,
     cold_us: Option<u64>,
     warm_us: Option<u64>,
 }
@@ -104,7 +107,7 @@ impl UpArgs {
                 cx.screen.note("running; Ctrl-C stops it");
                 running.wait().await?;
             }
-            anyhow::Ok(rows.iter().all(|r| r.ok))
+            anyhow::Ok(rows.iter().all(|r| r.ok || r.left_out))
         });
         // A package manager that was interrupted half-way is not waited for.
         runtime.shutdown_background();
@@ -145,11 +148,17 @@ fn up_one(client: &Client, namespace: &NamespaceName, folder: &Path, progress: &
         url: "-".into(),
         status: String::new(),
         ok: false,
+        left_out: false,
         cold_us: None,
         warm_us: None,
     };
     if let Err(e) = try_one(client, namespace, folder, &progress.of(&name), &mut row) {
-        row.status = format!("{e:#}");
+        let missing = e.downcast_ref::<CliError>().filter(|e| e.code_text() == Some(MISSING));
+        row.left_out = missing.is_some();
+        row.status = match missing {
+            Some(e) => format!("left out: {e}\nhint: {}", e.hint_text().unwrap_or_default()),
+            None => format!("{e:#}"),
+        };
         row.ok = false;
     }
     row
@@ -162,7 +171,7 @@ fn try_one(
     progress: &Progress,
     row: &mut Row,
 ) -> anyhow::Result<()> {
-    let order = Order { path: folder, name: None, wishes: Wishes::default() };
+    let order = Order { path: folder, name: None, build: true, wishes: Wishes::default() };
     let view = deploy(client, namespace, &order, progress)?;
     row.function.clone_from(&view.name);
     row.runtime.clone_from(&view.resolved_runtime.name);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{command, execute};
+use super::tool::{command, execute};
 use crate::cli::failure::CliError;
 use crate::cli::progress::Progress;
 use crate::package::collect::Entry;

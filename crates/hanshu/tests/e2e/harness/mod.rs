@@ -1,8 +1,9 @@
 //! Starts the real binary and talks to it.
 //!
 //! [`Daemon`] is a running daemon, ended by process id when it goes out of scope; [`Cli`] runs one command;
-//! [`http`] is the client; [`packages`] makes packages, good and bad; [`needle`] is a secret that is searched for.
+//! [`componentize`] has compilers for WebAssembly; [`http`] is the client; [`packages`] makes packages, good and bad; [`needle`] is a secret that is searched for.
 
+pub(crate) mod componentize;
 mod daemon;
 pub(crate) mod http;
 pub(crate) mod needle;
