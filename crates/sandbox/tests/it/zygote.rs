@@ -23,6 +23,9 @@ const AMPLE: Duration = Duration::from_secs(30);
 const MEMORY_MB: u32 = 256;
 /// So many lie ready at rest.
 const FLOOR: usize = 2;
+/// Children of a zygote that shall soon be used up, and starts that use up several.
+const CHILDREN_OF_ONE: u32 = 13;
+const STARTS: u32 = 40;
 /// Cold starts within a minute that make a third instance lie ready, and some more.
 const BURST: usize = 40;
 
@@ -56,6 +59,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_killed_zygote_holds_nobody_up,
         a_stopped_zygote_holds_nobody_up,
         a_zygote_ends_with_its_spawner,
+        another_takes_the_place_of_a_zygote_before_it_is_used_up,
         random::nothing_random_is_twice_in_python,
         random::nothing_random_is_twice_in_node,
         random::nothing_random_is_twice_in_java,
@@ -329,6 +333,32 @@ async fn a_stopped_zygote_holds_nobody_up(world: &World) {
         instance.stop().await;
     }
     eventually("it is ended", || zygotes().is_empty()).await;
+}
+
+/// No start waits for it or goes by another path, also those that have begun with the one that makes way.
+async fn another_takes_the_place_of_a_zygote_before_it_is_used_up(_: &World) {
+    let world = World::forked_by(CHILDREN_OF_ONE).await;
+    let version = function(&world, "python3").await;
+    ready(&world.sandbox, &version).await;
+    // One was its trial.
+    let (mut current, mut had, mut successions) = (zygotes(), 1, 0);
+    for n in 0..STARTS {
+        let next = || zygotes().len() == 1 && zygotes() != current;
+        if had == CHILDREN_OF_ONE - 1 {
+            eventually("another one stands", next).await;
+        }
+        if next() {
+            (current, had, successions) = (zygotes(), 1, successions + 1);
+        }
+        let (instance, path) = start(&world, &version).await;
+        assert_eq!(path, StartPath::Zygote, "{n}: {:?}", world.sandbox.starts());
+        had += 1;
+        instance.stop().await;
+    }
+    assert!(successions >= STARTS / CHILDREN_OF_ONE - 1, "{successions}");
+    let starts = world.sandbox.starts();
+    assert_eq!((starts.executed, starts.not_forked), (0, Vec::new()));
+    world.end().await;
 }
 
 async fn a_zygote_ends_with_its_spawner(world: &World) {
