@@ -39,7 +39,11 @@ fn a_call_that_outlasts_the_grace_is_ended_and_its_caller_is_told() {
     assert!(!groups_of(pid, Path::new("/sys/fs/cgroup")).is_empty(), "no control group is found");
     daemon.signal(Signal::TERM);
     let reply = call.join().unwrap();
-    assert_eq!((reply.status, reply.json()["code"].as_str()), (503, Some("unavailable")), "{reply:?}");
+    assert_eq!(
+        (reply.status, reply.json()["error"]["code"].as_str()),
+        (503, Some("unavailable")),
+        "{reply:?}"
+    );
     assert!(daemon.ended().success());
     assert_eq!(groups_of(pid, Path::new("/sys/fs/cgroup")), Vec::<PathBuf>::new());
 }
@@ -48,7 +52,8 @@ fn a_call_that_outlasts_the_grace_is_ended_and_its_caller_is_told() {
 fn groups_of(pid: u32, folder: &Path) -> Vec<PathBuf> {
     let own = format!("hanshu-{pid}-");
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
+    let folders =
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
     let found = folders.flat_map(|path| {
         let is_own = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&own));
         if is_own { vec![path] } else { groups_of(pid, &path) }
