@@ -375,7 +375,9 @@ impl Stock {
             let runtime = &recipe.runtime.info.name;
             match succeeds {
                 true => tracing::warn!(runtime, %error, "a zygote has no successor"),
-                false => tracing::warn!(runtime, %error, "this runtime is not forked: its instances come up by exec"),
+                false => {
+                    tracing::warn!(runtime, %error, "this runtime is not forked: its instances come up by exec")
+                }
             }
         }
         let now = self.shared.clock.instant();

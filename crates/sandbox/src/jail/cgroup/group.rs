@@ -401,9 +401,15 @@ mod tests {
             fs::write(folder.join("cpu.idle"), "0").unwrap();
             fs::write(folder.join(weight), "100").unwrap();
             group.change(idle).unwrap();
-            assert_eq!((read(&folder, "cpu.idle"), read(&folder, weight)), ("1".into(), "100".into()));
+            assert_eq!(
+                (read(&folder, "cpu.idle"), read(&folder, weight)),
+                ("1".into(), "100".into())
+            );
             group.change(LIMITS).unwrap();
-            assert_eq!((read(&folder, "cpu.idle"), read(&folder, weight)), ("0".into(), of_7.into()));
+            assert_eq!(
+                (read(&folder, "cpu.idle"), read(&folder, weight)),
+                ("0".into(), of_7.into())
+            );
         }
     }
 }

@@ -79,7 +79,8 @@ impl Nests {
     /// Ends the one that is wanted least, by the rate of cold starts that `rate` tells of a command line, but for that of `spared`. Whether there was one.
     pub(super) fn evict(&mut self, spared: &Recipe, rate: impl Fn(&[String]) -> f64) -> bool {
         let spared = spared.zygote_argv();
-        let there = self.0.iter_mut().filter(|(argv, nest)| **argv != spared && nest.zygote.is_some());
+        let there =
+            self.0.iter_mut().filter(|(argv, nest)| **argv != spared && nest.zygote.is_some());
         let least = there.min_by(|(a, _), (b, _)| rate(a).total_cmp(&rate(b)));
         least.and_then(|(_, nest)| nest.zygote.take()).is_some()
     }

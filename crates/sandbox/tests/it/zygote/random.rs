@@ -16,7 +16,7 @@ const CHILDREN_OF_ONE: u32 = 2_000;
 /// How many are there at once.
 const AT_ONCE: usize = 10;
 /// How many of those that lay ready.
-const RESTED: usize = 60;
+const RESTED: usize = 20;
 
 /// One child in so many is asked for what takes the library long to load: TLS, and in Java generators of keys. Its bits are the generator's that all are asked
 /// for.
@@ -76,7 +76,7 @@ async fn nothing_is_twice(runtime: &str, [most, some]: [&str; 2]) {
     let lane = async |lane: usize| {
         let mut said = Vec::new();
         for n in 0..CHILDREN / AT_ONCE {
-            let text = if (n * AT_ONCE + lane) % DEAR_EVERY == 0 { some } else { most };
+            let text = if (n * AT_ONCE + lane).is_multiple_of(DEAR_EVERY) { some } else { most };
             said.push(one_says(&world, &version, text).await);
         }
         said
