@@ -141,6 +141,10 @@ pub(crate) async fn begin(
     match done.pool.outcome(&mut lent).await {
         Turn::Over(outcome) => {
             done.pool.release(lent);
+            // What was ended by us is no failure of the function.
+            if outcome.result.is_err() && shared.is_cut_off() {
+                return Err(stopping());
+            }
             Ok(Tried::Over(done.with(shared, outcome, timings, 0)))
         }
         Turn::Streams { prelude, run_us } => {

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use model::Result;
@@ -59,6 +60,8 @@ use shadow::Shadows;
 
 /// How often idle instances are looked over and use is reported.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How long calls that were cut off may take to notice.
+const CUT_OFF_GRACE: Duration = Duration::from_secs(1);
 /// Longest wait for the local cache to learn of a change.
 const CATCH_UP: Duration = Duration::from_secs(5);
 /// Pause after the catalogue's watch failed.
@@ -98,6 +101,8 @@ pub(crate) struct Shared {
     pools: Arc<PoolDeps>,
     usage: Arc<dyn Usage>,
     meta: Arc<dyn Meta>,
+    /// Whether the calls that were under way have been ended.
+    cut_off: AtomicBool,
 }
 
 /// What an engine holds now.
@@ -145,6 +150,7 @@ impl Engine {
             pools,
             usage: deps.usage,
             meta: deps.meta,
+            cut_off: AtomicBool::new(false),
         });
         shared.start_watch().await?;
         let tasks = &shared.tasks;
@@ -315,10 +321,20 @@ impl Engine {
         stats
     }
 
-    /// Refuses new calls, lets those under way end within `grace`, stops every instance, reports the last use.
+    /// Ends the calls under way, and says to their callers that the daemon stops. For a daemon that has waited for them long enough.
+    pub fn cut_off(&self) {
+        self.shared.cut_off.store(true, Ordering::Release);
+        self.shared.pools.sandbox.end_calls();
+    }
+
+    /// Refuses new calls, lets those under way end within `grace`, then cuts them off, stops every instance, reports the last use.
     /// Returns how many calls were still running.
     pub async fn drain(&self, grace: Duration) -> usize {
         let left = self.shared.tasks.drain(grace).await;
+        if left > 0 {
+            self.cut_off();
+            self.shared.tasks.drain(CUT_OFF_GRACE).await;
+        }
         for pool in self.shared.pools.registry.all() {
             pool.retire();
         }
@@ -333,7 +349,7 @@ impl Engine {
     }
 
     fn refuse_when_stopping(&self) -> Result<()> {
-        if self.shared.tasks.is_ending() {
+        if self.shared.tasks.is_ending() || self.shared.is_cut_off() {
             return Err(pool::stopping());
         }
         Ok(())
@@ -341,6 +357,11 @@ impl Engine {
 }
 
 impl Shared {
+    /// Whether calls that fail now do so because they were ended.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Acquire)
+    }
+
     /// Fills the cache, then keeps it current in the background.
     async fn start_watch(self: &Arc<Self>) -> Result<()> {
         let mut watch = self.fill().await?;

@@ -172,6 +172,7 @@ async fn start_sandboxes(
         network: config.sandbox.network.clone(),
         prestart_memory_mb: prestart_memory_mb(config),
         zygote: config.sandbox.zygote,
+        zygote_children: sandbox::ZYGOTE_CHILDREN_DEFAULT,
         busy_poll_us: config.sandbox.busy_poll_us,
     };
     let (blobs, logs, vault) =

@@ -28,7 +28,7 @@ mod web;
 
 pub use process::{
     BUSY_POLL_US_DEFAULT, NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT,
-    ZygoteUse, examine,
+    ZYGOTE_CHILDREN_DEFAULT, ZygoteUse, examine,
 };
 pub use sandboxes::Sandboxes;
 pub use wasm::{RUNTIME as WASM_RUNTIME, WasmConfig, WasmSandbox};

@@ -85,6 +85,10 @@ impl Sandbox for Sandboxes {
         self.of(version).expect(version);
     }
 
+    fn end_calls(&self) {
+        self.processes.end_calls();
+    }
+
     fn starts(&self) -> StartCounts {
         self.processes.starts()
     }

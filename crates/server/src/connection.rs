@@ -1,7 +1,8 @@
 //! The listener: how many connections, how long they may idle, how they end.
 //!
 //! A permit is taken before a connection is accepted, so that what is over the limit waits in the kernel and costs nothing here. When
-//! the server shall stop, connections end after the request they are at; whatever is left after the grace is cut off.
+//! the server shall stop, connections end after the request they are at; calls that outlast the grace are ended, and
+//! whatever is left then is cut off.
 
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
@@ -75,6 +76,9 @@ pub(crate) async fn serve(app: &Arc<App>, listener: TcpListener, shutdown: Cance
     let left = connections.drain(app.config.drain_grace).await;
     if left > 0 {
         tracing::warn!(connections = left, "cut off after the grace");
+        // Whoever waits for a call is told; then whatever is left is closed.
+        app.engine.cut_off();
+        connections.drain(ABORT_TIME).await;
         shared.abort.cancel();
         connections.drain(ABORT_TIME).await;
     }

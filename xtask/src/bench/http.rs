@@ -174,6 +174,11 @@ impl Connection {
         frame(self.buffer.get(..self.filled).unwrap_or_default())
     }
 
+    /// The value of a header of the answer.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        header(&self.text(), name).map(str::to_owned)
+    }
+
     /// What was received of the answer, as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(self.buffer.get(..self.filled).unwrap_or_default()).into_owned()

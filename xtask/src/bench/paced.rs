@@ -13,6 +13,11 @@ use rustix::event::{Timespec, epoll};
 use super::http::Connection;
 use super::stats::Round;
 
+/// So many of the slowest calls are kept.
+const SLOWEST: usize = 20;
+/// The header with which the server says where a call's time went, when asked by the same.
+const TIMINGS: &str = "x-hanshu-timings";
+
 /// What is asked, of whom, over how many connections, how often.
 #[derive(Clone, Debug)]
 pub(crate) struct Paced {
@@ -20,6 +25,39 @@ pub(crate) struct Paced {
     pub(crate) request: Vec<u8>,
     pub(crate) connections: usize,
     pub(crate) per_second: u32,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) round: Round,
+    pub(crate) slowest: Slowest,
+}
+
+/// The slowest calls, each with what the server said of where its time went, if it was asked for that.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slowest(Vec<(Duration, String)>);
+
+impl Slowest {
+    /// Adds a call if it is one of them. `timings` are looked for only then.
+    fn add(&mut self, took: Duration, timings: impl FnOnce() -> Option<String>) {
+        if self.0.len() == SLOWEST && self.0.last().is_some_and(|(least, _)| *least >= took) {
+            return;
+        }
+        self.0.push((took, timings().unwrap_or_default()));
+        self.0.sort_by_key(|(took, _)| std::cmp::Reverse(*took));
+        self.0.truncate(SLOWEST);
+    }
+
+    /// Adds those of another load.
+    pub(crate) fn join(&mut self, other: Self) {
+        other.0.into_iter().for_each(|(took, timings)| self.add(took, || Some(timings)));
+    }
+
+    /// The slowest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Duration, String)> {
+        self.0.iter()
+    }
 }
 
 /// A connection, and when the call that it is at was due.
@@ -31,12 +69,12 @@ struct Line {
 
 impl Paced {
     /// Runs until `stop`, then waits for what is under way. Any answer but 200 is an error.
-    pub(crate) fn run(&self, stop: &AtomicBool) -> Result<Round> {
+    pub(crate) fn run(&self, stop: &AtomicBool) -> Result<Load> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot make an epoll")?;
         let mut lines = self.open(&epoll)?;
         let mut idle: VecDeque<usize> = (0..lines.len()).collect();
         let mut events = Vec::with_capacity(self.connections);
-        let mut round = Round::default();
+        let Load { mut round, mut slowest } = Load::default();
         let (start, between) = (Instant::now(), Duration::from_secs(1) / self.per_second);
         let mut due = start;
         loop {
@@ -52,7 +90,7 @@ impl Paced {
             }
             if stopping && idle.len() == lines.len() {
                 round.elapsed = start.elapsed();
-                return Ok(round);
+                return Ok(Load { round, slowest });
             }
             let wait = if idle.is_empty() { None } else { Some(until(due)) };
             events.clear();
@@ -65,7 +103,9 @@ impl Paced {
                 if frame.status != 200 {
                     bail!("the server answered {} instead of 200", frame.status);
                 }
-                round.latencies.push(line.due.elapsed());
+                let took = line.due.elapsed();
+                round.latencies.push(took);
+                slowest.add(took, || line.connection.header(TIMINGS));
                 idle.push_back(index);
             }
         }
@@ -117,7 +157,7 @@ mod tests {
         address
     }
 
-    fn run(address: SocketAddr, per_second: u32) -> Result<Round> {
+    fn run(address: SocketAddr, per_second: u32) -> Result<Load> {
         let request = super::super::http::request("GET", "/", "", b"");
         let paced = Paced { address, request, connections: 2, per_second };
         let stop = AtomicBool::new(false);
@@ -132,10 +172,12 @@ mod tests {
     #[test]
     fn calls_come_at_their_times_and_late_ones_count_from_then() {
         const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-        let round = run(server(OK, Duration::ZERO), 100).unwrap();
+        let Load { round, slowest } = run(server(OK, Duration::ZERO), 100).unwrap();
+        assert_eq!(slowest.iter().next().map(|(took, _)| took), round.latencies.iter().max());
+        assert_eq!(slowest.iter().count(), SLOWEST);
         assert!((20..=45).contains(&round.latencies.len()), "{}", round.latencies.len());
         // Two connections, 50 ms a call: 40 calls a second, of 100 that are due.
-        let round = run(server(OK, Duration::from_millis(50)), 100).unwrap();
+        let Load { round, .. } = run(server(OK, Duration::from_millis(50)), 100).unwrap();
         let slowest = round.latencies.iter().max().unwrap();
         assert!(*slowest > Duration::from_millis(150), "{slowest:?}");
     }

@@ -13,7 +13,7 @@ use super::Setup;
 use super::daemon::{Api, Daemon, url};
 use super::http::{Connection, request};
 use super::language::NODE;
-use super::paced::Paced;
+use super::paced::{Load, Paced, Slowest};
 use super::report::{Bound, Table, Verdict, millis};
 use super::stats::{Pair, Round, Spread, median, permille, pooled};
 use crate::say::say;
@@ -27,10 +27,15 @@ const RATE: Bound = Bound::AtLeast(2_000.0);
 /// Calls per second that are due.
 const PER_SECOND: u32 = 2_200;
 const CONNECTIONS: usize = 8;
+/// A swap begins so long after the one before, or when that is over. New code takes about as long; an alias could be moved some hundred times a second, and
+/// what that costs is the processor time of as many requests and writes to disk.
+const SWAP_EVERY: Duration = Duration::from_millis(50);
 /// Longest wait for new code.
 const NEW_CODE_WAIT: Duration = Duration::from_secs(10);
 /// Use is reported once a second.
 const REPORT: Duration = Duration::from_millis(1_500);
+/// Each call is asked where its time went.
+const TIMED: &str = "X-Hanshu-Timings: 1\r\n";
 const FUNCTION: &str = "bench-swap";
 const ALIAS: &str = "bench-swap:live";
 
@@ -52,8 +57,10 @@ pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
     let mut verdicts = Vec::new();
     for (kind, name) in [(Kind::Code, "new code"), (Kind::Alias, "moved alias")] {
         let mut swapper = Swapper::new(&daemon, kind)?;
-        let (pair, cold) = measure(setup, &daemon, &mut swapper)?;
+        let Measured { pair, cold, slowest } = measure(setup, &daemon, &mut swapper)?;
         say!("{name}: {cold} of {} calls waited for a start", pooled(&pair.subject).len());
+        say!("{name}: the slowest calls in ms, and where the daemon says their time went");
+        slowest.iter().for_each(|(took, timings)| say!("  {} {timings}", millis(*took)));
         row(&mut table, &format!("load with swaps: {name}"), &pair.subject);
         row(&mut table, "  without", &pair.baseline);
         verdicts.extend(swapper.verdicts(name, &pair));
@@ -63,12 +70,21 @@ pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
     Ok(verdicts)
 }
 
-/// Load with and without swaps, in turn; and how many calls waited for a start meanwhile.
-fn measure(setup: &Setup, daemon: &Daemon, swapper: &mut Swapper) -> Result<(Pair, u64)> {
+/// Load with and without swaps, in turn.
+#[derive(Debug, Default)]
+struct Measured {
+    pair: Pair,
+    /// Calls that waited for a start while swaps went on.
+    cold: u64,
+    /// Of those with swaps.
+    slowest: Slowest,
+}
+
+fn measure(setup: &Setup, daemon: &Daemon, swapper: &mut Swapper) -> Result<Measured> {
     let rounds = setup.options.rounds;
     let load = Paced {
         address: daemon.address,
-        request: request("GET", &url(swapper.target), "", b""),
+        request: request("GET", &url(swapper.target), TIMED, b""),
         connections: CONNECTIONS,
         per_second: PER_SECOND,
     };
@@ -78,28 +94,30 @@ fn measure(setup: &Setup, daemon: &Daemon, swapper: &mut Swapper) -> Result<(Pai
     };
     // Once unmeasured: instances start, compilers warm up.
     under(&load, rest)?;
-    let (mut pair, mut cold) = (Pair::default(), 0);
+    let Measured { mut pair, mut cold, mut slowest } = Measured::default();
     for round in 0..rounds {
-        pair.baseline.push(under(&load, rest)?);
+        pair.baseline.push(under(&load, rest)?.round);
         let swaps =
             setup.options.swaps * (round + 1) / rounds - setup.options.swaps * round / rounds;
         let before = swapper.cold_starts()?;
-        pair.subject.push(under(&load, || (0..swaps).try_for_each(|_| swapper.swap()))?);
+        let swapped = under(&load, || (0..swaps).try_for_each(|_| swapper.swap()))?;
+        pair.subject.push(swapped.round);
+        slowest.join(swapped.slowest);
         cold += swapper.cold_starts()? - before;
     }
-    Ok((pair, cold))
+    Ok(Measured { pair, cold, slowest })
 }
 
 /// Runs `work` under the load.
-fn under(load: &Paced, work: impl FnOnce() -> Result<()>) -> Result<Round> {
+fn under(load: &Paced, work: impl FnOnce() -> Result<()>) -> Result<Load> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let running = scope.spawn(|| load.run(&stop));
         let worked = work();
         stop.store(true, Ordering::Relaxed);
-        let round = running.join().map_err(|_| anyhow::anyhow!("the load's thread panicked"))?;
+        let load = running.join().map_err(|_| anyhow::anyhow!("the load's thread panicked"))?;
         worked?;
-        round.context("a call failed")
+        load.context("a call failed")
     })
 }
 
@@ -176,6 +194,7 @@ impl Swapper {
             let answer = self.probe.call(&ask)?;
             if answer.text() == expected {
                 self.answered.push(acknowledged.elapsed());
+                std::thread::sleep(SWAP_EVERY.saturating_sub(begin.elapsed()));
                 return Ok(());
             }
         }

@@ -246,7 +246,7 @@ pub(crate) static GRACE_SECONDS: Setting = number(
     "seconds",
     (0, 900),
     30,
-    "How long calls in flight may go on after the daemon was told to stop.",
+    "How long calls in flight may go on after the daemon was told to stop. Those that outlast it are ended, and their callers are answered 503 `unavailable`.",
 );
 /// `server.public_url`
 pub(crate) static PUBLIC_URL: Setting = Setting {

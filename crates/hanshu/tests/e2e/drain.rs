@@ -1,12 +1,14 @@
 //! SIGTERM: calls in flight end, new ones are not taken, the daemon ends well.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::Daemon;
+use crate::harness::{Daemon, Start};
 
 #[test]
 fn sigterm_lets_a_running_call_end() {
@@ -23,6 +25,40 @@ fn sigterm_lets_a_running_call_end() {
     assert_eq!(call.join().unwrap().result(), json!("in time"));
     let status = daemon.ended();
     assert!(status.success(), "{status}");
+}
+
+/// A call that takes longer than the daemon waits is ended, and whoever waits for it learns why; nothing of the daemon stays on the host.
+#[test]
+fn a_call_that_outlasts_the_grace_is_ended_and_its_caller_is_told() {
+    let mut daemon = Start::dev().set("HANSHU_SERVER_GRACE_SECONDS", "1").start();
+    let code = "exports.handler = async () => { await new Promise(r => setTimeout(r, 600_000)); };";
+    daemon.node("endless", code, &json!({"timeout_ms": 900_000}));
+    let (http, pid) = (daemon.http.clone(), daemon.id());
+    let call = thread::spawn(move || http.invoke("endless", b"{}", &[]));
+    thread::sleep(Duration::from_millis(1_000));
+    assert!(!groups_of(pid, Path::new("/sys/fs/cgroup")).is_empty(), "no control group is found");
+    daemon.signal(Signal::TERM);
+    let reply = call.join().unwrap();
+    assert_eq!(
+        (reply.status, reply.json()["error"]["code"].as_str()),
+        (503, Some("unavailable")),
+        "{reply:?}"
+    );
+    assert!(daemon.ended().success());
+    assert_eq!(groups_of(pid, Path::new("/sys/fs/cgroup")), Vec::<PathBuf>::new());
+}
+
+/// Control groups of a daemon, at any depth.
+fn groups_of(pid: u32, folder: &Path) -> Vec<PathBuf> {
+    let own = format!("hanshu-{pid}-");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders =
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
+    let found = folders.flat_map(|path| {
+        let is_own = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&own));
+        if is_own { vec![path] } else { groups_of(pid, &path) }
+    });
+    found.collect()
 }
 
 #[test]

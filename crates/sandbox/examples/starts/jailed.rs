@@ -86,6 +86,7 @@ impl Jailed {
             prestart_memory_mb: 0,
             zygote: sandbox::ZygoteUse::Off,
             busy_poll_us,
+            zygote_children: sandbox::ZYGOTE_CHILDREN_DEFAULT,
         };
         let (blobs, tasks) = (Arc::<MemoryBlobs>::default(), Tasks::new());
         let sandbox = ProcessSandbox::new(

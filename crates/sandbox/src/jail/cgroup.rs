@@ -128,12 +128,14 @@ impl Groups {
     }
 }
 
-impl Drop for Groups {
-    fn drop(&mut self) {
+impl Groups {
+    /// Removes those that lie ready, and the parent groups. For a daemon that stops, when no instance is left; no group can be made any more.
+    pub(crate) fn close(&self) {
         // Whoever refills shall see that this is the end.
         self.taken.notify_one();
-        // They remove themselves.
-        self.ready.get_mut().unwrap_or_else(PoisonError::into_inner).groups.clear();
+        // They remove themselves, as soon as nobody holds the lock.
+        let ready = std::mem::take(&mut *self.ready.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(ready);
         let parents: Vec<&PathBuf> = match &self.layout {
             Layout::V2 { parent, .. } => vec![parent],
             Layout::V1 { memory, pids, cpu, freezer } => {
@@ -146,5 +148,11 @@ impl Drop for Groups {
             // Instances that are ending still lie in it: then the next daemon removes it.
             fs::remove_dir(parent).unwrap_or_default();
         }
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        self.close();
     }
 }

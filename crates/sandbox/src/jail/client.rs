@@ -156,7 +156,7 @@ impl Process {
     /// Kills everything in the instance, if it runs. `SIGKILL` to pid 1 of its namespace is enough: the kernel then kills the rest, before pid 1
     /// counts as ended, so a group-wide kill would add nothing.
     pub(crate) fn kill(&self) {
-        kill(&self.life);
+        kill(&self.life.borrow());
     }
 
     /// How it ended, if it has.
@@ -219,12 +219,12 @@ pub(crate) struct Killer {
 impl Killer {
     /// As [`Process::kill`].
     pub(crate) fn kill(&self) {
-        kill(&self.life);
+        kill(&self.life.borrow());
     }
 }
 
-fn kill(life: &watch::Receiver<Life>) {
-    if let Some(pidfd) = &life.borrow().pidfd {
+fn kill(life: &Life) {
+    if let Some(pidfd) = &life.pidfd {
         // The only error is that it has ended by itself.
         pidfd_send_signal(pidfd, Signal::KILL).unwrap_or_default();
     }
@@ -272,6 +272,15 @@ impl Spawner {
     /// Starts the spawner if it does not run, so that the first instance need not wait for it.
     pub(crate) async fn warm(&self) -> Result<(), StartError> {
         self.connection().await.map(drop)
+    }
+
+    /// Kills all that it has started and that lives.
+    pub(crate) fn kill_all(&self) {
+        let cell = Arc::clone(&self.connection.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(connection) = cell.get() {
+            let lives = connection.lives.lock().unwrap_or_else(PoisonError::into_inner);
+            lives.iter().flat_map(HashMap::values).for_each(|told| kill(&told.borrow()));
+        }
     }
 
     /// Asks for an instance. The process may not exist yet when this returns.

@@ -224,7 +224,7 @@ impl ProcessImage {
     async fn start_forked(&self, begun: Instant) -> Forked {
         let zygote = self.ahead.as_ref().ok().and_then(|recipe| self.stock.zygote(recipe));
         let Some(zygote) = zygote else { return Forked::Not };
-        let Some(turn) = zygote.turn().await else { return Forked::Not };
+        let Some(turn) = zygote.turn_in_haste().await else { return Forked::Not };
         let launched = tokio::time::timeout(CHILD_PATIENCE, self.launch(begun, Some(&zygote)));
         let launched = launched.await;
         drop(turn);
@@ -324,6 +324,7 @@ impl ProcessImage {
             processes: config.processes,
             cpu_weight: config.effective_cpu_weight(),
             cpu_millis: config.cpu_cores.map(Cores::millis),
+            idle: false,
         }
     }
 

@@ -405,7 +405,7 @@ impl Instance for ProcessInstance {
     }
 
     async fn stop(mut self: Box<Self>) {
-        self.life.destroy().await;
+        self.life.stop().await;
     }
 }
 

@@ -81,10 +81,19 @@ impl Life {
         failure
     }
 
+    /// Ends every process of it, at leisure: for one that no call waits for.
+    pub(super) async fn stop(&mut self) {
+        self.end(false).await;
+    }
+
     /// Ends every process of it.
     pub(super) async fn destroy(&mut self) -> Autopsy {
+        self.end(true).await
+    }
+
+    async fn end(&mut self, awaited: bool) -> Autopsy {
         self.broken = true;
-        let (exit, memory) = self.remains.destroy().await;
+        let (exit, memory) = self.remains.destroy(awaited).await;
         // What was still in the pipes when it died.
         self.output.drain();
         Autopsy {

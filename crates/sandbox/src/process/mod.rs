@@ -72,6 +72,9 @@ pub const UID_BASE_DEFAULT: u32 = 2_000_000_000;
 /// (docs/adr/0015-busy-polling.md).
 pub const BUSY_POLL_US_DEFAULT: u32 = 0;
 
+/// Children of one zygote, unless configured: they share its address layout and hash secrets.
+pub const ZYGOTE_CHILDREN_DEFAULT: u32 = 1_000;
+
 /// What counts as a pause between starts.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -92,6 +95,8 @@ pub struct SandboxConfig {
     pub prestart_memory_mb: u32,
     /// Whether warm runtimes are forked.
     pub zygote: ZygoteUse,
+    /// Children of one zygote: before it has had all, another takes its place.
+    pub zygote_children: u32,
     /// How long, at most, the answer of a quick call is polled for before the thread sleeps that waits for it, in microseconds; 0: it sleeps at once.
     pub busy_poll_us: u32,
 }
@@ -177,7 +182,8 @@ impl ProcessSandbox {
         });
         until.spawn_until_cancelled("control groups", keep_ready(&shared));
         let budget_mb = if isolation.has("pre-start") { config.prestart_memory_mb } else { 0 };
-        let stock = Stock::new(Arc::clone(&shared), budget_mb, config.zygote);
+        let zygotes = (config.zygote, config.zygote_children);
+        let stock = Stock::new(Arc::clone(&shared), budget_mb, zygotes);
         drop(until.spawn("pre-started instances", stock::keep(&stock)));
         let packages = Arc::new(packages);
         Ok(Arc::new(Self { shared, stock, runtimes, layouts, packages, isolation }))
@@ -214,6 +220,7 @@ impl ProcessSandbox {
     /// Leaves the host as it was found. For a daemon that stops, when no instance is left.
     pub fn close(&self) {
         self.shared.networks.close();
+        self.shared.groups.close();
     }
 
     /// The root of a web server that is not the one of all: Java's has its libraries where others have theirs.
@@ -249,6 +256,10 @@ impl Sandbox for ProcessSandbox {
         if let Some(recipe) = self.recipe(version) {
             self.stock.expect(&recipe);
         }
+    }
+
+    fn end_calls(&self) {
+        self.shared.spawner.kill_all();
     }
 
     fn starts(&self) -> StartCounts {

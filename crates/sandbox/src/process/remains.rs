@@ -16,8 +16,10 @@ use crate::jail::cgroup::{Group, GroupLimits, MemoryUse};
 use crate::jail::network::Lease;
 use crate::jail::{Exit, InstanceId, Killer, Mount, Process, StartError, Steps};
 
-/// How long a killed instance may take to be gone before it is hurried along. An idle one takes a millisecond.
+/// How long a killed instance may take to be gone before it is hurried along, if somebody waits for its end. An idle one takes a millisecond.
 const HURRY_AFTER: Duration = Duration::from_millis(2);
+/// The same if nobody does: then it would only take the processors from those that have calls.
+const HURRY_AT_LEISURE_AFTER: Duration = Duration::from_millis(100);
 /// How often a control group is tried to be removed: the kernel may hold on to it a moment longer than to its processes.
 const GROUP_REMOVALS: u32 = 12;
 /// How long to wait after the first attempt; twice as long after each further one, so 10 s in all.
@@ -80,6 +82,11 @@ impl Remains {
         self.group.as_mut().map_or(Ok(()), |group| group.change(limits))
     }
 
+    /// Gives it another weight for a while.
+    pub(super) fn weigh(&self, cpu_weight: u32) -> std::io::Result<()> {
+        self.group.as_ref().map_or(Ok(()), |group| group.weigh(cpu_weight))
+    }
+
     /// How it can be frozen, once it has started; `None` if it cannot.
     pub(super) fn freezer(&self) -> Option<Means> {
         let group = self.group.as_ref().and_then(Group::freezer).map(Means::Group);
@@ -122,10 +129,11 @@ impl Remains {
         }
     }
 
-    /// Kills every process, waits until they are gone and takes the last figures.
-    pub(super) async fn destroy(&mut self) -> (Exit, MemoryUse) {
+    /// Kills every process, waits until they are gone and takes the last figures. `awaited`: whether a call waits for that.
+    pub(super) async fn destroy(&mut self, awaited: bool) -> (Exit, MemoryUse) {
+        let hurry_after = if awaited { HURRY_AFTER } else { HURRY_AT_LEISURE_AFTER };
         let exit = match &mut self.process {
-            Some(process) => destroy(process, self.group.as_ref()).await,
+            Some(process) => destroy(process, self.group.as_ref(), hurry_after).await,
             None => Exit::Killed,
         };
         let mut memory = self.group.as_ref().map(Group::memory).unwrap_or_default();
@@ -140,7 +148,7 @@ impl Remains {
     }
 
     async fn clear_up(mut self) {
-        self.destroy().await;
+        self.destroy(false).await;
         // Nothing is left for `drop` to do.
         self.process = None;
         if let Some(group) = self.group.take() {
@@ -178,8 +186,8 @@ impl Drop for Remains {
 }
 
 /// Kills a process tree and waits until it is gone. One that takes its time is put before everything else.
-async fn destroy(process: &mut Process, group: Option<&Group>) -> Exit {
-    if let Ok(exit) = tokio::time::timeout(HURRY_AFTER, process.destroy()).await {
+async fn destroy(process: &mut Process, group: Option<&Group>, hurry_after: Duration) -> Exit {
+    if let Ok(exit) = tokio::time::timeout(hurry_after, process.destroy()).await {
         return exit;
     }
     let hurry = group.map(Group::hurry).transpose().unwrap_or_else(|error| {

@@ -37,6 +37,7 @@ use demand::{Demand, FLOOR};
 pub(super) use kit::Kit;
 use nest::Nests;
 pub use nest::ZygoteUse;
+use zygote::Wish;
 pub(super) use zygote::{CHILD_PATIENCE, Zygote};
 
 /// What counts as a pause between starts.
@@ -64,6 +65,8 @@ pub(super) struct Stock {
     /// Expected memory of all kits together, in MiB; 0: none is made.
     budget_mb: u32,
     zygotes: ZygoteUse,
+    /// Children of one zygote.
+    children: u32,
     state: Mutex<State>,
     /// Starts that are under way.
     busy: AtomicUsize,
@@ -107,12 +110,17 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Stock {
-    /// An empty one.
-    pub(super) fn new(shared: Arc<Shared>, budget_mb: u32, zygotes: ZygoteUse) -> Arc<Self> {
+    /// An empty one. `zygotes`: whether there are any, and how many children one has.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        budget_mb: u32,
+        (zygotes, children): (ZygoteUse, u32),
+    ) -> Arc<Self> {
         Arc::new(Self {
             shared,
             budget_mb,
             zygotes,
+            children,
             state: Mutex::default(),
             busy: AtomicUsize::new(0),
             pre_started: AtomicU64::new(0),
@@ -227,7 +235,7 @@ impl Stock {
     }
 
     /// What should be made next, if there is room for it. First what has less than its floor, then what is wanted most often; room is made by what lies ready
-    /// beyond the demand, and for a floor also by what lies beyond other floors.
+    /// beyond the demand, and for a floor also by what lies beyond other floors and then by zygotes of other classes.
     fn lacking(&self) -> Option<(Recipe, Option<Arc<Zygote>>)> {
         if self.zygotes == ZygoteUse::Alone {
             return None;
@@ -250,8 +258,11 @@ impl Stock {
                 let target = shelf.demand.target(now);
                 shelf.kits.len() > if bare { target.min(FLOOR) } else { target }
             };
-            let shelf = state.shelves.values_mut().find(surplus)?;
-            drop(shelf.kits.pop_front());
+            if let Some(shelf) = state.shelves.values_mut().find(surplus) {
+                drop(shelf.kits.pop_front());
+            } else if !bare || !state.evict_zygote(&recipe, now) {
+                return None;
+            }
         }
         Some((recipe, zygote))
     }
@@ -323,9 +334,36 @@ impl Stock {
         state.shelves.values().find(lacks).map(|shelf| shelf.recipe.clone())
     }
 
-    /// Makes a zygote, and tries what comes of it.
-    async fn make_zygote(&self, recipe: &Recipe) {
-        let made = match Zygote::make(&self.shared, recipe).await {
+    /// Makes the successor of a zygote that is worn, in the background, if there is room for both.
+    fn make_successor(self: &Arc<Self>) {
+        let now = self.shared.clock.instant();
+        let mut state = self.lock();
+        if state.closed || state.nests.is_succeeding() {
+            return;
+        }
+        let free_mb = self.budget_mb.saturating_sub(state.memory_mb());
+        let lacks = |shelf: &&Shelf| {
+            let fits = |(own, child)| own + child <= free_mb;
+            shelf.recipe.runtime.zygote_mb().is_some_and(fits)
+                && state.nests.lacks_successor(&shelf.recipe, now)
+        };
+        let Some(recipe) = state.shelves.values().find(lacks).map(|shelf| shelf.recipe.clone())
+        else {
+            return;
+        };
+        state.nests.succeed(&recipe);
+        drop(state);
+        let stock = Arc::clone(self);
+        self.shared.tasks.spawn_until_cancelled("zygote's successor", async move {
+            stock.make_zygote(&recipe, true).await;
+            stock.changed.notify_one();
+        });
+    }
+
+    /// Makes a zygote, and tries what comes of it. `succeeds`: whether it takes the place of another.
+    async fn make_zygote(&self, recipe: &Recipe, succeeds: bool) {
+        let wish = Wish { children: self.children, succeeds };
+        let made = match Zygote::make(&self.shared, recipe, wish).await {
             Ok(zygote) => {
                 let proven = proof::prove(&self.shared, recipe, Some(&zygote)).await;
                 let said = zygote.last_words();
@@ -335,7 +373,12 @@ impl Stock {
         };
         if let Err(error) = &made {
             let runtime = &recipe.runtime.info.name;
-            tracing::warn!(runtime, %error, "this runtime is not forked: its instances come up by exec");
+            match succeeds {
+                true => tracing::warn!(runtime, %error, "a zygote has no successor"),
+                false => {
+                    tracing::warn!(runtime, %error, "this runtime is not forked: its instances come up by exec")
+                }
+            }
         }
         let now = self.shared.clock.instant();
         let made = made.map_err(|error| format!("{}: {error}", recipe.runtime.info.name));
@@ -376,6 +419,16 @@ impl Shelf {
 }
 
 impl State {
+    /// Ends the zygote that is wanted least, but for that of `recipe`. Whether there was one.
+    fn evict_zygote(&mut self, recipe: &Recipe, now: Instant) -> bool {
+        let Self { shelves, nests, .. } = self;
+        let rate = |argv: &[String]| {
+            let of = shelves.values().filter(|shelf| shelf.recipe.zygote_argv() == argv);
+            of.map(|shelf| shelf.demand.rate(now)).sum()
+        };
+        nests.evict(recipe, rate)
+    }
+
     /// The shelf of a class, a new one if there is room for it; `None` where nothing is stocked.
     fn shelf(&mut self, recipe: &Recipe, budget_mb: u32, now: Instant) -> Option<&mut Shelf> {
         let full = self.shelves.len() >= CLASSES && !self.shelves.contains_key(&recipe.class);
@@ -427,10 +480,11 @@ async fn fill(stock: &Weak<Stock>, changed: &Notify) {
             pause(stock, changed).await;
             let Some(stock) = stock.upgrade() else { return };
             stock.look_over();
+            stock.make_successor();
             if let Some((recipe, zygote)) = stock.lacking() {
                 stock.make(&recipe, zygote.as_deref()).await;
             } else if let Some(recipe) = stock.lacking_zygote() {
-                stock.make_zygote(&recipe).await;
+                stock.make_zygote(&recipe, false).await;
             } else if let Some((recipe, zygote)) = stock.replaceable() {
                 stock.make(&recipe, Some(&zygote)).await;
             } else {
@@ -445,7 +499,10 @@ async fn pause(stock: &Weak<Stock>, changed: &Notify) {
     let busy = || stock.upgrade().is_some_and(|stock| stock.busy.load(Ordering::Acquire) > 0);
     let mut patience = CROWDED_AT_MOST;
     loop {
-        while tokio::time::timeout(PAUSE, changed.notified()).await.is_ok() || busy() {}
+        while tokio::time::timeout(PAUSE, changed.notified()).await.is_ok() || busy() {
+            // Starts without a pause between them are those that use a zygote up.
+            stock.upgrade().iter().for_each(Stock::make_successor);
+        }
         if patience.is_zero() || !is_crowded() {
             return;
         }

@@ -12,7 +12,7 @@ use model::secret::{SecretPlace, SecretText};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::processes::{eventually, instances_of, spawners};
+use crate::processes::{children, eventually, instances_of, spawners};
 use crate::support::{
     World, attach, cc, in_runtime, invocation, javac, ready, run, vault, version, zip, zip_of,
 };
@@ -388,7 +388,10 @@ async fn one_that_died_is_not_given_to_anybody(world: &World) {
     let version = function(world, "python3").await;
     for _ in 0..5 {
         ready(&world.sandbox, &version).await;
-        stock().iter().for_each(|pid| kill(pid));
+        for first in stock() {
+            children(&first).iter().for_each(|pid| kill(pid));
+            kill(&first);
+        }
         // At once: nobody may know of it yet.
         let (mut instance, _) = start(world, &version).await;
         assert_eq!(ask(&mut *instance, json!({"run": "said = 1"})).await, 1);

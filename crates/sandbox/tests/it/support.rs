@@ -65,12 +65,18 @@ impl World {
 
     /// One of its own for one test, whose instances are forked, all of them, if [`Ahead`] is asked for them.
     pub(crate) async fn forked() -> Arc<Self> {
+        Self::forked_by(sandbox::ZYGOTE_CHILDREN_DEFAULT).await
+    }
+
+    /// The same by zygotes that have so many children each.
+    pub(crate) async fn forked_by(zygote_children: u32) -> Arc<Self> {
         let folder = TempDir::new().unwrap();
         let (logs, tasks) = (Arc::<MemoryLogs>::default(), Tasks::new());
         let config = SandboxConfig {
             uid_base: UID_BASE_AHEAD,
             prestart_memory_mb: 256,
             zygote: ZygoteUse::Alone,
+            zygote_children,
             ..config(&cache(&folder))
         };
         let sandbox = start(config, logs.clone(), tasks.clone()).await;
@@ -179,6 +185,7 @@ pub(crate) fn config(cache: &Path) -> SandboxConfig {
         network: NetworkConfig::default(),
         prestart_memory_mb: 0,
         zygote: ZygoteUse::Off,
+        zygote_children: sandbox::ZYGOTE_CHILDREN_DEFAULT,
         // What is off unless it is asked for is tried by all tests.
         busy_poll_us: 80,
     }

@@ -23,6 +23,11 @@ const AMPLE: Duration = Duration::from_secs(30);
 const MEMORY_MB: u32 = 256;
 /// So many lie ready at rest.
 const FLOOR: usize = 2;
+/// Memory for a zygote of Python and what lies ready of it and of one class of Node.js, but not of two.
+const ONE_ZYGOTE_MB: u32 = 46;
+/// Children of a zygote that shall soon be used up, and starts that use up several.
+const CHILDREN_OF_ONE: u32 = 13;
+const STARTS: u32 = 40;
 /// Cold starts within a minute that make a third instance lie ready, and some more.
 const BURST: usize = 40;
 
@@ -56,6 +61,8 @@ pub(crate) fn tests() -> Vec<Test> {
         a_killed_zygote_holds_nobody_up,
         a_stopped_zygote_holds_nobody_up,
         a_zygote_ends_with_its_spawner,
+        another_takes_the_place_of_a_zygote_before_it_is_used_up,
+        a_zygote_makes_way_for_what_another_class_lacks,
         random::nothing_random_is_twice_in_python,
         random::nothing_random_is_twice_in_node,
         random::nothing_random_is_twice_in_java,
@@ -329,6 +336,52 @@ async fn a_stopped_zygote_holds_nobody_up(world: &World) {
         instance.stop().await;
     }
     eventually("it is ended", || zygotes().is_empty()).await;
+}
+
+/// No start waits for it or goes by another path, also those that have begun with the one that makes way.
+async fn another_takes_the_place_of_a_zygote_before_it_is_used_up(_: &World) {
+    let world = World::forked_by(CHILDREN_OF_ONE).await;
+    let version = function(&world, "python3").await;
+    ready(&world.sandbox, &version).await;
+    // One was its trial.
+    let (mut current, mut had, mut successions) = (zygotes(), 1, 0);
+    for n in 0..STARTS {
+        let next = || zygotes().len() == 1 && zygotes() != current;
+        if had == CHILDREN_OF_ONE - 1 {
+            eventually("another one stands", next).await;
+        }
+        if next() {
+            (current, had, successions) = (zygotes(), 1, successions + 1);
+        }
+        let (instance, path) = start(&world, &version).await;
+        assert_eq!(path, StartPath::Zygote, "{n}: {:?}", world.sandbox.starts());
+        had += 1;
+        instance.stop().await;
+    }
+    assert!(successions >= STARTS / CHILDREN_OF_ONE - 1, "{successions}");
+    let starts = world.sandbox.starts();
+    assert_eq!((starts.executed, starts.not_forked), (0, Vec::new()));
+    world.end().await;
+}
+
+/// Where both do not fit.
+async fn a_zygote_makes_way_for_what_another_class_lacks(_: &World) {
+    let world = World::ahead_by_zygote(ONE_ZYGOTE_MB).await;
+    let python = function(&world, "python3").await;
+    ready(&world.sandbox, &python).await;
+    all_forked(&world, FLOOR).await;
+    assert_eq!(world.sandbox.starts().zygotes, 1);
+    let mut versions = vec![python];
+    for memory_mb in [128, 256] {
+        let mut version = function(&world, "nodejs").await;
+        version.config.memory_mb = memory_mb;
+        world.sandbox.expect(&version);
+        versions.push(version);
+    }
+    let all = || versions.iter().all(|version| world.sandbox.ready_for(version) == FLOOR as u64);
+    eventually("all classes have their floors", all).await;
+    assert_eq!(world.sandbox.starts().zygotes, 0);
+    world.end().await;
 }
 
 async fn a_zygote_ends_with_its_spawner(world: &World) {

@@ -19,6 +19,8 @@ use crate::jail::sys;
 const SHARES_PER_100_WEIGHT: u64 = 1024;
 /// The least `cpu.shares` that is set, so that a small function next to a busy host still moves.
 const SHARES_MIN: u64 = 16;
+/// The file that makes a group idle, of either version (kernel/sched/core.c, `cpu_idle_write_s64`).
+pub(super) const IDLE: &str = "cpu.idle";
 /// The period of a ceiling on processor time, in microseconds (the kernel's default).
 const PERIOD_US: u64 = 100_000;
 
@@ -33,6 +35,9 @@ pub(crate) struct GroupLimits {
     pub(crate) cpu_weight: u32,
     /// Most processor time, in thousandths of a processor.
     pub(crate) cpu_millis: Option<u32>,
+    /// Whether it gets only what no other instance wants of the processors, and leaves them at once to one that wakes up. Where the kernel cannot do that
+    /// (before Linux 5.15), it has the weight.
+    pub(crate) idle: bool,
 }
 
 impl GroupLimits {
@@ -44,10 +49,11 @@ impl GroupLimits {
     fn quota_us(&self) -> Option<u64> {
         self.cpu_millis.map(|millis| u64::from(millis) * PERIOD_US / 1000)
     }
+}
 
-    fn shares(&self) -> u64 {
-        (u64::from(self.cpu_weight) * SHARES_PER_100_WEIGHT / 100).max(SHARES_MIN)
-    }
+/// A weight in the unit of version 1.
+fn shares(cpu_weight: u32) -> u64 {
+    (u64::from(cpu_weight) * SHARES_PER_100_WEIGHT / 100).max(SHARES_MIN)
 }
 
 /// What a group used.
@@ -145,11 +151,36 @@ impl Group {
         {
             fs::write(pids.join("pids.max"), now.processes.to_string())?;
         }
+        let Some(cpu) = &self.cpu else { return Ok(()) };
+        let ceiling = now.quota_us().map(|quota| self.fill_ceiling(cpu, quota));
+        ceiling.transpose()?;
+        let was_idle = before.is_some_and(|before| before.idle);
+        if was_idle != now.idle {
+            write_if_there(&cpu.join(IDLE), if now.idle { "1" } else { "0" })?;
+        }
+        // The kernel refuses a weight for what is idle.
+        if now.idle && cpu.join(IDLE).exists() {
+            return Ok(());
+        }
+        self.weigh(now.cpu_weight)
+    }
+
+    /// Gives it another weight, until its limits are changed the next time. Not for one that is idle.
+    pub(crate) fn weigh(&self, cpu_weight: u32) -> io::Result<()> {
         match &self.cpu {
-            Some(cpu) if self.unified => fill_cpu_v2(cpu, now),
-            Some(cpu) => fill_cpu_v1(cpu, now),
+            Some(cpu) if self.unified => fs::write(cpu.join("cpu.weight"), cpu_weight.to_string()),
+            Some(cpu) => fs::write(cpu.join("cpu.shares"), shares(cpu_weight).to_string()),
             None => Ok(()),
         }
+    }
+
+    /// Most processor time in each period.
+    fn fill_ceiling(&self, cpu: &Path, quota_us: u64) -> io::Result<()> {
+        if self.unified {
+            return fs::write(cpu.join("cpu.max"), format!("{quota_us} {PERIOD_US}"));
+        }
+        fs::write(cpu.join("cpu.cfs_period_us"), PERIOD_US.to_string())?;
+        fs::write(cpu.join("cpu.cfs_quota_us"), quota_us.to_string())
     }
 
     fn fill_memory_v2(&self) -> io::Result<()> {
@@ -249,23 +280,6 @@ impl Group {
     }
 }
 
-fn fill_cpu_v2(cpu: &Path, limits: &GroupLimits) -> io::Result<()> {
-    fs::write(cpu.join("cpu.weight"), limits.cpu_weight.to_string())?;
-    match limits.quota_us() {
-        Some(quota) => fs::write(cpu.join("cpu.max"), format!("{quota} {PERIOD_US}")),
-        None => Ok(()),
-    }
-}
-
-fn fill_cpu_v1(cpu: &Path, limits: &GroupLimits) -> io::Result<()> {
-    fs::write(cpu.join("cpu.shares"), limits.shares().to_string())?;
-    if let Some(quota) = limits.quota_us() {
-        fs::write(cpu.join("cpu.cfs_period_us"), PERIOD_US.to_string())?;
-        fs::write(cpu.join("cpu.cfs_quota_us"), quota.to_string())?;
-    }
-    Ok(())
-}
-
 impl Drop for Group {
     fn drop(&mut self) {
         // Mostly it is removed already.
@@ -306,8 +320,13 @@ pub(super) fn write_if_there(path: &Path, value: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const LIMITS: GroupLimits =
-        GroupLimits { memory_mb: 128, processes: 50, cpu_weight: 7, cpu_millis: Some(50) };
+    const LIMITS: GroupLimits = GroupLimits {
+        memory_mb: 128,
+        processes: 50,
+        cpu_weight: 7,
+        cpu_millis: Some(50),
+        idle: false,
+    };
 
     fn read(folder: &Path, file: &str) -> String {
         fs::read_to_string(folder.join(file)).unwrap_or_default()
@@ -356,7 +375,41 @@ mod tests {
 
     #[test]
     fn weights_of_version_1_are_in_its_own_unit() {
-        let shares = |cpu_weight| GroupLimits { cpu_weight, ..LIMITS }.shares();
         assert_eq!((shares(100), shares(7), shares(1)), (1024, 71, 16));
+    }
+
+    #[test]
+    fn what_is_idle_has_no_weight_where_the_kernel_knows_that() {
+        for (unified, weight, of_7) in [(true, "cpu.weight", "7"), (false, "cpu.shares", "71")] {
+            let parent = tempfile::tempdir().unwrap();
+            let folder = parent.path().join("a");
+            fs::create_dir(&folder).unwrap();
+            let mut group = Group {
+                memory: folder.clone(),
+                pids: None,
+                cpu: Some(folder.clone()),
+                freezer: None,
+                unified,
+                limits: LIMITS,
+                lane: None,
+                oom: None,
+            };
+            let idle = GroupLimits { idle: true, cpu_weight: 1, ..LIMITS };
+            for file in ["cpu.max", "cpu.cfs_quota_us"] {
+                fs::write(folder.join(file), "").unwrap();
+            }
+            fs::write(folder.join("cpu.idle"), "0").unwrap();
+            fs::write(folder.join(weight), "100").unwrap();
+            group.change(idle).unwrap();
+            assert_eq!(
+                (read(&folder, "cpu.idle"), read(&folder, weight)),
+                ("1".into(), "100".into())
+            );
+            group.change(LIMITS).unwrap();
+            assert_eq!(
+                (read(&folder, "cpu.idle"), read(&folder, weight)),
+                ("0".into(), of_7.into())
+            );
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::group::write_if_there;
+use super::group::{IDLE, write_if_there};
 
 /// Names and highest values of the two versions' files (kernel/sched/sched.h, `MAX_SHARES` and `CGROUP_WEIGHT_MAX`).
 #[derive(Debug)]
@@ -55,6 +55,8 @@ impl Lane {
         if throttled {
             fs::write(folder.join(files.ceiling), files.none)?;
         }
+        // What is idle can have no weight.
+        write_if_there(&folder.join(IDLE), "0")?;
         fs::write(folder.join(files.weight), files.most)?;
         let mut dying = self.dying.lock().unwrap_or_else(PoisonError::into_inner);
         if *dying == 0 {

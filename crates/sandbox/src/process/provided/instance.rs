@@ -395,6 +395,6 @@ impl Instance for ProvidedInstance {
             self.shut_down().await;
         }
         self.api.close();
-        self.life.destroy().await;
+        self.life.stop().await;
     }
 }

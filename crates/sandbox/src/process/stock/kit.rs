@@ -7,7 +7,7 @@ use model::ids::RequestId;
 use model::{Code, Error};
 
 use super::class::Recipe;
-use super::zygote::{CHILD_PATIENCE, Zygote};
+use super::zygote::{WEIGHT_AT_REST, Zygote};
 use crate::frame::{FrameError, FrameReader, Incoming};
 use crate::jail::cgroup::{Group, GroupLimits};
 use crate::jail::{Born, Environment, Mount, Speaks, Steps};
@@ -20,10 +20,10 @@ use crate::process::root;
 
 /// How long it may take until it waits for a function. By exec it takes some ten milliseconds of processor time, of which it gets what nobody else wants.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Its weight against functions while it comes up.
+/// Its weight against functions while it comes up, until it runs; where the kernel can do that it then gets what no function wants of the processors.
 const WEIGHT: u32 = 1;
-/// The same while a zygote is busy with it, a millisecond or two: the zygote's own, for a start may come that waits for it.
-const FORK_WEIGHT: u32 = 100;
+/// How long a zygote may take over one: it goes on at rest, so it may have to wait for functions.
+const FORK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One that waits for a function.
 #[derive(Debug)]
@@ -96,9 +96,8 @@ async fn fork(shared: &Arc<Shared>, recipe: &Recipe, zygote: &Zygote) -> Result<
     let over = || Error::platform(Code::SandboxFailed, "a zygote was given up");
     let turn = zygote.turn().await.ok_or_else(over)?;
     let born = bear(shared, recipe, zygote.parent());
-    let mut kit = tokio::time::timeout(CHILD_PATIENCE, born).await.map_err(too_slow)??;
+    let kit = tokio::time::timeout(FORK_PATIENCE, born).await.map_err(too_slow)??;
     drop(turn);
-    kit.newborn.remains.limit(limits(recipe, WEIGHT)).map_err(failed)?;
     tokio::time::timeout(PATIENCE, kit.greet()).await.map_err(too_slow)?
 }
 
@@ -107,7 +106,7 @@ async fn bear(shared: &Arc<Shared>, recipe: &Recipe, by: Born) -> Result<Kit, Er
     let born = shared.clock.instant();
     let forked = by != Born::ByExec;
     let slot = shared.users.take_slot()?;
-    let group = group(shared, limits(recipe, if forked { FORK_WEIGHT } else { WEIGHT })).await?;
+    let group = group(shared, limits(recipe, if forked { WEIGHT_AT_REST } else { WEIGHT })).await?;
     let wanted = Wanted {
         argv: recipe.class.argv.clone(),
         environment: Environment::of(&environment::constant(&recipe.runtime), 0),
@@ -123,6 +122,9 @@ async fn bear(shared: &Arc<Shared>, recipe: &Recipe, by: Born) -> Result<Kit, Er
     let expected_mb = recipe.kit_mb(forked);
     let mut kit = Kit { newborn, frames: FrameReader::new(), born, expected_mb, forked };
     kit.newborn.remains.started().await.map_err(not_started)?;
+    // Not before: until then it waits for locks that all of the kernel shares, and may have one.
+    let at_leisure = GroupLimits { idle: true, ..limits(recipe, WEIGHT) };
+    kit.newborn.remains.limit(at_leisure).map_err(failed)?;
     Ok(kit)
 }
 
@@ -132,6 +134,7 @@ fn limits(recipe: &Recipe, cpu_weight: u32) -> GroupLimits {
         processes: u32::try_from(recipe.class.limits.processes).unwrap_or(u32::MAX),
         cpu_weight,
         cpu_millis: None,
+        idle: false,
     }
 }
 

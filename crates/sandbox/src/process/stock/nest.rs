@@ -33,6 +33,8 @@ struct Nest {
     zygote: Option<Arc<Zygote>>,
     /// Of that one, in MiB.
     memory_mb: u32,
+    /// Of the one that is being made to take its place.
+    coming_mb: u32,
     failures: u32,
     rests_until: Option<Instant>,
     why: Option<String>,
@@ -47,11 +49,43 @@ impl Nests {
 
     /// Whether one should be made for a class.
     pub(super) fn lacks(&self, recipe: &Recipe, now: Instant) -> bool {
-        let rests = |nest: &Nest| nest.rests_until.is_some_and(|until| until > now);
-        self.get(recipe, now).is_none() && !self.0.get(&recipe.zygote_argv()).is_some_and(rests)
+        self.get(recipe, now).is_none() && self.may_make(recipe, now)
     }
 
-    /// Notes what came of making one.
+    /// Whether a class has one that another should take the place of, which may be made.
+    pub(super) fn lacks_successor(&self, recipe: &Recipe, now: Instant) -> bool {
+        self.get(recipe, now).is_some_and(|zygote| zygote.is_worn(now))
+            && self.may_make(recipe, now)
+    }
+
+    /// Whether one may be made: none is, and none has just failed.
+    fn may_make(&self, recipe: &Recipe, now: Instant) -> bool {
+        self.0.get(&recipe.zygote_argv()).is_none_or(|nest| {
+            nest.coming_mb == 0 && nest.rests_until.is_none_or(|until| until <= now)
+        })
+    }
+
+    /// Notes that one is being made that takes the place of another; [`Nests::settle`] ends that.
+    pub(super) fn succeed(&mut self, recipe: &Recipe) {
+        let memory_mb = recipe.runtime.zygote_mb().map_or(0, |(own, _)| own);
+        self.0.entry(recipe.zygote_argv()).or_default().coming_mb = memory_mb;
+    }
+
+    /// Whether any is being made that takes the place of another.
+    pub(super) fn is_succeeding(&self) -> bool {
+        self.0.values().any(|nest| nest.coming_mb > 0)
+    }
+
+    /// Ends the one that is wanted least, by the rate of cold starts that `rate` tells of a command line, but for that of `spared`. Whether there was one.
+    pub(super) fn evict(&mut self, spared: &Recipe, rate: impl Fn(&[String]) -> f64) -> bool {
+        let spared = spared.zygote_argv();
+        let there =
+            self.0.iter_mut().filter(|(argv, nest)| **argv != spared && nest.zygote.is_some());
+        let least = there.min_by(|(a, _), (b, _)| rate(a).total_cmp(&rate(b)));
+        least.and_then(|(_, nest)| nest.zygote.take()).is_some()
+    }
+
+    /// Notes what came of making one. One that it takes the place of ends when the last child that is under way has come.
     pub(super) fn settle(&mut self, recipe: &Recipe, made: Result<Zygote, String>, now: Instant) {
         let nest = self.0.entry(recipe.zygote_argv()).or_default();
         match made {
@@ -61,7 +95,10 @@ impl Nests {
                 // Failures are forgotten when it has served to its end.
                 *nest = Nest { zygote, memory_mb, failures: nest.failures, ..Nest::default() };
             }
-            Err(why) => nest.fail(why, now),
+            Err(why) => {
+                nest.coming_mb = 0;
+                nest.fail(why, now);
+            }
         }
     }
 
@@ -80,7 +117,10 @@ impl Nests {
 
     /// Memory of all, in MiB.
     pub(super) fn memory_mb(&self) -> u32 {
-        let of = |nest: &Nest| if nest.zygote.is_some() { nest.memory_mb } else { 0 };
+        let of = |nest: &Nest| {
+            let own = if nest.zygote.is_some() { nest.memory_mb } else { 0 };
+            own.saturating_add(nest.coming_mb)
+        };
         self.0.values().map(of).fold(0, u32::saturating_add)
     }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::class::Recipe;
 use super::kit::Kit;
-use super::zygote::Zygote;
+use super::zygote::{WEIGHT_AT_REST, Zygote};
 use crate::frame::{self, Incoming, Init, InitFunction};
 use crate::jail::cgroup::GroupLimits;
 use crate::jail::{Environment, Mount};
@@ -93,8 +93,9 @@ async fn ask(
     let limits = GroupLimits {
         memory_mb: recipe.memory_mb,
         processes: u32::try_from(recipe.class.limits.processes).unwrap_or(u32::MAX),
-        cpu_weight: 100,
+        cpu_weight: WEIGHT_AT_REST,
         cpu_millis: None,
+        idle: false,
     };
     kit.equip(limits, mounts).await?;
     let mut environment = Environment::default();

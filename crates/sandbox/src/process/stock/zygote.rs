@@ -4,7 +4,7 @@
 //! children cannot have each for themselves (address layout, hash secrets) is why none serves for ever.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::ids::RequestId;
@@ -22,8 +22,8 @@ use crate::process::folders::blocking;
 use crate::process::image::Shared;
 use crate::process::root;
 
-/// Children of one.
-const FORKS: u32 = 1_000;
+/// After what part of its children, in percent, and of its age another one is made that takes its place.
+const WORN_PERCENT: u32 = 75;
 /// How old one becomes.
 const AGE: Duration = Duration::from_secs(3_600);
 /// How long it may take until it waits to be forked: some hundred milliseconds of processor time.
@@ -32,6 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const AT_ONCE: usize = 8;
 /// How long a child may take, from the request until it runs; it takes some milliseconds, [`AT_ONCE`] of them together some ten.
 pub(in crate::process) const CHILD_PATIENCE: Duration = Duration::from_secs(1);
+/// Its weight against functions while nobody waits for a child of it: that of a small function.
+pub(super) const WEIGHT_AT_REST: u32 = 10;
+/// The same while a start does.
+const WEIGHT_IN_HASTE: u32 = 100;
 /// Memory limit in MiB: far more than one takes, and a bound.
 const MEMORY_MB: u32 = 512;
 /// Limit of threads and helpers.
@@ -44,16 +48,49 @@ pub(in crate::process) struct Zygote {
     id: InstanceId,
     born: Instant,
     forks: AtomicU32,
+    /// Children that it may have.
+    children: u32,
+    /// Starts that wait for it.
+    hasty: Mutex<u32>,
     /// Whether a child did not come: then no further one is asked for.
     given_up: OnceLock<String>,
     turns: Semaphore,
 }
 
+/// What a zygote shall be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    /// Children that it may have.
+    pub(super) children: u32,
+    /// Whether another one stands, so that it comes up in what functions do not want of the processors.
+    pub(super) succeeds: bool,
+}
+
+/// The turn of a start that waits: as long as there is one the zygote has the weight for it.
+#[derive(Debug)]
+pub(in crate::process) struct Haste<'a>(&'a Zygote);
+
+impl Drop for Haste<'_> {
+    fn drop(&mut self) {
+        let mut hasty = self.0.hasty();
+        *hasty -= 1;
+        if *hasty == 0 {
+            self.0.weigh(WEIGHT_AT_REST);
+        }
+    }
+}
+
 impl Zygote {
     /// Makes one and waits until it is warm.
-    pub(super) async fn make(shared: &Arc<Shared>, recipe: &Recipe) -> Result<Self, Error> {
-        let born = shared.clock.instant();
-        tokio::time::timeout(PATIENCE, bring_up(shared, recipe, born)).await.map_err(too_slow)?
+    pub(super) async fn make(
+        shared: &Arc<Shared>,
+        recipe: &Recipe,
+        wish: Wish,
+    ) -> Result<Self, Error> {
+        let made = bring_up(shared, recipe, wish);
+        let mut zygote = tokio::time::timeout(PATIENCE, made).await.map_err(too_slow)??;
+        zygote.newborn.remains.limit(limits(false)).map_err(failed)?;
+        Ok(zygote)
     }
 
     /// How an instance says that it wants to be born by this one.
@@ -66,6 +103,31 @@ impl Zygote {
     pub(in crate::process) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         let turn = self.turns.acquire().await.ok()?;
         self.lives().then_some(turn)
+    }
+
+    /// The same for a start: until the answer is dropped it is not held up by functions.
+    pub(in crate::process) async fn turn_in_haste(
+        &self,
+    ) -> Option<(Haste<'_>, SemaphorePermit<'_>)> {
+        let haste = {
+            let mut hasty = self.hasty();
+            if *hasty == 0 {
+                self.weigh(WEIGHT_IN_HASTE);
+            }
+            *hasty += 1;
+            Haste(self)
+        };
+        Some((haste, self.turn().await?))
+    }
+
+    fn weigh(&self, cpu_weight: u32) {
+        if let Err(error) = self.newborn.remains.weigh(cpu_weight) {
+            tracing::debug!(%error, "a zygote keeps its weight");
+        }
+    }
+
+    fn hasty(&self) -> MutexGuard<'_, u32> {
+        self.hasty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A child did not come, or not as it should.
@@ -81,8 +143,19 @@ impl Zygote {
 
     /// Whether it may go on.
     pub(super) fn is_fit(&self, now: Instant) -> bool {
-        let young = now.saturating_duration_since(self.born) < AGE;
-        self.lives() && young && self.forks.load(Ordering::Relaxed) < FORKS
+        self.lives() && self.is_within(now, 100)
+    }
+
+    /// Whether another one should be made that takes its place.
+    pub(super) fn is_worn(&self, now: Instant) -> bool {
+        !self.is_within(now, WORN_PERCENT)
+    }
+
+    /// Whether it has had less than so much of its age and its children.
+    fn is_within(&self, now: Instant, percent: u32) -> bool {
+        let children = u64::from(self.children) * u64::from(percent) / 100;
+        now.saturating_duration_since(self.born) < AGE * percent / 100
+            && u64::from(self.forks.load(Ordering::Relaxed)) < children
     }
 
     /// Why it was given up, or that it ended.
@@ -101,19 +174,25 @@ impl Zygote {
     }
 }
 
-async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, born: Instant) -> Result<Zygote, Error> {
+/// `at_leisure`: in what functions do not want of the processors.
+fn limits(at_leisure: bool) -> GroupLimits {
+    GroupLimits {
+        memory_mb: MEMORY_MB,
+        processes: PROCESSES,
+        cpu_weight: WEIGHT_AT_REST,
+        cpu_millis: None,
+        idle: at_leisure,
+    }
+}
+
+async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, wish: Wish) -> Result<Zygote, Error> {
+    let born = shared.clock.instant();
     if let Some(folder) = root::bootstraps(&recipe.root) {
         bootstraps::complete(&shared.compiling, folder, &recipe.runtime).await?;
     }
-    let limits = GroupLimits {
-        memory_mb: MEMORY_MB,
-        processes: PROCESSES,
-        cpu_weight: 100,
-        cpu_millis: None,
-    };
     let own = Arc::clone(shared);
     let name = RequestId::generate().to_string();
-    let group = blocking(move || own.groups.create(&name, limits).map_err(failed)).await?;
+    let group = blocking(move || own.groups.create(&name, limits(false)).map_err(failed)).await?;
     let wanted = Wanted {
         argv: recipe.zygote_argv(),
         environment: Environment::of(&environment::constant(&recipe.runtime), 0),
@@ -127,6 +206,7 @@ async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, born: Instant) -> Resul
     let dowry = Dowry { slot: None, group, connection: None, unpacked: None };
     let mut newborn = Newborn::ask(shared, wanted, dowry, Steps::begin()).await?;
     newborn.remains.started().await.map_err(not_started)?;
+    newborn.remains.limit(limits(wish.succeeds)).map_err(failed)?;
     let id = newborn.remains.id().ok_or_else(|| Error::internal("a zygote has no process"))?;
     let said = newborn.next(&mut FrameReader::new()).await;
     let zygote = Zygote {
@@ -134,6 +214,8 @@ async fn bring_up(shared: &Arc<Shared>, recipe: &Recipe, born: Instant) -> Resul
         id,
         born,
         forks: AtomicU32::new(0),
+        children: wish.children,
+        hasty: Mutex::new(0),
         given_up: OnceLock::new(),
         turns: Semaphore::new(AT_ONCE),
     };

@@ -275,7 +275,7 @@ impl House {
     pub(super) async fn stop(&self) {
         self.closed.store(true, Ordering::Release);
         self.connections().clear();
-        self.life.lock().await.destroy().await;
+        self.life.lock().await.stop().await;
     }
 }
 
