@@ -73,12 +73,18 @@ pub(crate) struct Options {
     /// Live instances that lie idle
     #[arg(long, default_value_t = 1000)]
     instances: usize,
+    /// WebAssembly components that a daemon holds
+    #[arg(long, default_value_t = 10_000)]
+    components: usize,
     /// Swaps under load, of each kind
     #[arg(long, default_value_t = 1000)]
     swaps: usize,
     /// The program to measure; by default a release build of this checkout
     #[arg(long, value_name = "PATH")]
     hanshu: Option<PathBuf>,
+    /// Whether baselines that take minutes to build are built where they are missing
+    #[arg(skip = true)]
+    build_baselines: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -127,8 +133,10 @@ struct Setup {
 impl Setup {
     fn new(options: Options) -> Result<Self> {
         let seconds = options.seconds;
-        let Options { rounds, samples, functions, burst, instances, swaps, .. } = options;
-        if [rounds, samples, functions, burst, instances, swaps].contains(&0) || seconds <= 0.0 {
+        let Options { rounds, samples, functions, burst, instances, swaps, components, .. } =
+            options;
+        let counts = [rounds, samples, functions, burst, instances, swaps, components];
+        if counts.contains(&0) || seconds <= 0.0 {
             bail!("expected all counts, and seconds, above 0");
         }
         let slot = bare::Slot::reserve()?;
@@ -200,7 +208,9 @@ pub(crate) fn run_short() -> Result<()> {
         burst: 40,
         instances: 40,
         swaps: 40,
+        components: 100,
         hanshu: None,
+        build_baselines: false,
     })
 }
 

@@ -4,6 +4,7 @@ mod files;
 mod guests;
 mod hostile;
 mod http;
+mod languages;
 mod run;
 
 use std::sync::Arc;
@@ -130,6 +131,7 @@ pub(crate) fn tests() -> Vec<Test> {
         .chain(run::tests())
         .chain(http::tests())
         .chain(files::tests())
+        .chain(languages::tests())
         .chain(hostile::tests())
         .collect()
 }
