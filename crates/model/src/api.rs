@@ -187,6 +187,14 @@ pub struct PatchConfig {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub instance_concurrency: Option<Option<u32>>,
+    /// See [`FunctionConfig::instance_calls`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>)]
+    pub instance_calls: Option<Option<u32>>,
+    /// See [`FunctionConfig::files`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<bool>)]
+    pub files: Option<Option<bool>>,
     /// Variables to set; `null` removes one, `{"secret": true}` leaves a secret as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = variable::changes)]

@@ -27,7 +27,7 @@ use crate::provisioned::{Provisioned, ProvisionedRecord};
 pub(crate) use environment::validate_environment;
 pub use environment::{EnvironmentValue, RESERVED_ENVIRONMENT, Variable};
 pub(crate) use resources::decimal;
-pub use resources::{Cores, MemoryShare, WEB};
+pub use resources::{Cores, MemoryShare, WASM, WEB};
 pub use summary::{Fingerprint, VersionSummary};
 
 /// What the owner of a function decides, versioned with the code.
@@ -78,6 +78,13 @@ pub struct FunctionConfig<V = Variable> {
     /// Calls that one instance serves at once: 1 to 250. Absent means 32 for `web`, and 1 for every other runtime, which can have no other number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_concurrency: Option<u32>,
+    /// Calls that one instance of a WebAssembly component serves, one after the other, before a fresh one takes its place: 1 to 1 000 000. Absent means 1 for `wasm`; no
+    /// other runtime has a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_calls: Option<u32>,
+    /// Whether a WebAssembly program has files: `/tmp`, and `/var/task` and `/opt` to read. Absent means no for `wasm`; every other runtime has them always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<bool>,
     /// Environment variables; at most 32 KiB of keys and values together, and at most 256 of them secret.
     #[serde(default = "BTreeMap::new")]
     pub environment: BTreeMap<String, V>,
@@ -131,6 +138,8 @@ impl<V> FunctionConfig<V> {
             tmp_mb: limits::TMP_DEFAULT_MB,
             output_bytes_per_second: limits::OUTPUT_DEFAULT_BYTES_PER_SECOND,
             instance_concurrency: None,
+            instance_calls: None,
+            files: None,
             environment: BTreeMap::new(),
             network: NetworkPolicy::default(),
             layers: Vec::new(),
@@ -153,6 +162,8 @@ impl<V> FunctionConfig<V> {
             tmp_mb: self.tmp_mb,
             output_bytes_per_second: self.output_bytes_per_second,
             instance_concurrency: self.instance_concurrency,
+            instance_calls: self.instance_calls,
+            files: self.files,
             environment,
             network: self.network.clone(),
             layers: self.layers.clone(),

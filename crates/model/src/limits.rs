@@ -81,6 +81,8 @@ pub const CORE_DUMP_BYTES: u64 = 1;
 pub const INSTANCE_CONCURRENCY_WEB: u32 = 32;
 /// Most calls at once in one instance. Each may need a socket of the daemon's, which are made with the instance.
 pub const INSTANCE_CONCURRENCY_MAX: u32 = 250;
+/// Most calls that one instance of a WebAssembly component serves, one after the other.
+pub const INSTANCE_CALLS_MAX: u32 = 1_000_000;
 /// Default limit of open files of one process of an instance (1 024, as AWS Lambda).
 pub const OPEN_FILES_DEFAULT: u32 = 1_024;
 /// Lowest limit of open files: a runtime that loads needs some dozens.

@@ -33,7 +33,14 @@ impl Sandboxes {
         vault: Arc<dyn Vault>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        let wasm = WasmSandbox::new(config, processes.packages(), logs, vault, clock).await;
+        let wasm = WasmSandbox::new(
+            config,
+            (processes.packages(), processes.networks()),
+            logs,
+            vault,
+            clock,
+        )
+        .await;
         if let Err(error) = &wasm {
             tracing::warn!(%error, "there is no runtime wasm");
         }

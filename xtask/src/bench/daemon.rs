@@ -169,7 +169,16 @@ impl Api {
 
     /// Calls a function's URL; its body has to be the hello.
     pub(crate) fn hello(&mut self, name: &str, headers: &str) -> Result<Answer> {
-        let answer = self.connection.call(&request("GET", &url(name), headers, b""))?;
+        self.hello_of(name, &request("GET", &url(name), headers, b""))
+    }
+
+    /// The same at a path below it.
+    pub(crate) fn hello_at(&mut self, name: &str, path: &str) -> Result<Answer> {
+        self.hello_of(name, &request("GET", &format!("{}{path}", url(name)), "", b""))
+    }
+
+    fn hello_of(&mut self, name: &str, request: &[u8]) -> Result<Answer> {
+        let answer = self.connection.call(request)?;
         if answer.status != 200 || answer.body != b"Hello world" {
             bail!("{name} answered {}: {}", answer.status, answer.text());
         }

@@ -74,6 +74,9 @@ pub(crate) struct Options {
     /// Live instances that lie idle
     #[arg(long, default_value_t = 1000)]
     instances: usize,
+    /// WebAssembly components that a daemon holds
+    #[arg(long, default_value_t = 10_000)]
+    components: usize,
     /// Swaps under load, of each kind
     #[arg(long, default_value_t = 1000)]
     swaps: usize,
@@ -83,6 +86,9 @@ pub(crate) struct Options {
     /// The program to measure; by default a release build of this checkout
     #[arg(long, value_name = "PATH")]
     hanshu: Option<PathBuf>,
+    /// Whether baselines that take minutes to build are built where they are missing
+    #[arg(skip = true)]
+    build_baselines: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -133,8 +139,10 @@ struct Setup {
 impl Setup {
     fn new(options: Options) -> Result<Self> {
         let seconds = options.seconds;
-        let Options { rounds, samples, functions, burst, instances, swaps, .. } = options;
-        if [rounds, samples, functions, burst, instances, swaps].contains(&0) || seconds <= 0.0 {
+        let Options { rounds, samples, functions, burst, instances, swaps, components, .. } =
+            options;
+        let counts = [rounds, samples, functions, burst, instances, swaps, components];
+        if counts.contains(&0) || seconds <= 0.0 {
             bail!("expected all counts, and seconds, above 0");
         }
         let slot = bare::Slot::reserve()?;
@@ -208,7 +216,9 @@ pub(crate) fn run_short() -> Result<()> {
         instances: 40,
         swaps: 40,
         markdown: false,
+        components: 100,
         hanshu: None,
+        build_baselines: false,
     })
 }
 

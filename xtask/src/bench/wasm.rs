@@ -1,6 +1,10 @@
-//! `bench wasm`: a `wasi:http` component through its function URL, each call in a fresh instance; alone, and beside four functions that compute for ever.
+//! `bench wasm`: a `wasi:http` component through its function URL, each call in a fresh instance; alone, and beside four functions that compute for ever. And a daemon that holds many
+//! components ([`many`]).
 //!
-//! Baselines of the same run: a plain server on hyper (`xtask/examples/hello.rs`), and `wasmtime serve` of the same component where that program is on the `PATH`.
+//! Baselines of the same run: a plain server on hyper (`xtask/examples/hello.rs`), and `wasmtime serve` of the same component ([`serve`]).
+
+mod many;
+mod serve;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,7 +20,7 @@ use super::http::{Connection, request};
 use super::language::WASM;
 use super::load::Load;
 use super::report::{Bound, Table, Verdict};
-use super::stats::{Spread, interleave, percentile};
+use super::stats::{Spread, interleave, median, percentile};
 use crate::say::say;
 use crate::shell;
 
@@ -25,6 +29,10 @@ const PLAIN_RATIO: Bound = Bound::AtLeast(0.35);
 const SERVE_RATIO: Bound = Bound::AtLeast(1.8);
 /// Promised: p99 beside functions that compute for ever, in milliseconds.
 const BESIDE_MS: Bound = Bound::AtMost(15.0);
+/// Promised: what a fresh instance costs a call, in microseconds.
+const COST_US: Bound = Bound::AtMost(20.0);
+/// Calls of one round that are timed by the daemon.
+const CALLS: usize = 2_000;
 /// Connections.
 const MANY: usize = 32;
 /// Functions that compute for ever.
@@ -46,18 +54,20 @@ pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
     let mut verdicts =
         vec![compare(setup, &mut table, (&subject, "plain server", &baseline), PLAIN_RATIO)?];
     server.stop()?;
-    match serve(&component)? {
+    match serve::start(&component, setup.options.build_baselines)? {
         Some((server, address)) => {
             let baseline = hello(address, "/hello", MANY);
             let sides = (&subject, "wasmtime serve", &baseline);
             verdicts.push(compare(setup, &mut table, sides, SERVE_RATIO)?);
             server.stop()?;
         }
-        None => say!("no `wasmtime` on the PATH: `wasmtime serve` is left out"),
+        None => say!("wasmtime-cli is not built: `wasmtime serve` is left out"),
     }
+    verdicts.push(cost(setup, &daemon, &mut table)?);
     verdicts.push(beside(setup, &daemon, &mut table)?);
     daemon.stop()?;
     table.print();
+    verdicts.extend(many::run(setup, &code)?);
     Ok(verdicts)
 }
 
@@ -79,6 +89,30 @@ fn compare(
     table.rounds(&format!("  {name}"), &pair.baseline);
     let title = format!("wasm, {MANY} connections, requests/s by those of {name}");
     Ok(Verdict::rate_ratio(&title, &pair, bound))
+}
+
+/// What a call takes on the daemon's side of the instance, from handing it over until its outcome: a fresh instance, the run, its end, and two changes of threads.
+fn cost(setup: &Setup, daemon: &Daemon, table: &mut Table) -> Result<Verdict> {
+    let path = "/v1/namespaces/default/functions/hello/invoke";
+    let headers = "Content-Type: application/json\r\nx-hanshu-timings: 1\r\n";
+    let call = request("POST", path, headers, br#"{"op":"echo","value":1}"#);
+    let mut connection = Connection::open(daemon.address)?;
+    let mut rounds = Vec::new();
+    for _ in 0..setup.options.rounds {
+        let mut taken = Vec::with_capacity(CALLS);
+        for _ in 0..CALLS {
+            let answer = connection.call(&call)?;
+            let timings = answer.header("x-hanshu-timings").context("no timings")?;
+            let timings: serde_json::Value = serde_json::from_str(timings)?;
+            let micros = timings["handler_us"].as_u64().context("no handler_us")?;
+            taken.push(Duration::from_micros(micros));
+        }
+        rounds.push(taken);
+    }
+    table.samples("one call at a time, its instance alone", &rounds.concat());
+    let p50 = rounds.iter().map(|taken| median(taken).as_secs_f64() * 1e6);
+    let name = "wasm, a fresh instance, p50".to_owned();
+    Ok(Verdict { name, measured: Spread::of(p50.collect()), unit: "µs", bound: COST_US })
 }
 
 /// One caller, while four others have calls that never end by themselves.
@@ -120,21 +154,4 @@ fn plain() -> Result<(Running, SocketAddr)> {
     let (running, line) = Running::start_server(&mut command)?;
     let address = line.parse().with_context(|| format!("expected an address, got {line:?}"))?;
     Ok((running, address))
-}
-
-/// `wasmtime serve` of the component, if there is such a program.
-fn serve(component: &std::path::Path) -> Result<Option<(Running, SocketAddr)>> {
-    if !shell::succeeds(shell::command("wasmtime").arg("--version")) {
-        return Ok(None);
-    }
-    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let mut command = shell::command("wasmtime");
-    command.args(["serve", "-S", "cli", "--addr", &address.to_string()]).arg(component);
-    let running = Running::start(&mut command)?;
-    let mut patience = 100;
-    while Connection::open(address).is_err() && patience > 0 {
-        std::thread::sleep(Duration::from_millis(50));
-        patience -= 1;
-    }
-    Ok(Some((running, address)))
 }

@@ -16,7 +16,7 @@ use super::{secrets, values};
 
 const SET_HELP: &str = "\
 Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb or memory_share (25%), cpu_weight, cpu_cores,
-processes, open_files, tmp_mb, output_bytes_per_second, instance_concurrency, max_instances, reserved_instances, url_auth (key or none), network (none, egress or
+processes, open_files, tmp_mb, output_bytes_per_second, instance_concurrency, instance_calls, files (true or false), max_instances, reserved_instances, url_auth (key or none), network (none, egress or
 private), layers (NAME:VERSION or NAME:ALIAS, separated by commas; empty for none), publish (on-request or always), env.NAME, secret.NAME and
 tag.NAME. What is not mentioned stays. All changes are made in one step.
 
@@ -150,6 +150,8 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
         "tmp_mb" => patch.tmp_mb = Some(number()?),
         "output_bytes_per_second" => patch.output_bytes_per_second = Some(number()?),
         "instance_concurrency" => patch.instance_concurrency = Some(Some(number()?)),
+        "instance_calls" => patch.instance_calls = Some(Some(number()?)),
+        "files" => patch.files = Some(Some(truth(key, value)?)),
         // Read together: network().
         "network" | "network.allow" | "network.bandwidth" => {}
         "max_instances" => patch.max_instances = Some(number()?),
@@ -198,6 +200,12 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
 /// A value that words its own errors.
 fn parsed<T: FromStr<Err = String>>(key: &str, value: &str) -> Result<T, CliError> {
     value.parse().map_err(|e| CliError::new(format!("{key} {e}")))
+}
+
+fn truth(key: &str, value: &str) -> Result<bool, CliError> {
+    let expected =
+        || CliError::new(format!("{key} '{value}' is not valid: expected true or false"));
+    value.parse().map_err(|_| expected())
 }
 
 /// The network policy that the fields make together, if they speak of it.
@@ -268,6 +276,8 @@ fn lines(view: &FunctionView) -> Vec<String> {
     ]);
     let calls = config.instance_concurrency;
     lines.extend(calls.map(|calls| format!("instance_concurrency={calls}")));
+    lines.extend(config.instance_calls.map(|calls| format!("instance_calls={calls}")));
+    lines.extend(config.files.map(|files| format!("files={files}")));
     lines.push(format!("network={}", config.network.mode.as_str()));
     let allow: Vec<String> = config.network.allow.iter().map(ToString::to_string).collect();
     lines.extend((!allow.is_empty()).then(|| format!("network.allow={}", allow.join(","))));

@@ -116,6 +116,8 @@ fn resources(manifest: &Manifest, old: Option<&ConfigView>, new: ConfigView) -> 
             .output_bytes_per_second
             .unwrap_or(base.output_bytes_per_second),
         instance_concurrency: manifest.instance_concurrency.or(base.instance_concurrency),
+        instance_calls: manifest.instance_calls.or(base.instance_calls),
+        files: manifest.files.or(base.files),
         ..new
     }
 }

@@ -139,11 +139,18 @@ pub(crate) fn decimal(text: &str, places: usize) -> Option<u32> {
 
 /// The runtime of functions that are web servers.
 pub const WEB: &str = "web";
+/// The runtime of functions that are WebAssembly.
+pub const WASM: &str = "wasm";
 
 impl<V> FunctionConfig<V> {
     /// Whether the function is a web server.
     pub fn is_web(&self) -> bool {
         self.runtime == WEB
+    }
+
+    /// Whether the function is WebAssembly.
+    pub fn is_wasm(&self) -> bool {
+        self.runtime == WASM
     }
 
     /// Calls that one instance serves at once.
@@ -199,18 +206,44 @@ impl<V> FunctionConfig<V> {
         within("tmp_mb", self.tmp_mb, &(limits::TMP_MIN_MB..=limits::TMP_MAX_MB))?;
         let output = limits::OUTPUT_MIN_BYTES_PER_SECOND..=limits::OUTPUT_MAX_BYTES_PER_SECOND;
         within("output_bytes_per_second", self.output_bytes_per_second, &output)?;
-        let Some(calls) = self.instance_concurrency else { return Ok(()) };
-        within("instance_concurrency", calls, &(1..=limits::INSTANCE_CONCURRENCY_MAX))?;
-        if calls > 1 && !self.is_web() {
-            let runtime = &self.runtime;
-            return Err(Error::caller(
-                Code::InvalidParameter,
-                format!(
-                    "instance_concurrency {calls} is not possible with runtime '{runtime}': expected 1, or the runtime web"
-                ),
-            ));
+        self.validate_calls()?;
+        match self.files {
+            Some(files) if !self.is_wasm() => {
+                Err(self.not_possible("files", files, "no such field", WASM))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many calls an instance has, at once and altogether.
+    fn validate_calls(&self) -> Result<(), Error> {
+        if let Some(calls) = self.instance_concurrency {
+            within("instance_concurrency", calls, &(1..=limits::INSTANCE_CONCURRENCY_MAX))?;
+            if calls > 1 && !self.is_web() {
+                return Err(self.not_possible("instance_concurrency", calls, "1", WEB));
+            }
+        }
+        if let Some(calls) = self.instance_calls {
+            within("instance_calls", calls, &(1..=limits::INSTANCE_CALLS_MAX))?;
+            if !self.is_wasm() {
+                return Err(self.not_possible("instance_calls", calls, "no such field", WASM));
+            }
         }
         Ok(())
+    }
+
+    fn not_possible(
+        &self,
+        field: &str,
+        value: impl fmt::Display,
+        expected: &str,
+        only_for: &str,
+    ) -> Error {
+        let runtime = &self.runtime;
+        let message = format!(
+            "{field} {value} is not possible with runtime '{runtime}': expected {expected}, or the runtime {only_for}"
+        );
+        Error::caller(Code::InvalidParameter, message)
     }
 }
 
@@ -279,7 +312,7 @@ mod tests {
     #[test]
     fn each_resource_out_of_range_is_named_with_its_range() {
         type Spoil = fn(&mut FunctionConfig);
-        let cases: [(&str, Spoil); 15] = [
+        let cases: [(&str, Spoil); 18] = [
             ("memory_mb 1 is out of range: expected 64 to 10240", |c| c.memory_mb = 1),
             ("cpu_weight 0 is", |c| c.cpu_weight = Some(0)),
             ("cpu_weight 10001", |c| c.cpu_weight = Some(10_001)),
@@ -292,6 +325,9 @@ mod tests {
             ("instance_concurrency 0", |c| c.instance_concurrency = Some(0)),
             ("instance_concurrency 251", |c| c.instance_concurrency = Some(251)),
             ("instance_concurrency 2", |c| c.instance_concurrency = Some(2)),
+            ("instance_calls 0", |c| c.instance_calls = Some(0)),
+            ("instance_calls 5 is not possible", |c| c.instance_calls = Some(5)),
+            ("files true is not possible", |c| c.files = Some(true)),
             ("open_files 63", |c| c.open_files = 63),
             ("open_files 1048577", |c| c.open_files = 1_048_577),
             ("tmp_mb 0", |c| c.tmp_mb = 0),

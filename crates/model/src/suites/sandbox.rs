@@ -107,6 +107,10 @@ pub struct Kit {
     pub crash: &'static str,
     /// Whether instances take calls behind the one that they are at.
     pub calls_ahead: bool,
+    /// What its functions say of files: see [`FunctionConfig::files`].
+    pub files: Option<bool>,
+    /// What its functions say of calls: see [`FunctionConfig::instance_calls`].
+    pub instance_calls: Option<u32>,
 }
 
 /// One promise of the contract.
@@ -191,6 +195,8 @@ impl Kit {
         let config = FunctionConfig {
             timeout_ms: 30_000,
             environment: [("COLOUR".to_owned(), "blue".into())].into(),
+            files: self.files,
+            instance_calls: self.instance_calls,
             ..FunctionConfig::new(self.runtime, self.handler)
         };
         Version {

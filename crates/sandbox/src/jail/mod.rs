@@ -17,7 +17,7 @@
 //!
 //! Start at [`spec::Spec`]: what is asked for. [`client`] is the daemon's side, [`spawner`] the loop in between, [`child`] and [`root`] the
 //! set-up, step by step, which end behind [`landlock`] and [`seccomp`]; [`cgroup`] is used by the daemon directly; [`network`] has a part for each
-//! of the three; [`listener`] is where a function that speaks HTTP finds the daemon, [`companions`] what runs beside it, [`sockets`] are how the daemon finds one that serves HTTP; [`attach`] mounts code into an instance that runs already; [`pause`] stops one that is idle, where no control group does; [`probe`] finds out what the kernel gives. What an instance needs and need not be made with it is made ahead ([`networks`],
+//! of the three; [`listener`] is where a function that speaks HTTP finds the daemon, [`companions`] what runs beside it, [`sockets`] are how the daemon finds one that serves HTTP; [`attach`] mounts code into an instance that runs already; [`pause`] stops one that is idle, where no control group does; [`scratch`] makes folders in memory for programs that run in the daemon itself; [`probe`] finds out what the kernel gives. What an instance needs and need not be made with it is made ahead ([`networks`],
 //! [`templates`], [`cgroup`]), for one instance each, or to be copied; [`steps`] tells where the time goes.
 
 mod apart;
@@ -34,6 +34,7 @@ mod pause;
 pub(crate) mod probe;
 mod report;
 mod root;
+mod scratch;
 mod seccomp;
 pub(crate) mod sockets;
 mod spawner;
@@ -45,6 +46,7 @@ mod wire;
 mod zygote;
 
 pub(crate) use client::{Exit, Killer, Pauses, Process, Spawner, StartError, StartFds};
+pub(crate) use scratch::Scratch;
 pub use spawner::main_if_spawner;
 pub(crate) use spec::{Born, Environment, Limits, Mount, Owner, Program, Root, Speaks, Spec};
 pub(crate) use steps::{Step, Steps};

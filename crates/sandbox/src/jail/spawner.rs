@@ -26,6 +26,7 @@ use super::network::{Network, Pasta, Way, start_pasta};
 use super::networks::Networks;
 use super::probe::{self, PROBER_ARGUMENT};
 use super::report::{self, AtStep, Report, StepError};
+use super::scratch::{self, SCRATCH_ARGUMENT};
 use super::seccomp::Filter;
 use super::spec::{Born, Mount, Owner, Spec};
 use super::steps::{Step, Steps};
@@ -40,7 +41,7 @@ pub(super) const SPAWNER_ARGUMENT: &str = "__sandbox-spawner";
 /// Events taken from the kernel at once.
 const EVENTS: usize = 64;
 
-/// Becomes the spawner, the prober or a compiler of WebAssembly, and never returns, if this process was started as one. To be called first in `main`, while there is one thread.
+/// Becomes the spawner, the prober, a compiler of WebAssembly or what makes folders in memory, and never returns, if this process was started as one. To be called first in `main`, while there is one thread.
 pub fn main_if_spawner() {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next();
@@ -48,16 +49,26 @@ pub fn main_if_spawner() {
         probe::run(arguments)
     } else if first.as_deref() == Some(OsStr::new(COMPILER_ARGUMENT)) {
         crate::wasm::run_compiler(arguments)
+    } else if first.as_deref() == Some(OsStr::new(SCRATCH_ARGUMENT)) {
+        ended("what makes folders in memory", scratch::run())
     } else if first.as_deref() != Some(OsStr::new(SPAWNER_ARGUMENT)) {
         return;
-    } else if let Err(e) = Loop::open().and_then(|mut spawner| spawner.run()) {
-        tracing::error!(error = %e, "the sandbox's spawner failed");
-        1
     } else {
-        0
+        ended("the sandbox's spawner", Loop::open().and_then(|mut spawner| spawner.run()))
     };
     #[expect(clippy::exit, reason = "this process is one of these and nothing else")]
     std::process::exit(code);
+}
+
+/// The exit code of a process that ended so.
+fn ended(what: &str, how: io::Result<()>) -> i32 {
+    match how {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!(%error, "{what} failed");
+            1
+        }
+    }
 }
 
 /// One instance.

@@ -9,9 +9,9 @@ use super::runtimes::{Language, Runtime};
 use crate::jail::listener;
 
 /// Where the code lies, as the function sees it.
-pub(super) const TASK_ROOT: &str = "/var/task";
+pub(crate) const TASK_ROOT: &str = "/var/task";
 /// Where the layers lie, merged. Empty without any.
-pub(super) const LAYERS: &str = "/opt";
+pub(crate) const LAYERS: &str = "/opt";
 
 /// Everything but secrets and what differs between instances of a version, as `KEY=VALUE`.
 ///

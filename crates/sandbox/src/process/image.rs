@@ -73,7 +73,7 @@ pub(super) struct Shared {
     pub(super) spawner: Spawner,
     pub(super) groups: Groups,
     pub(super) users: Users,
-    pub(super) networks: Networks,
+    pub(super) networks: Arc<Networks>,
     pub(super) logs: Arc<dyn Logs>,
     pub(super) vault: Arc<dyn Vault>,
     pub(super) clock: Arc<dyn Clock>,

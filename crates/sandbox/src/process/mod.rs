@@ -19,7 +19,7 @@ mod freeze;
 mod image;
 mod instance;
 pub(crate) mod life;
-mod network;
+pub(crate) mod network;
 pub(crate) mod packages;
 mod provided;
 mod remains;
@@ -170,7 +170,7 @@ impl ProcessSandbox {
             spawner,
             groups,
             users,
-            networks,
+            networks: Arc::new(networks),
             logs,
             vault,
             clock,
@@ -205,6 +205,11 @@ impl ProcessSandbox {
     /// How many pre-started instances lie ready for a version.
     pub fn ready_for(&self, version: &Version) -> u64 {
         self.recipe(version).map_or(0, |recipe| self.stock.ready(&recipe))
+    }
+
+    /// What functions reach, whatever runs them.
+    pub(crate) fn networks(&self) -> Arc<Networks> {
+        Arc::clone(&self.shared.networks)
     }
 
     /// Where packages lie unpacked, whatever runs them.

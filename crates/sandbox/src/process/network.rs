@@ -88,7 +88,7 @@ fn pasta(path: &str) -> Option<PathBuf> {
 
 /// Networks for instances.
 #[derive(Debug)]
-pub(super) struct Networks {
+pub(crate) struct Networks {
     config: NetworkConfig,
     means: Means,
     /// For files that instances see.
@@ -176,17 +176,17 @@ impl Networks {
         Ok(Connection { network, lease, mount })
     }
 
-    /// What the policy allows now, and the name servers that can be reached by that.
+    /// What the policy allows now, and the name servers that can be reached by that; for who opens connections itself.
+    pub(crate) async fn reach(&self, policy: &NetworkPolicy) -> Result<(Filter, Vec<Ipv4Addr>)> {
+        let (config, policy) = (self.config.clone(), policy.clone());
+        blocking(move || reach(&config, &policy)).await
+    }
+
+    /// The same, with the name servers as a file for instances.
     async fn filter(&self, policy: &NetworkPolicy) -> Result<(Filter, Option<Mount>)> {
         let (config, policy, folder) = (self.config.clone(), policy.clone(), self.folder.clone());
         blocking(move || {
-            let own = host_addresses()
-                .map_err(|e| failed("the host's addresses cannot be read").with_source(e))?;
-            let servers = match config.dns.is_empty() {
-                true => resolvers(Path::new("/etc"), Path::new("/run")),
-                false => config.dns.clone(),
-            };
-            let (filter, servers) = combine(&config, &policy, &own, servers);
+            let (filter, servers) = reach(&config, &policy)?;
             let mount = match servers.is_empty() {
                 true => None,
                 false => Some(Mount::bind(resolv_conf(&folder, &servers)?, RESOLV_CONF)),
@@ -195,6 +195,17 @@ impl Networks {
         })
         .await
     }
+}
+
+/// See [`Networks::reach`]. Blocks.
+fn reach(config: &NetworkConfig, policy: &NetworkPolicy) -> Result<(Filter, Vec<Ipv4Addr>)> {
+    let own = host_addresses()
+        .map_err(|e| failed("the host's addresses cannot be read").with_source(e))?;
+    let servers = match config.dns.is_empty() {
+        true => resolvers(Path::new("/etc"), Path::new("/run")),
+        false => config.dns.clone(),
+    };
+    Ok(combine(config, policy, &own, servers))
 }
 
 /// The filter, and those of the host's name servers that pass it.

@@ -51,7 +51,7 @@ impl Unpacked {
     }
 
     /// The layers', as one folder; `None` without layers.
-    pub(super) fn layers(&self) -> Option<&Path> {
+    pub(crate) fn layers(&self) -> Option<&Path> {
         self.merged.as_ref().or(self.layers.first()).map(|folder| folder.code())
     }
 }

@@ -27,6 +27,11 @@ impl Bounds {
         self.denied
     }
 
+    /// What was refused before concerns the next call no more.
+    pub(super) fn begin(&mut self) {
+        self.denied = false;
+    }
+
     /// Memory of the call: it never shrinks.
     pub(super) fn used_bytes(&self) -> usize {
         self.used_bytes

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::ids::{FunctionKey, RequestId};
+use model::ids::RequestId;
 use model::invocation::{CallContext, Failure};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::host::Environment;
+use super::alive::Alive;
+use super::guests::Guests;
+use super::host::Given;
 use super::printed::Output;
 use super::program::Program;
 use super::{command, proxy};
@@ -16,20 +18,18 @@ use super::{command, proxy};
 pub(super) struct Call {
     /// Its id.
     pub(super) id: RequestId,
-    /// Whose it is.
-    pub(super) function: FunctionKey,
     /// What it runs.
     pub(super) program: Arc<Program>,
-    /// Its variables.
-    pub(super) environment: Environment,
+    /// What its instance is given.
+    pub(super) given: Arc<Given>,
     /// Where what it prints goes.
     pub(super) output: Output,
     /// The event.
     pub(super) payload: Bytes,
     /// What else it may see.
     pub(super) context: CallContext,
-    /// Its memory limit, in MiB.
-    pub(super) memory_mb: u32,
+    /// The right to have files.
+    pub(super) files: Option<OwnedSemaphorePermit>,
 }
 
 /// What came of a call.
@@ -39,6 +39,15 @@ pub(super) struct Ended {
     pub(super) result: Result<Bytes, Failure>,
     /// Most memory that it used, in bytes.
     pub(super) memory_bytes: usize,
+    /// The instance, if it may serve another call.
+    pub(super) alive: Option<Box<Alive>>,
+}
+
+impl Ended {
+    /// With nothing left of its instance.
+    pub(super) fn of(result: Result<Bytes, Failure>, memory_bytes: usize) -> Self {
+        Self { result, memory_bytes, alive: None }
+    }
 }
 
 /// Where an answer in pieces goes.
@@ -51,12 +60,21 @@ pub(super) struct Stream {
 }
 
 impl Call {
-    /// Runs it in an instance of its own, which is gone afterwards.
-    pub(super) async fn run(self, stream: Stream) -> Ended {
-        match &*self.program {
+    /// Runs it in an instance of its own, which is gone afterwards; unless its function has it serve more calls. `alive`: an instance that has served before, and is to
+    /// serve this call as well.
+    pub(super) async fn run(
+        mut self,
+        alive: Option<Box<Alive>>,
+        stream: Stream,
+        guests: &Guests,
+    ) -> Ended {
+        let program = Arc::clone(&self.program);
+        match &*program {
             Program::Command(program) => command::run(program, &self).await,
             Program::Run(program) => command::run_component(program, &self).await,
-            Program::Proxy(program) => proxy::run(program, &self, stream).await,
+            Program::Proxy(program) => {
+                proxy::run(program, &mut self, (alive, guests), stream).await
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One call of a command, a core module or a component: event on standard input, answer on standard output, a run from start to exit.
 
+use std::io;
+
 use bytes::Bytes;
 use model::invocation::{Failure, FailureKind};
 use model::ports::LogStream;
@@ -7,7 +9,6 @@ use wasmtime::{InstancePre, Result, Store};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
-use super::bounds::Bounds;
 use super::call::{Call, Ended};
 use super::failure::{self, End};
 use super::host::{self, Bounded, CommandHost, Host};
@@ -18,8 +19,11 @@ use crate::process::failure::is_json;
 /// Runs a core module.
 pub(super) async fn run(program: &InstancePre<CommandHost>, call: &Call) -> Ended {
     let streams = Streams::of(call);
-    let guest =
-        CommandHost { wasi: streams.wasi(call).build_p1(), bounds: Bounds::new(call.memory_mb) };
+    let mut wasi = match streams.wasi(call).await {
+        Ok(wasi) => wasi,
+        Err(e) => return Ended::of(Err(failure::no_files(&e)), 0),
+    };
+    let guest = CommandHost::new(wasi.build_p1(), &call.given);
     let mut store = host::store(program.module().engine(), guest);
     let left = start(program, &mut store).await;
     streams.judge(call, left, store)
@@ -28,7 +32,11 @@ pub(super) async fn run(program: &InstancePre<CommandHost>, call: &Call) -> Ende
 /// Runs a component.
 pub(super) async fn run_component(program: &CommandPre<Host>, call: &Call) -> Ended {
     let streams = Streams::of(call);
-    let guest = Host::new(streams.wasi(call).build(), call.memory_mb);
+    let mut wasi = match streams.wasi(call).await {
+        Ok(wasi) => wasi,
+        Err(e) => return Ended::of(Err(failure::no_files(&e)), 0),
+    };
+    let guest = Host::new(wasi.build(), &call.given);
     let mut store = host::store(program.engine(), guest);
     let left = start_component(program, &mut store).await;
     streams.judge(call, left, store)
@@ -45,9 +53,9 @@ impl Streams {
         Self { answer: Answer::default(), errors: Printed::new(&call.output, LogStream::Stderr) }
     }
 
-    fn wasi(&self, call: &Call) -> WasiCtxBuilder {
+    async fn wasi(&self, call: &Call) -> io::Result<WasiCtxBuilder> {
         let streams = (call.payload.clone(), self.answer.clone(), self.errors.clone());
-        host::wasi(&call.function, &call.environment, call.context.trace.as_deref(), streams)
+        host::wasi(&call.given, call.context.trace.as_deref(), streams).await
     }
 
     /// What came of a run.
@@ -64,10 +72,12 @@ impl Streams {
                 (End::Exit(_), true) => {
                     Err(Failure { kind: FailureKind::Handler, payload: answer })
                 }
-                (end, _) => Err(end.failure(&self.errors.last_line(), denied, call.memory_mb)),
+                (end, _) => {
+                    Err(end.failure(&self.errors.last_line(), denied, call.given.memory_mb))
+                }
             },
         };
-        Ended { result, memory_bytes }
+        Ended::of(result, memory_bytes)
     }
 }
 

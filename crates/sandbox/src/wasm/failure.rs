@@ -74,6 +74,11 @@ impl End {
     }
 }
 
+/// Its folders cannot be made.
+pub(super) fn no_files(why: &io::Error) -> Failure {
+    protocol(&format!("its files cannot be made: {why}"))
+}
+
 /// The answer cannot be handed on as JSON.
 pub(super) fn not_json(why: &str) -> Failure {
     Failure::new(FailureKind::Handler, "Runtime.MarshalError", why)

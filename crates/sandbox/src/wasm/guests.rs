@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Engine, EngineWeak};
 
-use super::machine::CALLS_AT_ONCE;
+use super::host::FILES;
+use super::machine::{CALLS_AT_ONCE, KEPT};
 
 /// How long a guest computes before others have their turn. Longer delays them, shorter costs switches.
 const TICK: Duration = Duration::from_millis(1);
@@ -33,6 +35,10 @@ pub(super) struct Guests {
     runtime: Option<Runtime>,
     /// Who may run: as many as the pool has room for.
     pub(super) room: Arc<Semaphore>,
+    /// Who may have files: with as many descriptors as the daemon can spare.
+    pub(super) files: Arc<Semaphore>,
+    /// Instances that stand between calls.
+    kept: Arc<Semaphore>,
     clock: Arc<Clock>,
     thread: Thread,
 }
@@ -60,8 +66,17 @@ impl Guests {
         let (ticking, weak) = (Arc::clone(&clock), engine.weak());
         let ticks = thread::Builder::new().name("wasm-ticks".into());
         let thread = ticks.spawn(move || ticking.run(&weak))?.thread().clone();
-        let room = Arc::new(Semaphore::new(usize::try_from(CALLS_AT_ONCE).unwrap_or(1)));
-        Ok(Self { runtime: Some(runtime), room, clock, thread })
+        let [room, kept] = [CALLS_AT_ONCE, KEPT]
+            .map(|n| Arc::new(Semaphore::new(usize::try_from(n).unwrap_or(1))));
+        let files = Arc::new(Semaphore::new(with_files()));
+        Ok(Self { runtime: Some(runtime), room, files, kept, clock, thread })
+    }
+
+    /// The right to keep an instance until its next call; `None` if too many are kept already. `with_files`: whether it has some.
+    pub(super) fn keep(&self, with_files: bool) -> Option<OwnedSemaphorePermit> {
+        // Others have files too.
+        let spare = !with_files || self.files.available_permits() > self::with_files() / 2;
+        spare.then(|| Arc::clone(&self.kept).try_acquire_owned().ok()).flatten()
     }
 
     /// Where to spawn a guest; `None` while the daemon stops.
@@ -86,6 +101,13 @@ impl Drop for Guests {
             runtime.shutdown_background();
         }
     }
+}
+
+/// How many calls may have files at once: with a quarter of the daemon's descriptors.
+fn with_files() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|n| usize::try_from(n).ok());
+    let most = usize::try_from(CALLS_AT_ONCE).unwrap_or(1);
+    descriptors.map_or(most, |n| (n / 4 / FILES).clamp(1, most))
 }
 
 /// That a guest runs, so that the clock ticks.

@@ -10,8 +10,9 @@ use model::invocation::{Failure, StartPath, StartTimings};
 use model::ports::{Image, Instance, StartFailed};
 
 use super::Shared;
-use super::host::Environment;
+use super::host::{Files, Given};
 use super::instance::WasmInstance;
+use super::outgoing::Reach;
 use super::printed::lock;
 use super::program::Program;
 use crate::output::Direct;
@@ -80,12 +81,34 @@ impl WasmImage {
         Ok(mapped)
     }
 
-    fn environment(&self) -> Result<Environment> {
+    fn variables(&self) -> Result<Vec<(String, String)>> {
         let mut all = environment::of_wasm(&self.version);
         for (name, secret) in environment::secrets(&self.version, &*self.shared.vault)? {
             all.push((name.to_owned(), secret.expose().to_owned()));
         }
-        Ok(Arc::new(all))
+        Ok(all)
+    }
+
+    fn given(&self) -> Result<Arc<Given>> {
+        let (shared, config) = (&self.shared, &self.version.config);
+        let files = match &self.loaded {
+            Ok((_, unpacked)) if config.files == Some(true) => Some(Files {
+                unpacked: Arc::clone(unpacked),
+                scratch: Arc::clone(&shared.scratch),
+                // Files are memory.
+                tmp_mb: config.tmp_mb.min(config.memory_mb),
+            }),
+            _ => None,
+        };
+        let reach = || Reach::new(Arc::clone(&shared.networks), config.network.clone());
+        Ok(Arc::new(Given {
+            function: self.version.key.clone(),
+            variables: self.variables()?,
+            memory_mb: config.memory_mb,
+            calls: config.instance_calls.unwrap_or(1),
+            files,
+            reach: config.network.is_connected().then(reach),
+        }))
     }
 
     fn timings(&self, begun: Instant, loaded: Instant) -> StartTimings {
@@ -113,10 +136,10 @@ impl Image for WasmImage {
             Err(platform) => return Err(platform),
         };
         let loaded = self.shared.clock.instant();
-        let environment = self.environment().map_err(StartFailed::Platform)?;
+        let given = self.given().map_err(StartFailed::Platform)?;
         let timings = self.timings(begun, loaded);
         let (shared, version) = (Arc::clone(&self.shared), Arc::clone(&self.version));
-        let own = (program, environment, self.output());
+        let own = (program, given, self.output());
         Ok(Box::new(WasmInstance::new(shared, version, own, timings)))
     }
 }

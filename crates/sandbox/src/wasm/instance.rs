@@ -1,5 +1,5 @@
 //! The daemon's side of an instance: the right to run one call at a time. Each call has a fresh WebAssembly instance, so nothing is left between calls but the
-//! rate of what may be printed, and what stands idle here takes no memory of the guest's.
+//! rate of what may be printed, and what stands idle here takes no memory of the guest's; unless the function has instances serve many calls: then one is kept here.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,9 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::Shared;
+use super::alive::Alive;
 use super::call::{Call, Ended, Stream};
 use super::failure;
-use super::host::Environment;
+use super::host::Given;
 use super::meter::metered;
 use super::printed::{Output, lock};
 use super::program::Program;
@@ -31,7 +32,9 @@ pub(super) struct WasmInstance {
     shared: Arc<Shared>,
     version: Arc<Version>,
     program: Arc<Program>,
-    environment: Environment,
+    given: Arc<Given>,
+    /// What serves the next call, if that is not to be a fresh instance.
+    alive: Option<Box<Alive>>,
     output: Output,
     timings: StartTimings,
     call: Option<Handed>,
@@ -77,34 +80,47 @@ impl WasmInstance {
     pub(super) fn new(
         shared: Arc<Shared>,
         version: Arc<Version>,
-        (program, environment, output): (Arc<Program>, Environment, Direct),
+        (program, given, output): (Arc<Program>, Arc<Given>, Direct),
         timings: StartTimings,
     ) -> Self {
         let output = Arc::new(Mutex::new(output));
-        Self { shared, version, program, environment, output, timings, call: None, broken: false }
+        Self {
+            shared,
+            version,
+            program,
+            given,
+            alive: None,
+            output,
+            timings,
+            call: None,
+            broken: false,
+        }
     }
 
-    fn spawn(&self, invocation: &Invocation, stream: Stream) -> Option<JoinHandle<Timed>> {
-        let call = Call {
+    fn spawn(&mut self, invocation: &Invocation, stream: Stream) -> Option<JoinHandle<Timed>> {
+        let mut call = Call {
             id: invocation.id,
-            function: self.version.key.clone(),
             program: Arc::clone(&self.program),
-            environment: Arc::clone(&self.environment),
+            given: Arc::clone(&self.given),
             output: Arc::clone(&self.output),
             payload: invocation.payload.clone(),
             context: invocation.context.clone(),
-            memory_mb: self.version.config.memory_mb,
+            files: None,
         };
-        let (room, clock) = (Arc::clone(&self.shared.guests.room), Arc::clone(&self.shared.clock));
+        let alive = self.alive.take();
+        let (guests, clock) = (Arc::clone(&self.shared.guests), Arc::clone(&self.shared.clock));
         let cores = self.version.config.cpu_cores;
-        let running = self.shared.guests.enter();
+        let running = guests.enter();
         let handle = self.shared.guests.handle()?;
         Some(handle.spawn(async move {
             let _running = running;
             // It is never closed.
-            let _room = room.acquire_owned().await;
+            let _room = guests.room.acquire().await;
+            if call.given.files.is_some() && alive.is_none() {
+                call.files = Arc::clone(&guests.files).acquire_owned().await.ok();
+            }
             let (id, begun) = (call.id, clock.instant());
-            let (ended, used) = metered(call.run(stream), cores).await;
+            let (ended, used) = metered(call.run(alive, stream, &guests), cores).await;
             tracing::trace!(target: "sandbox::wasm", request = %id, processor_us = used.as_micros());
             (ended, micros(begun, clock.instant()))
         }))
@@ -130,7 +146,10 @@ impl WasmInstance {
         };
         let memory_peak_bytes =
             ended.as_ref().ok().and_then(|ended| u64::try_from(ended.memory_bytes).ok());
-        let result = ended.and_then(|ended| ended.result);
+        let result = ended.and_then(|ended| {
+            self.alive = ended.alive;
+            ended.result
+        });
         lock(&self.output).end();
         if let Err(failure) = &result {
             self.note(failure);

@@ -18,6 +18,8 @@ use super::host::{CommandHost, Host};
 
 /// Calls that run at once; further ones wait for one of them to end. Each takes 4 GiB of address space for each memory it may have.
 pub(super) const CALLS_AT_ONCE: u32 = 512;
+/// Instances that stand between calls, beside those: of functions that have one serve many.
+pub(super) const KEPT: u32 = 256;
 /// Core modules that a component may consist of: Python ones have about thirty.
 const MODULES_PER_COMPONENT: u32 = 64;
 /// Linear memories of one component. Nearly all have one, and adapters none.
@@ -100,7 +102,7 @@ fn settings() -> Config {
 
 /// The pool. `scan`: whether dirty pages may be looked for rather than all be zeroed.
 fn pool(scan: bool) -> PoolingAllocationConfig {
-    let calls = CALLS_AT_ONCE;
+    let calls = CALLS_AT_ONCE + KEPT;
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(calls)
         .total_core_instances(calls * MODULES_PER_COMPONENT)

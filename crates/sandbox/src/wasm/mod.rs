@@ -10,12 +10,15 @@
 //! program             loaded code, linked; which kind it is
 //! guests, meter       threads that run guests, and the ticks that interrupt them; what processor time they take
 //! call                one call: [`command`] (event on standard input, answer on standard output), [`proxy`] (`wasi:http`)
+//! alive               an instance, fresh for each call unless its function asks for another rule
 //! event, reply        an invocation's event as an HTTP request, a response as its answer
-//! host, bounds        what a guest has: no files, no sockets, so much memory
+//! host, bounds        what a guest has: files on request, no sockets, so much memory
+//! outgoing            requests to others, by the network policy
 //! printed             its output → log lines
 //! failure             how an end is worded
 //! ```
 
+mod alive;
 mod bounds;
 mod call;
 mod command;
@@ -30,6 +33,7 @@ mod image;
 mod instance;
 mod machine;
 mod meter;
+mod outgoing;
 mod printed;
 mod program;
 mod proxy;
@@ -51,7 +55,9 @@ use model::{Code, Error, Result};
 
 pub(crate) use compiler::{COMPILER_ARGUMENT, run as run_compiler};
 
+use crate::jail::Scratch;
 use crate::process::folders::blocking;
+use crate::process::network::Networks;
 use crate::process::packages::{Packages, Unpacked};
 use compile::Compiler;
 use compiled::Compiled;
@@ -61,7 +67,7 @@ use machine::Machine;
 use program::Program;
 
 /// What functions name as their runtime.
-pub const RUNTIME: &str = "wasm";
+pub const RUNTIME: &str = model::function::WASM;
 /// The release of wasmtime that compiles and runs them.
 const WASMTIME_VERSION: &str = "48.0.8";
 
@@ -80,8 +86,10 @@ pub struct WasmConfig {
 #[derive(Debug)]
 pub(crate) struct Shared {
     machine: Machine,
-    guests: Guests,
+    guests: Arc<Guests>,
     compiled: Compiled,
+    scratch: Arc<Scratch>,
+    networks: Arc<Networks>,
     logs: Arc<dyn Logs>,
     vault: Arc<dyn Vault>,
     clock: Arc<dyn Clock>,
@@ -95,16 +103,17 @@ pub struct WasmSandbox {
 }
 
 impl WasmSandbox {
-    /// Makes the engine and prepares the cache. `packages` is where code lies unpacked.
+    /// Makes the engine and prepares the cache. `packages` is where code lies unpacked, `networks` what functions reach.
     ///
     /// `storage-unusable` if the cache folder cannot be written, `sandbox-failed` if this host does not give the engine its address space.
     pub(crate) async fn new(
         config: WasmConfig,
-        packages: Arc<Packages>,
+        (packages, networks): (Arc<Packages>, Arc<Networks>),
         logs: Arc<dyn Logs>,
         vault: Arc<dyn Vault>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>> {
+        let scratch = Arc::new(Scratch::new(config.compiler.clone()));
         let (machine, compiled) = blocking(move || {
             let machine = Machine::new().map_err(no_engine)?;
             let WasmConfig { cache_dir, compiler, compile_time_limit } = config;
@@ -113,17 +122,19 @@ impl WasmSandbox {
             Ok((machine, compiled))
         })
         .await?;
-        let guests = Guests::start(machine.engine()).map_err(Error::internal)?;
-        let shared = Arc::new(Shared { machine, guests, compiled, logs, vault, clock });
+        let guests = Arc::new(Guests::start(machine.engine()).map_err(Error::internal)?);
+        let shared =
+            Arc::new(Shared { machine, guests, compiled, scratch, networks, logs, vault, clock });
         Ok(Arc::new(Self { shared, packages }))
     }
 
     /// The version's program, compiled and linked. What is wrong with it is the function's fault.
     async fn load(&self, version: &Version) -> Result<(Arc<Program>, Arc<Unpacked>), StartFailed> {
-        check_network(version).map_err(StartFailed::Platform)?;
         let unpacked = self.packages.code(version).await.map_err(StartFailed::Platform)?;
         let program = self.shared.compiled.program(&self.shared.machine, version, &unpacked);
-        Ok((program.await?, Arc::new(unpacked)))
+        let program = program.await?;
+        check_wishes(version, &program).map_err(StartFailed::Platform)?;
+        Ok((program, Arc::new(unpacked)))
     }
 }
 
@@ -185,14 +196,27 @@ impl Sandbox for WasmSandbox {
     }
 }
 
-/// What a function asks for that this sandbox does not have.
-fn check_network(version: &Version) -> Result<()> {
-    if !version.config.network.is_connected() {
-        return Ok(());
+/// What a function asks for that its program cannot have.
+fn check_wishes(version: &Version, program: &Program) -> Result<()> {
+    let refuse = |message: String| Err(Error::caller(Code::Unsupported, message));
+    let network = &version.config.network;
+    let mode = network.mode.as_str();
+    if network.is_connected() && matches!(program, Program::Command(_)) {
+        return refuse(format!(
+            "network {mode} is not supported for core modules: expected none, or a component, which has wasi:http"
+        ));
     }
-    let mode = version.config.network.mode.as_str();
-    let message = format!("network {mode} is not supported by the runtime wasm: expected none");
-    Err(Error::caller(Code::Unsupported, message))
+    if network.bandwidth.is_some() {
+        return refuse(
+            "network.bandwidth is not supported by the runtime wasm: expected none".into(),
+        );
+    }
+    match (version.config.instance_calls, program) {
+        (Some(calls @ 2..), Program::Command(_) | Program::Run(_)) => refuse(format!(
+            "instance_calls {calls} is not supported for commands, which end with their call: expected 1, or a component of wasi:http"
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn no_engine(error: wasmtime::Error) -> Error {

@@ -45,6 +45,11 @@ impl Printed {
         Self { output: Arc::clone(output), stream, last: Arc::default() }
     }
 
+    /// What was printed before concerns the next call no more.
+    pub(super) fn begin(&self) {
+        lock(&self.last).clear();
+    }
+
     /// The last line that was printed.
     pub(super) fn last_line(&self) -> String {
         let last = lock(&self.last);

@@ -11,19 +11,19 @@ use http::Response;
 use http_body_util::{BodyExt as _, Full};
 use model::invocation::{Failure, FailureKind};
 use model::limits;
-use model::ports::LogStream;
-use tokio::sync::{mpsc, oneshot};
-use wasmtime::Store;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::timeout;
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::alive::Alive;
 use super::call::{Call, Ended, Stream};
 use super::event::{self, Form};
 use super::failure::{self, End};
-use super::host::{self, Host};
-use super::printed::Printed;
+use super::guests::Guests;
+use super::host::Host;
 use super::reply;
 
 /// A body that is longer goes out in pieces, in bytes; so long is a piece at most.
@@ -31,65 +31,85 @@ const PIECE_BYTES: usize = 64 << 10;
 /// A body that is not over in so long goes out in pieces.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// How long a response may still be taken when its instance, which is to serve more calls, has returned. Then it is closed, as one that serves one call is at once, and serves
+/// no more.
+const TAKEN: Duration = Duration::from_millis(100);
+
 /// A component that sets this field, to whatever, answers in pieces at once, and also to events that are no requests. Nobody sees the field.
 const STREAM: &str = "x-hanshu-stream";
-
-/// Why there is no answer.
-enum Stop {
-    /// The function's failure, as it stands.
-    Failure(Failure),
-    /// What ended the guest.
-    Guest(wasmtime::Error),
-}
-
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
 
 /// What comes of a response: it, or how the guest says that there is none.
 type Told = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 /// Runs it.
-pub(super) async fn run(program: &ProxyPre<Host>, call: &Call, stream: Stream) -> Ended {
-    let errors = Printed::new(&call.output, LogStream::Stderr);
-    let output = Printed::new(&call.output, LogStream::Stdout);
-    let streams = (Bytes::new(), output, errors.clone());
-    let trace = call.context.trace.as_deref();
-    let mut wasi = host::wasi(&call.function, &call.environment, trace, streams);
-    let mut store = host::store(program.engine(), Host::new(wasi.build(), call.memory_mb));
-    let answered = converse(program, &mut store, call, stream).await;
-    let bounds = &store.data().bounds;
+pub(super) async fn run(
+    program: &ProxyPre<Host>,
+    call: &mut Call,
+    (alive, guests): (Option<Box<Alive>>, &Guests),
+    stream: Stream,
+) -> Ended {
+    let mut alive = match alive {
+        Some(mut alive) => {
+            alive.again();
+            alive
+        }
+        None => match Alive::fresh(program, call).await {
+            Ok(alive) => Box::new(alive),
+            Err(e) => return Ended::of(Err(failure::no_files(&e)), 0),
+        },
+    };
+    let answered = converse(program, &mut alive, call, stream).await;
+    let bounds = &alive.store.data().bounds;
     let (denied, memory_bytes) = (bounds.denied(), bounds.used_bytes());
-    let result = answered.map_err(|stop| match stop {
-        Stop::Failure(failure) => failure,
-        Stop::Guest(error) => End::of(&error).failure(&errors.last_line(), denied, call.memory_mb),
-    });
-    Ended { result, memory_bytes }
+    let (result, goes_on) = match answered {
+        Ok((answer, goes_on)) => (answer, goes_on),
+        Err(error) => {
+            let said = alive.errors.last_line();
+            (Err(End::of(&error).failure(&said, denied, call.given.memory_mb)), false)
+        }
+    };
+    let own = result.as_ref().err().is_none_or(|failure| failure.kind == FailureKind::Handler);
+    let alive = if goes_on && own { alive.keep(call, guests) } else { None };
+    Ended { result, memory_bytes, alive }
 }
 
+/// What the guest answered, and whether it can go on with another call.
+type Answered = (Result<Bytes, Failure>, bool);
+
+/// An error is what ended the guest.
 async fn converse(
     program: &ProxyPre<Host>,
-    store: &mut Store<Host>,
+    alive: &mut Alive,
     call: &Call,
     stream: Stream,
-) -> Result<Bytes, Stop> {
-    let (request, form) = event::request(&call.payload, &call.context)?;
+) -> wasmtime::Result<Answered> {
+    let (request, form) = match event::request(&call.payload, &call.context) {
+        Ok(request) => request,
+        Err(failure) => return Ok((Err(failure), true)),
+    };
     let request = request.map(Full::new);
-    let proxy = program.instantiate_async(&mut *store).await.map_err(Stop::Guest)?;
+    let (proxy, store) = alive.parts(program).await?;
     let (tell, told) = oneshot::channel();
     let mut http = store.data_mut().http();
-    let request = http.new_incoming_request(Scheme::Http, request).map_err(Stop::Guest)?;
-    let response = http.new_response_outparam(tell).map_err(Stop::Guest)?;
+    let request = http.new_incoming_request(Scheme::Http, request)?;
+    let response = http.new_response_outparam(tell)?;
+    let (serves_more, over) = (call.given.calls > 1, Notify::new());
     let guest = async {
         let handler = proxy.wasi_http_incoming_handler();
         let left = handler.call_handle(&mut *store, request, response).await;
+        if serves_more && left.is_ok() && timeout(TAKEN, over.notified()).await.is_ok() {
+            return Ok(true);
+        }
         // A response that it has not set: nobody shall wait for it. A body that it holds still ends here.
         store.data_mut().close();
-        left.map_err(Stop::Guest)
+        left.map(|()| false)
     };
-    let (mut guest, mut taken) = (pin!(guest), pin!(take(told, form, stream)));
+    let taken = async {
+        let answer = take(told, form, stream).await;
+        over.notify_one();
+        answer
+    };
+    let (mut guest, mut taken) = (pin!(guest), pin!(taken));
     let mut left = None;
     let answer = loop {
         tokio::select! {
@@ -99,35 +119,32 @@ async fn converse(
             answer = &mut taken => break answer,
         }
     };
-    match left {
-        Some(Err(stop)) => Err(stop),
-        Some(Ok(())) => answer,
-        None => {
-            let answer = answer?;
-            guest.await?;
-            Ok(answer)
-        }
+    match (left, answer) {
+        (Some(left), answer) => Ok((answer, left?)),
+        // It has begun to answer, and what it says is not to be waited for.
+        (None, Err(failure)) => Ok((Err(failure), false)),
+        (None, answer) => Ok((answer, guest.await?)),
     }
 }
 
 /// Takes the response: as one answer; or in pieces where it asks for that, or is long or comes slowly and whoever asked did so by HTTP.
-async fn take(told: oneshot::Receiver<Told>, form: Form, stream: Stream) -> Result<Bytes, Stop> {
+async fn take(told: oneshot::Receiver<Told>, form: Form, stream: Stream) -> Result<Bytes, Failure> {
     let response = match told.await {
         Ok(Ok(response)) => response,
-        Ok(Err(code)) => return Err(own_error(&code).into()),
-        Err(_) => return Err(failure::protocol("the component returned without a response").into()),
+        Ok(Err(code)) => return Err(own_error(&code)),
+        Err(_) => return Err(failure::protocol("the component returned without a response")),
     };
     let (mut head, mut body) = response.into_parts();
     let asks = head.headers.remove(STREAM).is_some();
     let mut gathered = BytesMut::new();
     if form == Form::Plain && !asks {
         if !gather(&mut body, &mut gathered, limits::RESPONSE_BYTES).await? {
-            return Err(failure::too_large(gathered.len()).into());
+            return Err(failure::too_large(gathered.len()));
         }
-        return Ok(reply::whole(&head, gathered.freeze(), form)?);
+        return reply::whole(&head, gathered.freeze(), form);
     }
     if !asks && gather_soon(&mut body, &mut gathered).await? {
-        return Ok(reply::whole(&head, gathered.freeze(), form)?);
+        return reply::whole(&head, gathered.freeze(), form);
     }
     // Whoever asked may have gone: the function goes on all the same.
     let Stream { prelude, pieces } = stream;
@@ -183,7 +200,7 @@ async fn gather_soon(
     gathered: &mut BytesMut,
 ) -> Result<bool, Failure> {
     let soon = gather(body, gathered, PIECE_BYTES);
-    tokio::time::timeout(GATHER, soon).await.unwrap_or(Ok(false))
+    timeout(GATHER, soon).await.unwrap_or(Ok(false))
 }
 
 async fn hand_on(bytes: &mut BytesMut, pieces: &mpsc::Sender<Bytes>) {

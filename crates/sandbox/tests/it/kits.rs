@@ -14,7 +14,7 @@ use crate::support::{Ahead, World, processes_with, zip, zip_with_modes};
 use crate::{Place, Test};
 
 /// The layers of the contract, with these modules.
-fn layers(modules: [(&str, &[u8]); 2]) -> [Bytes; 2] {
+pub(crate) fn layers(modules: [(&str, &[u8]); 2]) -> [Bytes; 2] {
     layers_with_modes(modules.map(|(name, bytes)| (name, bytes, 0o644)))
 }
 
@@ -93,6 +93,8 @@ fn kit(world: &World, sandbox: Arc<dyn Sandbox>, language: &str) -> Kit {
         // The streams of Python and Java are not counted.
         calls_ahead: language == "node",
         // A virtual machine takes the signal for an error of its own, and aborts; so does a program in Go.
+        files: None,
+        instance_calls: None,
         crash: if ["java", "provided", "web"].contains(&language) {
             "aborted"
         } else {

@@ -1,25 +1,34 @@
 //! The Wasm sandbox: the contract suite for both kinds of programs, requests and answers, what hostile programs try.
 
+mod files;
 mod guests;
 mod hostile;
 mod http;
+mod languages;
 mod run;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use model::suites::sandbox::{Kit, SCENARIOS};
 
 use crate::support::{World, processes_with, zip, zip_of};
 use crate::{Place, Test};
-use guests::Guest;
+pub(crate) use guests::Guest;
 use run::module;
-pub(crate) use run::sandboxes;
+pub(crate) use run::{over, sandboxes, start, version};
 
-/// What the contract promises of processes and files, which these programs have not.
-const OF_PROCESSES: &[&str] = &[
-    // Each call has a fresh instance.
+/// What the contract promises of instances that serve many calls and have files: kept where a function asks for them, by the kit "served".
+const OF_SERVED: &[&str] = &[
     "keeps_state_between_warm_calls",
+    "scratch_is_private",
+    "one_layer_is_there_as_it_is",
+    "later_layers_lie_over_earlier_ones",
+    "layers_cannot_be_changed",
+    "layers_are_forgotten_when_nobody_uses_them",
+];
+
+/// What the contract promises of processes, which these programs have not.
+const OF_PROCESSES: &[&str] = &[
     // One call at a time.
     "calls_run_in_the_order_in_which_they_are_handed_over",
     "lines_belong_to_their_call_also_when_calls_follow_at_once",
@@ -32,8 +41,9 @@ const OF_PROCESSES: &[&str] = &[
     "the_process_tree_ends_at_the_deadline",
     "a_fork_bomb_is_bounded_and_ends_at_the_deadline",
     "a_signal_is_reported",
-    // No files at all: neither a root to be listed nor a /tmp.
-    "scratch_is_private",
+    // No root to be listed, and no /opt without layers: `files`. No language that looks for modules.
+    "without_layers_there_is_nothing",
+    "modules_of_layers_are_found",
     "the_daemons_files_are_out_of_reach",
     // An exit with 0 is how a command ends well: `run::exits`.
     "an_exit_code_is_reported",
@@ -57,14 +67,14 @@ fn of_components(scenario: &str) -> bool {
             .any(|word| scenario.contains(word))
 }
 
-fn applies(guest: Guest, scenario: &str) -> bool {
-    let layers = ["layer", "import"].iter().any(|word| scenario.contains(word));
+fn applies(guest: Guest, served: bool, scenario: &str) -> bool {
     !OF_PROCESSES.contains(&scenario)
-        && !layers
+        && (served || !OF_SERVED.contains(&scenario))
         && (guest == Guest::Component || !of_components(scenario))
 }
 
-async fn kit(world: &World, guest: Guest) -> Kit {
+/// `served`: whether its instances serve many calls and have files.
+async fn kit(world: &World, guest: Guest, served: bool) -> Kit {
     let package = guest.package();
     let broken = vec![
         ("no such file", zip(&[("other.wasm", "")]), "guest.wasm"),
@@ -87,29 +97,41 @@ async fn kit(world: &World, guest: Guest) -> Kit {
         handler: "guest.wasm",
         streams: package.clone(),
         package,
-        layers: [Bytes::new(), Bytes::new()],
+        layers: crate::kits::layers([("module", b""), ("module", b"")]),
         broken,
         survivors: processes_with,
         daemon_file: daemon_file.to_string_lossy().into_owned(),
         calls_ahead: false,
+        files: served.then_some(true),
+        instance_calls: served.then_some(1_000),
         crash: "",
         exact_memory: false,
     }
 }
 
-fn suite(guest: Guest) -> impl Iterator<Item = Test> {
-    SCENARIOS.iter().filter(move |scenario| applies(guest, scenario.name)).map(move |scenario| {
-        Test {
-            name: format!("wasm-{}::{}", guest.name(), scenario.name),
-            place: Place::Shared,
-            run: Box::new(move |world| {
-                Box::pin(async move { (scenario.run)(Arc::new(kit(&world, guest).await)).await })
-            }),
-        }
+fn suite(guest: Guest, served: bool) -> impl Iterator<Item = Test> {
+    let scenarios = SCENARIOS.iter().filter(move |one| applies(guest, served, one.name));
+    let kind = if served { "served" } else { guest.name() };
+    scenarios.map(move |scenario| Test {
+        name: format!("wasm-{kind}::{}", scenario.name),
+        place: Place::Shared,
+        run: Box::new(move |world| {
+            Box::pin(async move {
+                (scenario.run)(Arc::new(kit(&world, guest, served).await)).await;
+            })
+        }),
     })
 }
 
 pub(crate) fn tests() -> Vec<Test> {
-    let suites = [Guest::Command, Guest::Run, Guest::Component].into_iter().flat_map(suite);
-    suites.chain(run::tests()).chain(http::tests()).chain(hostile::tests()).collect()
+    let fresh = [Guest::Command, Guest::Run, Guest::Component];
+    let suites = fresh.into_iter().flat_map(|guest| suite(guest, false));
+    let suites = suites.chain(suite(Guest::Component, true));
+    suites
+        .chain(run::tests())
+        .chain(http::tests())
+        .chain(files::tests())
+        .chain(languages::tests())
+        .chain(hostile::tests())
+        .collect()
 }

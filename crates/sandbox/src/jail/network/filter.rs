@@ -1,6 +1,6 @@
 //! What an instance may reach, as rules in its own namespace.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use model::limits;
 use model::network::{Cidr, Ports, Protocol, Reach};
@@ -66,6 +66,23 @@ impl Filter {
         batch
     }
 
+    /// The same for who opens connections itself: whether a TCP connection may be opened to this address, and a name server asked by UDP. Loopback, which is an
+    /// instance's own where it has a namespace, is the host's here.
+    pub(crate) fn permits(&self, protocol: Protocol, to: SocketAddrV4) -> bool {
+        let (address, port) = (*to.ip(), to.port());
+        let own = address.is_loopback() || address.is_unspecified();
+        if own || self.never.iter().any(|block| block.contains(address)) {
+            return false;
+        }
+        let resolver = self.resolvers.contains(&address) && (DNS.first..=DNS.last).contains(&port);
+        let allowed = self.allow.iter().any(|reach| {
+            reach.to.contains(address)
+                && reach.ports.is_none_or(|ports| (ports.first..=ports.last).contains(&port))
+                && reach.protocol.is_none_or(|only| only == protocol)
+        });
+        resolver || allowed || self.public && !SPECIAL.iter().any(|block| block.contains(address))
+    }
+
     fn out(&self) -> Vec<Rule> {
         let rule = Rule::default;
         let mut rules = vec![
@@ -123,6 +140,35 @@ mod tests {
         assert_eq!(policy(&["10.0.0.0/8:1-5/udp"]).out().len(), bare + 1);
         let public = Filter { public: true, ..Filter::default() };
         assert_eq!(public.out().len(), bare + SPECIAL.len() + 2);
+    }
+
+    #[test]
+    fn what_is_opened_for_others_is_held_by_the_same_rules() {
+        let filter = Filter {
+            never: vec!["93.184.216.2/32".parse().unwrap()],
+            resolvers: vec![Ipv4Addr::new(10, 255, 0, 53)],
+            public: true,
+            ..policy(&["10.1.2.0/24:5432/tcp", "127.0.0.1/32", "93.184.216.2/32"])
+        };
+        let tcp = |to: &str| filter.permits(Protocol::Tcp, to.parse().unwrap());
+        for to in ["93.184.216.34:80", "10.1.2.3:5432", "10.255.0.53:53"] {
+            assert!(tcp(to), "{to}");
+        }
+        for to in [
+            "127.0.0.1:80",
+            "127.9.9.9:5432",
+            "0.0.0.0:80",
+            "93.184.216.2:80",
+            "10.1.2.3:5433",
+            "10.255.0.53:80",
+            "169.254.169.254:80",
+            "255.255.255.255:80",
+        ] {
+            assert!(!tcp(to), "{to}");
+        }
+        assert!(!filter.permits(Protocol::Udp, "10.1.2.3:5432".parse().unwrap()));
+        let closed = Filter::default();
+        assert!(!closed.permits(Protocol::Tcp, "93.184.216.34:80".parse().unwrap()));
     }
 
     #[test]

@@ -5,9 +5,12 @@ mod proxy;
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+
+static CALLS: AtomicU32 = AtomicU32::new(0);
 
 /// What a handler comes to.
 pub enum Answer {
@@ -24,8 +27,8 @@ pub fn handle(event: &Value) -> Result<Answer, String> {
     let words = |e: std::io::Error| e.to_string();
     let answer = match text("op").as_str() {
         "echo" => event["value"].clone(),
-        // A fresh instance for each call.
-        "count" => json!(1),
+        // Those that this instance has served.
+        "count" => json!(CALLS.fetch_add(1, Ordering::Relaxed) + 1),
         "throw" => return Err(text("text")),
         "print" => {
             println!("{}", text("text"));
@@ -52,6 +55,16 @@ pub fn handle(event: &Value) -> Result<Answer, String> {
         }
         "read" => json!(std::fs::read_to_string(text("path")).map_err(words)?),
         "list" => list(&text("path")).map_err(words)?,
+        // Files are opened until that is refused, and stay open.
+        "descriptors" => json!((0..).take_while(|n| open(&format!("/tmp/{n}"))).count()),
+        // Bytes are written until that is refused.
+        "fill" => json!(fill(&text("path"))),
+        // Files are made until that is refused.
+        "litter" => json!((0..).take_while(|n| std::fs::write(format!("/tmp/f{n}"), "").is_ok()).count()),
+        "link" => {
+            link(&text("to"), &text("path")).map_err(words)?;
+            json!(std::fs::read_to_string(text("path")).map_err(words)?)
+        }
         "environment" => environment(),
         other => return Err(format!("unknown op {other}")),
     };
@@ -71,6 +84,33 @@ fn flood(bytes: u64) -> Value {
     }
     out.flush().unwrap();
     json!(bytes)
+}
+
+fn open(path: &str) -> bool {
+    std::fs::File::create(path).map(std::mem::forget).is_ok()
+}
+
+fn fill(path: &str) -> u64 {
+    let (piece, mut written) = (vec![b'x'; 1 << 16], 0);
+    let Ok(mut file) = std::fs::File::create(path) else { return 0 };
+    while file.write_all(&piece).is_ok() {
+        written += piece.len() as u64;
+    }
+    written
+}
+
+#[cfg(target_os = "wasi")]
+fn link(to: &str, path: &str) -> std::io::Result<()> {
+    // What the standard library has for it is not stable.
+    unsafe extern "C" {
+        fn symlink(to: *const std::ffi::c_char, path: *const std::ffi::c_char) -> i32;
+    }
+    let [to, path] = [to, path].map(|text| std::ffi::CString::new(text).unwrap());
+    // SAFETY: both are strings that end.
+    match unsafe { symlink(to.as_ptr(), path.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 fn memory() -> ! {

@@ -5,7 +5,8 @@
 //! | `/` | what the event says; with `pieces`, what `Kit::streams` says |
 //! | `/hello` | the words, for who measures |
 //! | `/request` | method, path, header fields and body of the request |
-//! | `/outgoing` | what comes of a request to another host |
+//! | `/outgoing` | what comes of a request to the address of the query, or to loopback |
+//! | `/many` | how many requests to the address of the query go on at once |
 //! | `/nothing` | none: it returns |
 //! | `/unfinished` | a body that is given up |
 //! | `/bodies` | bodies of responses without end, each full, until they are refused |
@@ -14,7 +15,7 @@
 use serde_json::{Map, Value, json};
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    Fields, IncomingRequest, Method, OutgoingBody, OutgoingRequest, OutgoingResponse,
+    ErrorCode, Fields, FutureIncomingResponse, IncomingRequest, Method, OutgoingBody, OutgoingRequest, OutgoingResponse,
     ResponseOutparam, Scheme,
 };
 use wasip2::io::streams::{OutputStream, StreamError};
@@ -31,7 +32,8 @@ impl wasip2::exports::http::incoming_handler::Guest for Guest {
         let body = read(&request);
         match target.split('?').next().unwrap_or_default() {
             "/request" => answer(out, 200, &[("x-seen", "yes")], seen(&request, &body).as_bytes()),
-            "/outgoing" => answer(out, 200, &[], outgoing().as_bytes()),
+            "/outgoing" => answer(out, 200, &[], outgoing(query(&target)).as_bytes()),
+            "/many" => answer(out, 200, &[], many(query(&target)).to_string().as_bytes()),
             "/hello" => answer(out, 200, &[], b"Hello world"),
             "/nothing" => drop(out),
             "/unfinished" => {
@@ -141,20 +143,63 @@ fn seen(request: &IncomingRequest, body: &[u8]) -> String {
     .to_string()
 }
 
-fn outgoing() -> String {
+fn query(target: &str) -> &str {
+    target.split_once('?').map_or("127.0.0.1:9/", |(_, query)| query)
+}
+
+/// As much of a body as is read, in bytes.
+const ENOUGH: usize = 1 << 20;
+
+/// To `AUTHORITY/PATH`, or `https:AUTHORITY/PATH`.
+fn ask(target: &str) -> Result<FutureIncomingResponse, ErrorCode> {
+    let (scheme, target) = match target.strip_prefix("https:") {
+        Some(rest) => (Scheme::Https, rest),
+        None => (Scheme::Http, target),
+    };
+    let (authority, path) = target.split_once('/').unwrap_or((target, ""));
     let request = OutgoingRequest::new(Fields::new());
-    request.set_scheme(Some(&Scheme::Http)).unwrap();
-    request.set_authority(Some("127.0.0.1:9")).unwrap();
-    request.set_path_with_query(Some("/")).unwrap();
-    let response = match outgoing_handler::handle(request, None) {
+    request.set_scheme(Some(&scheme)).unwrap();
+    request.set_authority(Some(authority)).unwrap();
+    request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
+    outgoing_handler::handle(request, None)
+}
+
+fn outgoing(target: &str) -> String {
+    let response = match ask(target) {
         Ok(response) => response,
         Err(code) => return format!("{code:?}"),
     };
     response.subscribe().block();
-    match response.get() {
-        Some(Ok(Ok(response))) => format!("status {}", response.status()),
-        Some(Ok(Err(code))) => format!("{code:?}"),
-        other => format!("{}", other.is_some()),
+    let response = match response.get() {
+        Some(Ok(Ok(response))) => response,
+        Some(Ok(Err(code))) => return format!("{code:?}"),
+        other => return format!("{}", other.is_some()),
+    };
+    let (body, mut all) = (response.consume().unwrap(), Vec::new());
+    let stream = body.stream().unwrap();
+    while all.len() < ENOUGH
+        && let Ok(piece) = stream.blocking_read(1 << 16)
+    {
+        all.extend(piece);
+    }
+    let beginning = String::from_utf8_lossy(&all[..all.len().min(40)]).into_owned();
+    format!("status {}, {} bytes: {beginning}", response.status(), all.len())
+}
+
+fn many(target: &str) -> usize {
+    let mut going = Vec::new();
+    for _ in 0..200 {
+        let Ok(response) = ask(target) else { break };
+        going.push(response);
+    }
+    // Those that are refused are refused soon, the others are never answered.
+    let count = || going.iter().filter(|response| !response.subscribe().ready()).count();
+    loop {
+        let before = count();
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        if count() == before {
+            return before;
+        }
     }
 }
 

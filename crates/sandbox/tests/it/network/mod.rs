@@ -5,6 +5,7 @@
 //! ordinary user in a user namespace of its own, where it may make interfaces; what it starts is connected by pasta then. Everything goes
 //! with the processes.
 
+mod components;
 mod scenarios;
 mod topology;
 

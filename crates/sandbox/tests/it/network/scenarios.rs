@@ -16,17 +16,18 @@ use model::suites::memory::MemoryBlobs;
 use model::tasks::Tasks;
 use model::{Code, limits};
 use rustix::process::{Pid, Signal, kill_process};
-use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT};
+use sandbox::{NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, WasmConfig};
 use serde_json::{Value, json};
 
 use super::topology::{
     DATABASE, HOST, HOST_PORT, INTERNET, OTHER_DATABASE, PRIVATE, RESOLVER, Topology, ip,
 };
-use super::{ARGUMENT, again, is_root};
+use super::{ARGUMENT, again, components, is_root};
 use crate::processes::{children, eventually, spawner};
 use crate::support::{
     self, MemoryLogs, invocation, open_with, processes_with, vault, version, zip,
 };
+use crate::wasm;
 
 /// Time for a call that moves some megabytes through a limit.
 const AMPLE: Duration = Duration::from_secs(60);
@@ -58,6 +59,7 @@ scenarios! {
     private_reaches_what_is_allowed_and_nothing_else,
     node_functions_are_held_by_the_same_rules,
     none_has_loopback_only,
+    components_are_held_by_the_same_rules,
     what_the_daemon_denies_cannot_be_allowed,
     bandwidth_is_limited_in_both_directions,
     connections_are_bounded,
@@ -257,6 +259,18 @@ async fn none_has_loopback_only(host: Host) {
     function.stop().await;
     // Nothing of the host was changed for it.
     assert_eq!(forwarding(), "0");
+}
+
+async fn components_are_held_by_the_same_rules(host: Host) {
+    let config = WasmConfig {
+        cache_dir: host.folder.path().join("wasm"),
+        compiler: "/proc/self/exe".into(),
+        compile_time_limit: Duration::from_secs(120),
+    };
+    let sandbox = wasm::over(host.sandbox.clone(), config, Arc::default()).await;
+    components::with_egress(&sandbox).await;
+    components::with_private(&sandbox).await;
+    components::with_hostile_servers(&sandbox).await;
 }
 
 async fn what_the_daemon_denies_cannot_be_allowed(host: Host) {

@@ -10,7 +10,7 @@ use crate::support::zip_of;
 
 /// The kinds of programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Guest {
+pub(crate) enum Guest {
     /// WASI preview 1.
     Command,
     /// `wasi:cli/command` 0.2.
@@ -34,7 +34,7 @@ static BUILT: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
 
 impl Guest {
     /// For the names of tests.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Command => "command",
             Self::Run => "run",
@@ -43,7 +43,7 @@ impl Guest {
     }
 
     /// The program.
-    pub(super) fn wasm(self) -> &'static [u8] {
+    pub(crate) fn wasm(self) -> &'static [u8] {
         let [command, run, component] = &*BUILT;
         match self {
             Self::Command => command,
@@ -53,7 +53,7 @@ impl Guest {
     }
 
     /// A package with nothing else, in `guest.wasm`.
-    pub(super) fn package(self) -> Bytes {
+    pub(crate) fn package(self) -> Bytes {
         zip_of(&[("guest.wasm", self.wasm())])
     }
 }

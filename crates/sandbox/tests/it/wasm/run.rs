@@ -8,15 +8,13 @@ use model::clock::SystemClock;
 use model::function::{CodeRef, FunctionConfig, Version};
 use model::ids::RequestId;
 use model::invocation::{Failure, FailureKind, Outcome};
-use model::network::NetworkMode;
 use model::ports::{Instance, Sandbox, StartFailed};
-use model::{Code, Error};
-use sandbox::{Sandboxes, WasmConfig};
+use sandbox::{ProcessSandbox, Sandboxes, WasmConfig};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::guests::Guest;
-use crate::support::{self, World, invocation, vault, zip_of};
+use crate::support::{self, MemoryLogs, World, invocation, vault, zip_of};
 use crate::{Place, Test};
 
 /// Time for a call that is expected to answer.
@@ -65,8 +63,16 @@ pub(super) async fn open_with(
 ) -> Arc<Sandboxes> {
     let (cache_dir, compiler) = (cache.to_owned(), "/proc/self/exe".into());
     let config = WasmConfig { cache_dir, compiler, compile_time_limit };
-    let (logs, clock) = (world.logs.clone(), Arc::new(SystemClock));
-    let all = Sandboxes::new(world.sandbox.clone(), config, logs, vault(), clock).await;
+    over(world.sandbox.clone(), config, world.logs.clone()).await
+}
+
+/// Beside these processes.
+pub(crate) async fn over(
+    processes: Arc<ProcessSandbox>,
+    config: WasmConfig,
+    logs: Arc<MemoryLogs>,
+) -> Arc<Sandboxes> {
+    let all = Sandboxes::new(processes, config, logs, vault(), Arc::new(SystemClock)).await;
     assert!(all.isolation().has("wasm"), "{:?}", all.isolation());
     all
 }
@@ -77,7 +83,7 @@ pub(super) fn module(text: &str) -> Bytes {
 }
 
 /// A version of a package, with so much memory.
-pub(super) async fn version(sandbox: &Sandboxes, package: Bytes, memory_mb: u32) -> Version {
+pub(crate) async fn version(sandbox: &Sandboxes, package: Bytes, memory_mb: u32) -> Version {
     let size_bytes = package.len() as u64;
     let info = sandbox.check_package(package).await.unwrap();
     Version {
@@ -94,7 +100,7 @@ pub(super) async fn version(sandbox: &Sandboxes, package: Bytes, memory_mb: u32)
 }
 
 /// An instance of a version.
-pub(super) async fn start(
+pub(crate) async fn start(
     sandbox: &Sandboxes,
     version: Version,
 ) -> Result<Box<dyn Instance>, StartFailed> {
@@ -231,13 +237,6 @@ async fn bad_code_is_refused_before_it_is_deployed(world: &World) {
     assert!(words.contains("type mismatch"), "{words}");
     let words = checked(zip_of(&[("guest.wasm", &[0; 65 << 20])])).await;
     assert!(words.contains("too large"), "{words}");
-
-    let mut connected = version(&sandbox, command("nop"), 64).await;
-    connected.config.network = NetworkMode::Egress.into();
-    match sandbox.check_code(&connected).await {
-        Err(StartFailed::Platform(e)) => assert_eq!(Error::code(&e), Code::Unsupported),
-        other => panic!("{other:?}"),
-    }
 }
 
 async fn links_in_a_package_lead_nowhere(world: &World) {
