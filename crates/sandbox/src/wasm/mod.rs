@@ -22,7 +22,6 @@ mod command;
 mod compile;
 mod compiled;
 mod compiler;
-mod event;
 mod failure;
 mod guests;
 mod host;
@@ -33,7 +32,6 @@ mod meter;
 mod printed;
 mod program;
 mod proxy;
-mod reply;
 
 use std::path::PathBuf;
 use std::sync::Arc;

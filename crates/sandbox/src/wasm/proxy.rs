@@ -20,11 +20,10 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::call::{Call, Ended, Stream};
-use super::event::{self, Form};
 use super::failure::{self, End};
 use super::host::{self, Host};
 use super::printed::Printed;
-use super::reply;
+use crate::http_event::{self, Asking, Form};
 
 /// A body that is longer goes out in pieces, in bytes; so long is a piece at most.
 const PIECE_BYTES: usize = 64 << 10;
@@ -69,13 +68,17 @@ pub(super) async fn run(program: &ProxyPre<Host>, call: &Call, stream: Stream) -
     Ended { result, memory_bytes }
 }
 
+fn asking(call: &Call) -> Asking<'_> {
+    Asking { id: call.id, trace: call.context.trace.as_deref(), host: "localhost", path: "/" }
+}
+
 async fn converse(
     program: &ProxyPre<Host>,
     store: &mut Store<Host>,
     call: &Call,
     stream: Stream,
 ) -> Result<Bytes, Stop> {
-    let (request, form) = event::request(&call.payload, &call.context)?;
+    let (request, form) = http_event::request(&call.payload, &asking(call))?;
     let request = request.map(Full::new);
     let proxy = program.instantiate_async(&mut *store).await.map_err(Stop::Guest)?;
     let (tell, told) = oneshot::channel();
@@ -124,14 +127,14 @@ async fn take(told: oneshot::Receiver<Told>, form: Form, stream: Stream) -> Resu
         if !gather(&mut body, &mut gathered, limits::RESPONSE_BYTES).await? {
             return Err(failure::too_large(gathered.len()).into());
         }
-        return Ok(reply::whole(&head, gathered.freeze(), form)?);
+        return Ok(http_event::whole(&head, gathered.freeze(), form)?);
     }
     if !asks && gather_soon(&mut body, &mut gathered).await? {
-        return Ok(reply::whole(&head, gathered.freeze(), form)?);
+        return Ok(http_event::whole(&head, gathered.freeze(), form)?);
     }
     // Whoever asked may have gone: the function goes on all the same.
     let Stream { prelude, pieces } = stream;
-    drop(prelude.send(reply::prelude(&head)?));
+    drop(prelude.send(http_event::prelude(&head)?));
     hand_on(&mut gathered, &pieces).await;
     let mut more = true;
     while more {

@@ -33,7 +33,9 @@ pub(super) struct House {
     life: tokio::sync::Mutex<Life>,
     pub(super) shared: Arc<Shared>,
     sockets: Arc<Sockets>,
-    pub(super) port: u16,
+    port: u16,
+    /// Its authority, for requests that name none.
+    pub(super) host: String,
     /// Connections that no call has, the one used last at the end.
     kept: Mutex<Vec<Connection>>,
     /// Calls that are in it.
@@ -58,6 +60,7 @@ impl House {
             life: tokio::sync::Mutex::new(life),
             sockets,
             port,
+            host: format!("localhost:{port}"),
             kept: Mutex::default(),
             calls: AtomicUsize::new(0),
             closed: AtomicBool::new(false),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::header::HeaderName;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
@@ -16,13 +17,15 @@ use model::stream::{StreamEnd, Taker};
 
 use super::house::{House, InCall, response_too_large, timed_out, unanswered};
 use crate::frame::FrameError;
+use crate::http_event::{Asking, Form, prelude, request, whole};
 use crate::process::flow::Flow;
 use crate::process::life::{idle, micros};
-use crate::web::{
-    Asked, Connection, ERROR_TYPE, Extras, Piece, Unanswered, asked, event_result, prelude,
-    trailing_failure, whole,
-};
+use crate::web::{Connection, ERROR_TYPE, Piece, Unanswered, trailing_failure};
 
+/// Where events go that are no HTTP requests: the path that AWS Lambda Web Adapter has for them.
+const EVENTS: &str = "/events";
+/// Until when the call may run, in milliseconds since 1970.
+const DEADLINE: HeaderName = HeaderName::from_static("x-hanshu-deadline-ms");
 /// Longest answer that is handed on as one, in bytes, if all of it is there at once.
 const WHOLE_BYTES: usize = 64 * 1024;
 
@@ -120,19 +123,15 @@ impl WebInstance {
 /// Sends the call's request and takes the beginning of its answer.
 async fn exchange(house: &House, call: &Invocation, begun: Instant) -> Result<Answer, End> {
     let left = (begun + call.timeout).saturating_duration_since(house.shared.clock.instant());
-    let extras = Extras {
+    let asking = Asking {
         id: call.id,
-        deadline: house.shared.clock.now().after(left),
         trace: call.context.trace.as_deref(),
-        port: house.port,
+        host: &house.host,
+        path: EVENTS,
     };
-    let asked = asked(&call.payload, &extras).map_err(|what| {
-        End::Failed(Failure::new(FailureKind::Handler, "Web.InvalidEvent", &what))
-    })?;
-    let (request, is_event) = match asked {
-        Asked::Http(request) => (request, false),
-        Asked::Event(request) => (request, true),
-    };
+    let asked = request(&call.payload, &asking).map_err(End::Failed)?;
+    let (mut request, is_event) = (asked.0.map(Full::new), asked.1 == Form::Plain);
+    request.headers_mut().insert(DEADLINE, house.shared.clock.now().after(left).0.into());
     let (mut connection, response) = send(house, request).await?;
     let (parts, mut body) = response.into_parts();
     if parts.status.is_informational() {
@@ -141,25 +140,24 @@ async fn exchange(house: &House, call: &Invocation, begun: Instant) -> Result<An
             parts.status
         )));
     }
-    let wrong = |e: serde_json::Error| End::Broken(e.to_string());
     let in_pieces = parts.status.is_success() && body.size_hint().exact().is_none();
     if is_event && in_pieces {
-        let prelude = prelude(&parts).map_err(wrong)?.into();
+        let prelude = prelude(&parts).map_err(End::Failed)?;
         let flowing = Flowing { connection, body, first: Vec::new(), is_event };
         return Ok(Answer::Pieces { prelude, flowing: Box::new(flowing) });
     }
     if is_event {
         let all = collect(&mut connection, &mut body).await?;
         house.keep(connection);
-        return event_result(parts.status, all).map(Answer::Whole).map_err(End::Failed);
+        return whole(&parts, all, asked.1).map(Answer::Whole).map_err(End::Failed);
     }
     let (first, ended) = what_is_there(&mut connection, &mut body).await?;
     if ended {
         house.keep(connection);
         let body = joined(first);
-        return whole(&parts, &body).map(|reply| Answer::Whole(reply.into())).map_err(wrong);
+        return whole(&parts, body, asked.1).map(Answer::Whole).map_err(End::Failed);
     }
-    let prelude = prelude(&parts).map_err(wrong)?.into();
+    let prelude = prelude(&parts).map_err(End::Failed)?;
     let flowing = Box::new(Flowing { connection, body, first, is_event });
     Ok(Answer::Pieces { prelude, flowing })
 }
@@ -323,9 +321,6 @@ impl Instance for WebInstance {
                 call.flowing = Some(flowing);
                 self.call = Some(call);
                 return Turn::Streams { prelude, run_us };
-            }
-            Ok(Ok(Answer::Whole(reply))) if reply.len() > limits::RESPONSE_BYTES => {
-                Err(End::Failed(response_too_large(reply.len(), limits::RESPONSE_BYTES)))
             }
             Ok(Ok(Answer::Whole(reply))) => Ok(reply),
             Ok(Err(end)) => Err(end),
