@@ -78,6 +78,11 @@ pub struct FunctionConfig<V = Variable> {
     /// Calls that one instance serves at once: 1 to 250. Absent means 32 for `web`, and 1 for every other runtime, which can have no other number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_concurrency: Option<u32>,
+    /// Path that a web server is asked for, with GET, until it answers with 2xx or 3xx: then it takes calls. At most 256 characters. Absent means that it
+    /// takes them as soon as it accepts a connection. For `web` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/healthz")]
+    pub readiness_path: Option<String>,
     /// Environment variables; at most 32 KiB of keys and values together, and at most 256 of them secret.
     #[serde(default = "BTreeMap::new")]
     pub environment: BTreeMap<String, V>,
@@ -131,6 +136,7 @@ impl<V> FunctionConfig<V> {
             tmp_mb: limits::TMP_DEFAULT_MB,
             output_bytes_per_second: limits::OUTPUT_DEFAULT_BYTES_PER_SECOND,
             instance_concurrency: None,
+            readiness_path: None,
             environment: BTreeMap::new(),
             network: NetworkPolicy::default(),
             layers: Vec::new(),
@@ -153,6 +159,7 @@ impl<V> FunctionConfig<V> {
             tmp_mb: self.tmp_mb,
             output_bytes_per_second: self.output_bytes_per_second,
             instance_concurrency: self.instance_concurrency,
+            readiness_path: self.readiness_path.clone(),
             environment,
             network: self.network.clone(),
             layers: self.layers.clone(),
@@ -179,6 +186,7 @@ impl<V: EnvironmentValue> FunctionConfig<V> {
             ));
         }
         self.validate_resources()?;
+        self.validate_readiness_path()?;
         self.validate_handler()?;
         self.network.validate()?;
         self.validate_layers()?;
@@ -204,6 +212,22 @@ impl<V: EnvironmentValue> FunctionConfig<V> {
             .with_hint("a handler is FILE.EXPORT, for instance index.handler"));
         }
         Ok(())
+    }
+
+    fn validate_readiness_path(&self) -> Result<(), Error> {
+        let Some(path) = &self.readiness_path else { return Ok(()) };
+        let is_path = path.starts_with('/')
+            && path.len() <= limits::READINESS_PATH_CHARS
+            && path.chars().all(|c| c.is_ascii_graphic() && c != '#');
+        let expected = match (is_path, self.is_web()) {
+            (true, true) => return Ok(()),
+            (true, false) => "expected the runtime web".to_owned(),
+            (false, _) => {
+                format!("expected a path of at most {} characters", limits::READINESS_PATH_CHARS)
+            }
+        };
+        let message = format!("readiness_path {path:?} is not possible: {expected}");
+        Err(Error::caller(Code::InvalidParameter, message))
     }
 
     fn validate_layers(&self) -> Result<(), Error> {

@@ -50,6 +50,8 @@ pub(crate) struct Manifest {
     pub output_bytes_per_second: Option<u32>,
     /// Calls that one instance of a web server serves at once.
     pub instance_concurrency: Option<u32>,
+    /// Path that a web server is asked for until it answers with success.
+    pub readiness_path: Option<String>,
     /// Environment variables, whole: plain ones of the deployed function that are not here go away, secrets stay.
     pub environment: Option<BTreeMap<String, VariableView>>,
     /// What instances reach: `none`, `egress` or `private`, or a table with `mode`, `allow` and `bandwidth`.

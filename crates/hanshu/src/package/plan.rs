@@ -116,6 +116,7 @@ fn resources(manifest: &Manifest, old: Option<&ConfigView>, new: ConfigView) -> 
             .output_bytes_per_second
             .unwrap_or(base.output_bytes_per_second),
         instance_concurrency: manifest.instance_concurrency.or(base.instance_concurrency),
+        readiness_path: manifest.readiness_path.clone().or_else(|| base.readiness_path.clone()),
         ..new
     }
 }

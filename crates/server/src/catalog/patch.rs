@@ -24,6 +24,7 @@ pub(super) fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionC
     set(&mut new.tmp_mb, patch.tmp_mb.as_ref());
     set(&mut new.output_bytes_per_second, patch.output_bytes_per_second.as_ref());
     set(&mut new.instance_concurrency, patch.instance_concurrency.as_ref());
+    set(&mut new.readiness_path, patch.readiness_path.as_ref());
     set(&mut new.network, patch.network.as_ref());
     set(&mut new.layers, patch.layers.as_ref());
     new
