@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::Result;
-use model::error::Code;
+use model::error::{Code, Error};
 use model::ids::RequestId;
 use model::invocation::{Call, Completed, Invocation, Outcome, Timings};
 use model::ports::{Turn, UsageSums};
@@ -102,6 +102,7 @@ pub(crate) async fn begin(
         context: call.context,
     };
     let deadline = accepted + shared.config.queue_wait;
+    takes_body(&pool, &invocation)?;
     let mut stay = Stay::Free;
     let mut grant = pool.acquire(invocation, deadline, stay).await;
     while let Err(Refused::Moved(Moved { mut invocation, to })) = grant {
@@ -116,6 +117,7 @@ pub(crate) async fn begin(
             Some(next) => pool = next,
             None => stay = Stay::Here,
         }
+        takes_body(&pool, &invocation)?;
         invocation.timeout = timeout(&pool);
         grant = pool.acquire(*invocation, deadline, stay).await;
     }
@@ -152,6 +154,15 @@ pub(crate) async fn begin(
             Ok(Tried::Streams(Box::new(begun)))
         }
     }
+}
+
+/// Refuses a call whose body comes in pieces on a version that takes none: nothing of the body has been read.
+fn takes_body(pool: &Pool, invocation: &Invocation) -> Result<()> {
+    if invocation.context.body.is_none() || pool.version.config.takes_body_streams() {
+        return Ok(());
+    }
+    let message = "the function changed while the request came in";
+    Err(Error::platform(Code::Unavailable, message).retry_after(Duration::ZERO))
 }
 
 /// How long a call may run.

@@ -183,6 +183,20 @@ impl Engine {
         self.shared.tasks.run_to_end("attempt", run).await
     }
 
+    /// Whether the call would reach a version that takes a body in pieces beside the event (`CallContext::body`). If it reaches another one after all, as its
+    /// target changed meanwhile, it is refused as `unavailable` before anything of the body is read.
+    ///
+    /// Errors: `not-found`.
+    pub async fn takes_body_stream(
+        &self,
+        call: &Call,
+        parameters: &dyn Parameters,
+    ) -> Result<bool> {
+        let (routes, asked) = (&self.shared.routes, Asked::of(call, parameters));
+        let (_, pool) = routes.pool(asked, routes.lead(asked)?).await?;
+        Ok(pool.version.config.takes_body_streams())
+    }
+
     /// Finds out where a call goes, and when it came.
     async fn accept(
         &self,

@@ -254,6 +254,11 @@ impl Copied {
 pub(crate) fn copy(shared: &Arc<Shared>, lead: &Lead, call: &Call) -> Option<Copied> {
     let alias = lead.alias.as_ref()?;
     let version = alias.copied(&call.id)?;
+    // What was read of a body is gone.
+    if call.context.body.is_some() {
+        skip(shared, &lead.route, alias, 1);
+        return None;
+    }
     let Ok(permit) = Arc::clone(&shared.shadows.room).try_acquire_owned() else {
         skip(shared, &lead.route, alias, 1);
         return None;

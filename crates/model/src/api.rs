@@ -195,6 +195,10 @@ pub struct PatchConfig {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<bool>)]
     pub files: Option<Option<bool>>,
+    /// See [`FunctionConfig::readiness_path`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub readiness_path: Option<Option<String>>,
     /// Variables to set; `null` removes one, `{"secret": true}` leaves a secret as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = variable::changes)]

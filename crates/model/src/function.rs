@@ -85,6 +85,11 @@ pub struct FunctionConfig<V = Variable> {
     /// Whether a WebAssembly program has files: `/tmp`, and `/var/task` and `/opt` to read. Absent means no for `wasm`; every other runtime has them always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<bool>,
+    /// Path that a web server is asked for, with GET, until it answers with 2xx or 3xx: then it takes calls. At most 256 characters. Absent means that it
+    /// takes them as soon as it accepts a connection. For `web` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/healthz")]
+    pub readiness_path: Option<String>,
     /// Environment variables; at most 32 KiB of keys and values together, and at most 256 of them secret.
     #[serde(default = "BTreeMap::new")]
     pub environment: BTreeMap<String, V>,
@@ -140,6 +145,7 @@ impl<V> FunctionConfig<V> {
             instance_concurrency: None,
             instance_calls: None,
             files: None,
+            readiness_path: None,
             environment: BTreeMap::new(),
             network: NetworkPolicy::default(),
             layers: Vec::new(),
@@ -164,6 +170,7 @@ impl<V> FunctionConfig<V> {
             instance_concurrency: self.instance_concurrency,
             instance_calls: self.instance_calls,
             files: self.files,
+            readiness_path: self.readiness_path.clone(),
             environment,
             network: self.network.clone(),
             layers: self.layers.clone(),
@@ -190,6 +197,7 @@ impl<V: EnvironmentValue> FunctionConfig<V> {
             ));
         }
         self.validate_resources()?;
+        self.validate_readiness_path()?;
         self.validate_handler()?;
         self.network.validate()?;
         self.validate_layers()?;
@@ -215,6 +223,22 @@ impl<V: EnvironmentValue> FunctionConfig<V> {
             .with_hint("a handler is FILE.EXPORT, for instance index.handler"));
         }
         Ok(())
+    }
+
+    fn validate_readiness_path(&self) -> Result<(), Error> {
+        let Some(path) = &self.readiness_path else { return Ok(()) };
+        let is_path = path.starts_with('/')
+            && path.len() <= limits::READINESS_PATH_CHARS
+            && path.chars().all(|c| c.is_ascii_graphic() && c != '#');
+        let expected = match (is_path, self.is_web()) {
+            (true, true) => return Ok(()),
+            (true, false) => "expected the runtime web".to_owned(),
+            (false, _) => {
+                format!("expected a path of at most {} characters", limits::READINESS_PATH_CHARS)
+            }
+        };
+        let message = format!("readiness_path {path:?} is not possible: {expected}");
+        Err(Error::caller(Code::InvalidParameter, message))
     }
 
     fn validate_layers(&self) -> Result<(), Error> {

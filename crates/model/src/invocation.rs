@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::ids::{FunctionRef, Qualifier, RequestId};
+use crate::stream::BodyStream;
 
 /// How a call is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,12 @@ pub struct CallContext {
     /// How many functions called each other to get here.
     #[serde(default)]
     pub hops: u32,
+    /// The request's body, where it comes in pieces beside an event that has none. Only instances whose function [`takes_body_streams`] have such calls, and the
+    /// engine sees to it. It is not kept: no call that is queued has one.
+    ///
+    /// [`takes_body_streams`]: crate::function::FunctionConfig::takes_body_streams
+    #[serde(skip)]
+    pub body: Option<BodyStream>,
 }
 
 /// One attempt, as it is handed to an instance.

@@ -108,6 +108,8 @@ pub const SECRETS: usize = 256;
 pub const DESCRIPTION_CHARS: usize = 1_000;
 /// Longest handler, in characters (AWS Lambda API reference, `Handler`).
 pub const HANDLER_CHARS: usize = 128;
+/// Longest readiness path, in characters.
+pub const READINESS_PATH_CHARS: usize = 256;
 /// Most tags of a function (AWS Lambda quotas).
 pub const TAGS: usize = 50;
 

@@ -1,12 +1,16 @@
 //! Answers that come in pieces: who takes them ([`Taker`]), what arrives there ([`Part`]), how they end ([`StreamEnd`]).
 //!
 //! Pieces pass through a bounded channel from the instance to whoever answers the caller. Nothing else holds them: a channel without room makes the instance wait,
-//! and the function behind it.
+//! and the function behind it. Bodies of requests go the other way in the same manner: [`BodyStream`].
+
+mod body;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::invocation::{Failure, Outcome};
+
+pub use body::{BodyCut, BodyPieces, BodySource, BodyStream};
 
 /// What comes to the taker of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]

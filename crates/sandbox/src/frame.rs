@@ -888,6 +888,7 @@ mod tests {
             client_context: Some(r#"{"custom":{"a":1}}"#.into()),
             arn: Some("arn:live".into()),
             hops: 2,
+            body: None,
         };
         for context in [CallContext::default(), context] {
             for payload in

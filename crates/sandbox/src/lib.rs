@@ -7,6 +7,7 @@
 //! jail/          namespaces, root, filters, control groups, limits; the home of `unsafe`
 //! frame          the protocol between daemon and bootstrap (runtimes/PROTOCOL.md)
 //! runtime_api/   the daemon's side of AWS Lambda's Runtime API, for functions that bring their own runtime
+//! http_event/    HTTP in events and replies, for `web` and components
 //! web/           the daemon's side of functions that are web servers
 //! output         standard output and error → log lines, within a rate
 //! package        bounded unpacking of code packages
@@ -17,6 +18,7 @@
 mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod http_event;
 pub mod jail;
 mod output;
 mod package;

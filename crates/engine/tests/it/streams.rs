@@ -2,14 +2,18 @@
 #![expect(clippy::disallowed_methods, reason = "callers of a test need no name and end with it")]
 
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use engine::{EngineConfig, Reply, Shadowed, Stream};
+use model::Code;
 use model::clock::UnixMillis;
+use model::function::WEB;
 use model::invocation::FailureKind;
 use model::limits::STREAM_PIECES;
 use model::ports::{Usage, UsageQuery, UsageSums};
-use model::stream::Part;
+use model::stream::{BodyCut, BodySource, BodyStream, Part};
 
 use crate::scripted::{PRELUDE, World, bare, call, key, sleep_ms};
 use crate::shifts::rollout;
@@ -151,5 +155,34 @@ async fn a_drain_waits_for_streams_within_its_grace() {
         if left == 0 {
             assert_eq!(reader.await.unwrap(), (100 * 1024, Some(Ok(()))));
         }
+    }
+}
+
+/// A body of which nothing is ever asked.
+struct Unread;
+
+impl BodySource for Unread {
+    fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyCut>>> {
+        panic!("it is read");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_beside_the_event_goes_to_functions_that_take_one() {
+    let world = World::new(EngineConfig::default()).await;
+    world.deploy("f", "echo").await;
+    world
+        .deploy_with("site", "echo", |f| {
+            f.latest.config.runtime = WEB.into();
+            f.latest.config.instance_concurrency = Some(1);
+        })
+        .await;
+    for (name, takes) in [("f", false), ("site", true)] {
+        let mut call = call(name, "");
+        let asked = world.engine.takes_body_stream(&call, &bare()).await.unwrap();
+        assert_eq!(asked, takes, "{name}");
+        call.context.body = Some(BodyStream::new(None, Box::new(Unread)));
+        let called = world.engine.invoke(call, &bare()).await.map_err(|e| e.code());
+        assert_eq!(called.is_err_and(|code| code == Code::Unavailable), !takes, "{name}");
     }
 }

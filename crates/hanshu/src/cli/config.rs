@@ -16,7 +16,7 @@ use super::{secrets, values};
 
 const SET_HELP: &str = "\
 Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb or memory_share (25%), cpu_weight, cpu_cores,
-processes, open_files, tmp_mb, output_bytes_per_second, instance_concurrency, instance_calls, files (true or false), max_instances, reserved_instances, url_auth (key or none), network (none, egress or
+processes, open_files, tmp_mb, output_bytes_per_second, instance_concurrency, readiness_path, instance_calls, files (true or false), max_instances, reserved_instances, url_auth (key or none), network (none, egress or
 private), layers (NAME:VERSION or NAME:ALIAS, separated by commas; empty for none), publish (on-request or always), env.NAME, secret.NAME and
 tag.NAME. What is not mentioned stays. All changes are made in one step.
 
@@ -152,6 +152,7 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
         "instance_concurrency" => patch.instance_concurrency = Some(Some(number()?)),
         "instance_calls" => patch.instance_calls = Some(Some(number()?)),
         "files" => patch.files = Some(Some(truth(key, value)?)),
+        "readiness_path" => patch.readiness_path = Some(Some(value.to_owned())),
         // Read together: network().
         "network" | "network.allow" | "network.bandwidth" => {}
         "max_instances" => patch.max_instances = Some(number()?),
@@ -278,6 +279,7 @@ fn lines(view: &FunctionView) -> Vec<String> {
     lines.extend(calls.map(|calls| format!("instance_concurrency={calls}")));
     lines.extend(config.instance_calls.map(|calls| format!("instance_calls={calls}")));
     lines.extend(config.files.map(|files| format!("files={files}")));
+    lines.extend(config.readiness_path.as_ref().map(|path| format!("readiness_path={path}")));
     lines.push(format!("network={}", config.network.mode.as_str()));
     let allow: Vec<String> = config.network.allow.iter().map(ToString::to_string).collect();
     lines.extend((!allow.is_empty()).then(|| format!("network.allow={}", allow.join(","))));

@@ -54,6 +54,8 @@ pub(crate) struct Manifest {
     pub instance_calls: Option<u32>,
     /// Whether a WebAssembly program has files.
     pub files: Option<bool>,
+    /// Path that a web server is asked for until it answers with success.
+    pub readiness_path: Option<String>,
     /// Environment variables, whole: plain ones of the deployed function that are not here go away, secrets stay.
     pub environment: Option<BTreeMap<String, VariableView>>,
     /// What instances reach: `none`, `egress` or `private`, or a table with `mode`, `allow` and `bandwidth`.

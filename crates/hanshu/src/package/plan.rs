@@ -118,6 +118,7 @@ fn resources(manifest: &Manifest, old: Option<&ConfigView>, new: ConfigView) -> 
         instance_concurrency: manifest.instance_concurrency.or(base.instance_concurrency),
         instance_calls: manifest.instance_calls.or(base.instance_calls),
         files: manifest.files.or(base.files),
+        readiness_path: manifest.readiness_path.clone().or_else(|| base.readiness_path.clone()),
         ..new
     }
 }

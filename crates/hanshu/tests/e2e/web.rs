@@ -13,6 +13,7 @@ const SERVER: &str = r"
 const { createServer } = require('node:http');
 const waiting = [];
 createServer(async (request, response) => {
+  if (request.url === '/mirror') return request.pipe(response);
   const { pathname, searchParams } = new URL(request.url, 'http://x');
   let body = '';
   for await (const piece of request) body += piece;
@@ -73,6 +74,10 @@ fn requests_and_answers_pass_as_they_are() {
     assert_eq!(teapot.headers["x-file"].as_bytes(), "grün".as_bytes());
     let cookies: Vec<_> = teapot.headers.get_all("set-cookie").iter().collect();
     assert_eq!(cookies, ["a=1", "b=2"]);
+    // Longer than an event may be.
+    let long = send("POST", "/long", &[], &vec![b'a'; 8 << 20]);
+    assert_eq!(long.json()["body"].as_str().map(str::len), Some(8 << 20));
+    assert_eq!(long.json()["headers"]["content-length"], (8 << 20).to_string());
     let called = daemon.invoke("site", r#"{"a":1}"#);
     assert_eq!(called.result()["came"], json!({"a": 1}));
 }
@@ -104,6 +109,29 @@ fn many_are_in_one_instance_and_pieces_arrive_at_once() {
         let lines = daemon.logs("site", "");
         lines.iter().any(|line| line["text"] == "gone").then_some(())
     });
+}
+
+#[test]
+fn a_body_comes_in_while_its_answer_goes_out() {
+    let daemon = Daemon::start();
+    deploy(&daemon, &json!({ "readiness_path": "/" }));
+    let mut stream = daemon.http.connect();
+    let head =
+        "POST /fn/default/site/mirror HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut read = String::new();
+    let mut buffer = [0; 4096];
+    for (sent, seen) in
+        [("5\r\nhello\r\n", "hello"), ("5\r\nagain\r\n", "again"), ("0\r\n\r\n", "\r\n0\r\n")]
+    {
+        stream.write_all(sent.as_bytes()).unwrap();
+        while !read.contains(seen) {
+            let n = stream.read(&mut buffer).unwrap();
+            assert!(n > 0, "the answer ended: {read}");
+            read.push_str(&String::from_utf8_lossy(&buffer[..n]));
+        }
+    }
+    assert!(read.starts_with("HTTP/1.1 200"), "{read}");
 }
 
 #[test]

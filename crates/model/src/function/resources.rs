@@ -153,6 +153,11 @@ impl<V> FunctionConfig<V> {
         self.runtime == WASM
     }
 
+    /// Whether its calls may have a body that comes in pieces beside the event ([`crate::stream::BodyStream`]).
+    pub fn takes_body_streams(&self) -> bool {
+        self.is_web()
+    }
+
     /// Calls that one instance serves at once.
     pub fn calls_at_once(&self) -> u32 {
         let default = if self.is_web() { limits::INSTANCE_CONCURRENCY_WEB } else { 1 };
@@ -360,8 +365,21 @@ mod tests {
         config.handler = "node server.js".into();
         assert_eq!(config.calls_at_once(), limits::INSTANCE_CONCURRENCY_WEB);
         config.instance_concurrency = Some(250);
+        config.readiness_path = Some("/ready?deep=1".into());
         config.validate().unwrap();
         assert_eq!(config.calls_at_once(), 250);
+        for path in ["", "ready", "/a b", "/a#b", "/\u{e9}", &"/a".repeat(200)] {
+            let spoilt = FunctionConfig { readiness_path: Some(path.to_owned()), ..config.clone() };
+            assert!(spoilt.validate().unwrap_err().message().contains("a path"), "{path}");
+        }
+        let other = FunctionConfig {
+            runtime: "nodejs20".into(),
+            handler: "index.handler".into(),
+            instance_concurrency: None,
+            ..config.clone()
+        };
+        assert!(other.validate().unwrap_err().message().contains("the runtime web"));
+        config.readiness_path = None;
         for handler in ["", "   ", "node\tserver.js", "node\nserver.js"] {
             config.handler = handler.into();
             config.validate().unwrap_err();

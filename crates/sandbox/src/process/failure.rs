@@ -1,5 +1,6 @@
 //! How an instance's end becomes a function's failure, in the words of AWS Lambda.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::invocation::{Failure, FailureKind};
@@ -104,9 +105,23 @@ pub(crate) fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
+/// Whether these bytes say why in the form of errors: then it is the function's own error, and no end of a process.
+pub(crate) fn is_own(bytes: &[u8]) -> bool {
+    type Object = BTreeMap<String, serde::de::IgnoredAny>;
+    serde_json::from_slice::<Object>(bytes).is_ok_and(|object| object.contains_key("errorMessage"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_told_by_their_form() {
+        assert!(is_own(br#"{"errorType":"E","errorMessage":"no"}"#));
+        for other in ["", "null", "{}", "[1]", "errorMessage"] {
+            assert!(!is_own(other.as_bytes()), "{other}");
+        }
+    }
 
     fn autopsy(exit: Exit) -> Autopsy {
         Autopsy {

@@ -1,6 +1,5 @@
 //! How the end of a call becomes a function's failure, in the words that ends of processes have.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use model::invocation::{Failure, FailureKind};
@@ -89,21 +88,4 @@ pub(super) fn too_large(bytes: usize) -> Failure {
     response_too_large(bytes, limits::RESPONSE_BYTES)
 }
 
-/// Whether these bytes say why in the form of errors: then it is the function's own error, and no end of a process.
-pub(super) fn is_own(bytes: &[u8]) -> bool {
-    type Object = BTreeMap<String, serde::de::IgnoredAny>;
-    serde_json::from_slice::<Object>(bytes).is_ok_and(|object| object.contains_key("errorMessage"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_are_told_by_their_form() {
-        assert!(is_own(br#"{"errorType":"E","errorMessage":"no"}"#));
-        for other in ["", "null", "{}", "[1]", "errorMessage"] {
-            assert!(!is_own(other.as_bytes()), "{other}");
-        }
-    }
-}
+pub(super) use crate::process::failure::is_own;

@@ -25,7 +25,6 @@ mod command;
 mod compile;
 mod compiled;
 mod compiler;
-mod event;
 mod failure;
 mod guests;
 mod host;
@@ -37,7 +36,6 @@ mod outgoing;
 mod printed;
 mod program;
 mod proxy;
-mod reply;
 
 use std::path::PathBuf;
 use std::sync::Arc;

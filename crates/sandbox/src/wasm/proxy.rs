@@ -20,11 +20,10 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::alive::Alive;
 use super::call::{Call, Ended, Stream};
-use super::event::{self, Form};
 use super::failure::{self, End};
 use super::guests::Guests;
 use super::host::Host;
-use super::reply;
+use crate::http_event::{self, Asking, Form};
 
 /// A body that is longer goes out in pieces, in bytes; so long is a piece at most.
 const PIECE_BYTES: usize = 64 << 10;
@@ -73,6 +72,10 @@ pub(super) async fn run(
     Ended { result, memory_bytes, alive }
 }
 
+fn asking(call: &Call) -> Asking<'_> {
+    Asking { id: call.id, trace: call.context.trace.as_deref(), host: "localhost", path: "/" }
+}
+
 /// What the guest answered, and whether it can go on with another call.
 type Answered = (Result<Bytes, Failure>, bool);
 
@@ -83,7 +86,7 @@ async fn converse(
     call: &Call,
     stream: Stream,
 ) -> wasmtime::Result<Answered> {
-    let (request, form) = match event::request(&call.payload, &call.context) {
+    let (request, form) = match http_event::request(&call.payload, &asking(call)) {
         Ok(request) => request,
         Err(failure) => return Ok((Err(failure), true)),
     };
@@ -141,14 +144,14 @@ async fn take(told: oneshot::Receiver<Told>, form: Form, stream: Stream) -> Resu
         if !gather(&mut body, &mut gathered, limits::RESPONSE_BYTES).await? {
             return Err(failure::too_large(gathered.len()));
         }
-        return reply::whole(&head, gathered.freeze(), form);
+        return http_event::whole(&head, gathered.freeze(), form);
     }
     if !asks && gather_soon(&mut body, &mut gathered).await? {
-        return reply::whole(&head, gathered.freeze(), form);
+        return http_event::whole(&head, gathered.freeze(), form);
     }
     // Whoever asked may have gone: the function goes on all the same.
     let Stream { prelude, pieces } = stream;
-    drop(prelude.send(reply::prelude(&head)?));
+    drop(prelude.send(http_event::prelude(&head)?));
     hand_on(&mut gathered, &pieces).await;
     let mut more = true;
     while more {

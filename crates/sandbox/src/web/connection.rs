@@ -10,11 +10,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
+use super::Sent;
 use super::sockets::{Sockets, Wire};
 
 /// What is held of a connection, in bytes: the longest head of an answer, and a piece of its body.
@@ -22,8 +23,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 /// A connection.
 pub(crate) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    line: http1::Connection<TokioIo<Wire>, Full<Bytes>>,
+    sender: SendRequest<Sent>,
+    line: http1::Connection<TokioIo<Wire>, Sent>,
     /// Whether `line` has ended.
     ended: bool,
     /// When it was left last.
@@ -49,7 +50,7 @@ pub(crate) enum Piece {
 #[derive(Debug)]
 pub(crate) enum Unanswered {
     /// The server has seen nothing of the request.
-    NotSent(Box<Request<Full<Bytes>>>),
+    NotSent(Box<Request<Sent>>),
     /// It may have.
     Broken(hyper::Error),
 }
@@ -75,7 +76,7 @@ impl Connection {
     /// Sends a request and waits for the head of its answer.
     pub(crate) async fn send(
         &mut self,
-        request: Request<Full<Bytes>>,
+        request: Request<Sent>,
     ) -> Result<Response<Incoming>, Unanswered> {
         let answer = self.sender.try_send_request(request);
         self.beside(answer).await.map_err(|mut error| match error.take_message() {

@@ -1,10 +1,11 @@
-//! Web servers: how requests reach them and answers come back ([`requests`]), several at once ([`crowds`]), what is started ([`commands`]), and servers that do
+//! Web servers: how requests reach them and answers come back ([`requests`]), bodies in pieces ([`uploads`]), several at once ([`crowds`]), what is started ([`commands`]), and servers that do
 //! not keep to HTTP ([`hostile`]). The server in Go is the contract suite's.
 
 mod commands;
 mod crowds;
 mod hostile;
 mod requests;
+mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,9 @@ pub(crate) fn tests() -> Vec<Test> {
         requests::the_server_is_in_the_functions_network_alone,
         requests::a_function_with_a_network_has_it_as_well,
         requests::nothing_is_inherited,
+        uploads::a_body_comes_in_while_its_answer_goes_out,
+        uploads::a_client_that_does_not_send_is_no_fault_of_the_functions,
+        uploads::a_server_that_does_not_read_is_not_read_for,
         crowds::many_are_served_at_once,
         crowds::lines_belong_to_a_call_that_is_alone,
         crowds::a_call_that_is_late_ends_nobody_elses,
@@ -53,6 +57,7 @@ pub(crate) fn tests() -> Vec<Test> {
         commands::interpreters_are_found,
         commands::the_port_is_the_functions_own,
         commands::a_server_that_does_not_listen_is_told_what_was_expected,
+        commands::a_server_takes_calls_when_it_says_that_it_is_ready,
         commands::a_server_that_ends_says_its_last_lines,
         commands::what_is_not_there_is_named,
         hostile::what_is_no_answer_fails_one_call_alone,

@@ -26,6 +26,7 @@ pub(super) fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionC
     set(&mut new.instance_concurrency, patch.instance_concurrency.as_ref());
     set(&mut new.instance_calls, patch.instance_calls.as_ref());
     set(&mut new.files, patch.files.as_ref());
+    set(&mut new.readiness_path, patch.readiness_path.as_ref());
     set(&mut new.network, patch.network.as_ref());
     set(&mut new.layers, patch.layers.as_ref());
     new

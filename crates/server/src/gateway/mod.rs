@@ -1,13 +1,15 @@
 //! Function URLs: `/fn/{namespace}/{function}/…`. The hot path.
 //!
 //! A request becomes an event ([`event`]), the function's reply becomes the response ([`reply`]); in between is one call of the
-//! engine. Nothing is locked on the way, and the body is copied once, into the event.
+//! engine. Nothing is locked on the way, and the body is copied once, into the event; or it goes beside the event as it comes ([`upload`]), where it is long and
+//! the function takes it so.
 
 mod event;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod headers;
 mod reply;
+mod upload;
 
 pub(crate) use event::decoded_query;
 
@@ -107,29 +109,18 @@ where
     let (parts, body) = request.into_parts();
     let address = Address::parse(parts.uri.path())?;
     let keyed = admit(app, &address.target, &parts.headers).await?;
-    let timeout = app.config.body_timeout;
-    let body =
-        body::collect(&parts.headers, body, Limit::SYNC_PAYLOAD, timeout, &app.tasks).await?;
+    let parameters = RequestParameters::of_url(&parts, address.rest, peer.ip(), keyed);
     let event = Event {
         parts: &parts,
         raw_path: address.rest,
         target: &address.target,
-        body: &body,
+        body: &[],
         id,
         peer: peer.ip(),
         now: app.clock.now(),
         hide_authorization: keyed,
     };
-    let payload = event.to_json()?;
-    if payload.len() > model::limits::SYNC_PAYLOAD_BYTES {
-        return Err(Limit::SYNC_PAYLOAD.exceeded().with_hint(
-            "the event carries the body as JSON: binary content grows by a third, text by its escapes",
-        ));
-    }
-    drop(body);
-    let context = CallContext { trace: trace(&parts.headers), ..CallContext::default() };
-    let call = Call { id, target: address.target, payload, context };
-    let parameters = RequestParameters::of_url(&parts, address.rest, peer.ip(), keyed);
+    let call = take_in(app, event, body, &parameters).await?;
     let (mut response, timings) = match app.engine.invoke_in_pieces(call, &parameters).await? {
         Reply::Whole(completed) => {
             let timings = completed.timings;
@@ -146,6 +137,41 @@ where
         response.headers_mut().insert(HEADER_TIMINGS, value);
     }
     Ok(response)
+}
+
+/// The call of a request: with its body in the event, or beside it.
+async fn take_in<B>(
+    app: &App,
+    event: Event<'_>,
+    body: B,
+    parameters: &RequestParameters<'_>,
+) -> Result<Call>
+where
+    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>
+        + Send
+        + Unpin
+        + 'static,
+{
+    let headers = &event.parts.headers;
+    let context = CallContext { trace: trace(headers), ..CallContext::default() };
+    let mut call =
+        Call { id: event.id, target: event.target.clone(), payload: Bytes::new(), context };
+    let timeout = app.config.body_timeout;
+    if upload::is_long(&body) {
+        call.payload = event.to_json()?;
+        if app.engine.takes_body_stream(&call, parameters).await? {
+            call.context.body = Some(upload::stream(body, timeout));
+            return Ok(call);
+        }
+    }
+    let body = body::collect(headers, body, Limit::SYNC_PAYLOAD, timeout, &app.tasks).await?;
+    call.payload = Event { body: &body, ..event }.to_json()?;
+    if call.payload.len() > model::limits::SYNC_PAYLOAD_BYTES {
+        return Err(Limit::SYNC_PAYLOAD.exceeded().with_hint(
+            "the event carries the body as JSON: binary content grows by a third, text by its escapes",
+        ));
+    }
+    Ok(call)
 }
 
 /// The response to a call that is over.

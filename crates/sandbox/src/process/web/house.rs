@@ -13,6 +13,7 @@ use model::ids::{FunctionKey, Qualifier, RequestId};
 use model::invocation::{Failure, FailureKind, StartTimings};
 use model::ports::{Later, LogLine, LogStream};
 
+use super::readiness::Readiness;
 use crate::process::failure;
 use crate::process::image::Shared;
 use crate::process::life::{Life, micros};
@@ -33,7 +34,9 @@ pub(super) struct House {
     life: tokio::sync::Mutex<Life>,
     pub(super) shared: Arc<Shared>,
     sockets: Arc<Sockets>,
-    pub(super) port: u16,
+    port: u16,
+    /// Its authority, for requests that name none.
+    pub(super) host: String,
     /// Connections that no call has, the one used last at the end.
     kept: Mutex<Vec<Connection>>,
     /// Calls that are in it.
@@ -45,6 +48,8 @@ pub(super) struct House {
     /// How its processes ended.
     end: OnceLock<Failure>,
     pub(super) timings: StartTimings,
+    /// What is asked before it takes calls.
+    readiness: Option<Readiness>,
     function: FunctionKey,
     version: Qualifier,
 }
@@ -58,16 +63,18 @@ impl House {
             life: tokio::sync::Mutex::new(life),
             sockets,
             port,
+            host: format!("localhost:{port}"),
             kept: Mutex::default(),
             calls: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             end: OnceLock::new(),
+            readiness: version.config.readiness_path.clone().map(Readiness::new),
             function: version.key.clone(),
             version: version.label(),
         }
     }
 
-    /// Waits until the server listens. On an error it is gone.
+    /// Waits until the server takes calls. On an error it is gone.
     pub(super) async fn open(&mut self, begun: Instant, allowed: Duration) -> Result<(), Failure> {
         self.life.get_mut().output.keep_tail();
         let looked = tokio::time::timeout_at((begun + allowed).into(), self.listens()).await;
@@ -91,23 +98,30 @@ impl House {
             }
             Err(_) => {
                 let seconds = allowed.as_secs_f64();
-                let message = format!(
-                    "Init timed out after {seconds:.2} seconds: nothing listens on 127.0.0.1:{port} or 0.0.0.0:{port}, which is PORT"
-                );
+                let unready = self.readiness.as_ref().and_then(Readiness::unready);
+                let why = unready.unwrap_or_else(|| {
+                    format!("nothing listens on 127.0.0.1:{port} or 0.0.0.0:{port}, which is PORT")
+                });
+                let message = format!("Init timed out after {seconds:.2} seconds: {why}");
                 let failure = told(FailureKind::InitTimeout, &message, None, &lines);
                 Err(life.fail(failure).await)
             }
         }
     }
 
-    /// The first connection; else how the processes ended.
+    /// The first connection of a server that takes calls; else how the processes ended.
     async fn listens(&self) -> Result<Connection, Failure> {
         let look = async {
             let mut pause = LOOK_FIRST;
             loop {
-                match Connection::open(&self.sockets).await {
-                    Ok(connection) => return connection,
-                    Err(error) => tracing::trace!(%error, "nothing listens yet"),
+                match (Connection::open(&self.sockets).await, &self.readiness) {
+                    (Ok(connection), None) => return connection,
+                    (Ok(connection), Some(readiness)) => {
+                        if let Some(connection) = readiness.ask(connection, &self.host).await {
+                            return connection;
+                        }
+                    }
+                    (Err(error), _) => tracing::trace!(%error, "nothing listens yet"),
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 3 / 2).min(LOOK_MOST);
@@ -132,6 +146,12 @@ impl House {
             }
         }
         Ok((self.new_connection().await?, false))
+    }
+
+    /// A connection that has not been used before, in place of one that is kept: there are sockets for no more.
+    pub(super) async fn fresh_connection(&self) -> std::io::Result<Connection> {
+        drop(self.connections().pop());
+        self.new_connection().await
     }
 
     pub(super) async fn new_connection(&self) -> std::io::Result<Connection> {

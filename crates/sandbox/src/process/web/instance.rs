@@ -5,26 +5,31 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::header::HeaderName;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use model::ids::RequestId;
 use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings};
 use model::limits;
 use model::ports::{Instance, Later, Patience, Turn};
-use model::stream::{StreamEnd, Taker};
+use model::stream::{BodyStream, StreamEnd, Taker};
 
 use super::house::{House, InCall, response_too_large, timed_out, unanswered};
 use crate::frame::FrameError;
+use crate::http_event::{Asking, Form, prelude, request, whole};
 use crate::process::flow::Flow;
 use crate::process::life::{idle, micros};
-use crate::web::{
-    Asked, Connection, ERROR_TYPE, Extras, Piece, Unanswered, asked, event_result, prelude,
-    trailing_failure, whole,
-};
+use crate::web::{Connection, ERROR_TYPE, Piece, Sent, Unanswered, trailing_failure};
 
+/// Where events go that are no HTTP requests: the path that AWS Lambda Web Adapter has for them.
+const EVENTS: &str = "/events";
+/// Until when the call may run, in milliseconds since 1970.
+const DEADLINE: HeaderName = HeaderName::from_static("x-hanshu-deadline-ms");
 /// Longest answer that is handed on as one, in bytes, if all of it is there at once.
 const WHOLE_BYTES: usize = 64 * 1024;
+
+/// How long the news may take that a client is gone which has cut its body off.
+const LEAVES_MOST: Duration = Duration::from_millis(100);
 
 /// The place of one call.
 #[derive(Debug)]
@@ -117,22 +122,58 @@ impl WebInstance {
     }
 }
 
+const CUT_OFF: &str = r#"{"statusCode":400,"body":"{\"message\":\"the body was cut off\"}"}"#;
+const TOO_SLOW: &str =
+    r#"{"statusCode":408,"body":"{\"message\":\"the body did not arrive in time\"}"}"#;
+
+/// What is answered in place of the server where the request's body has not come, which is no fault of the function's. Nobody may be there to read it.
+fn clients_fault(body: Option<&BodyStream>, end: &End) -> Option<Bytes> {
+    let body = body?;
+    let reply = match end {
+        End::Broken(_) if body.is_cut() => CUT_OFF,
+        End::Late if body.is_awaited() => TOO_SLOW,
+        _ => return None,
+    };
+    Some(Bytes::from_static(reply.as_bytes()))
+}
+
+/// The same once the answer has begun, which has to break off for whoever still takes it.
+async fn clients_fault_behind(
+    body: &BodyStream,
+    end: End,
+    handed: &Flow<'_>,
+    timeout: Duration,
+) -> Result<(), End> {
+    match end {
+        End::Broken(_) if body.is_cut() => {
+            // A client that is gone takes no answer either; one ending may be heard of before the other.
+            match tokio::time::timeout(LEAVES_MOST, handed.abandoned()).await {
+                Ok(()) => Ok(()),
+                Err(_) => Err(End::Failed(unanswered("the request's body was cut off"))),
+            }
+        }
+        End::Late if body.is_awaited() => Err(End::Failed(timed_out(timeout))),
+        end => Err(end),
+    }
+}
+
 /// Sends the call's request and takes the beginning of its answer.
 async fn exchange(house: &House, call: &Invocation, begun: Instant) -> Result<Answer, End> {
     let left = (begun + call.timeout).saturating_duration_since(house.shared.clock.instant());
-    let extras = Extras {
+    let asking = Asking {
         id: call.id,
-        deadline: house.shared.clock.now().after(left),
         trace: call.context.trace.as_deref(),
-        port: house.port,
+        host: &house.host,
+        path: EVENTS,
     };
-    let asked = asked(&call.payload, &extras).map_err(|what| {
-        End::Failed(Failure::new(FailureKind::Handler, "Web.InvalidEvent", &what))
-    })?;
-    let (request, is_event) = match asked {
-        Asked::Http(request) => (request, false),
-        Asked::Event(request) => (request, true),
+    let asked = request(&call.payload, &asking).map_err(End::Failed)?;
+    let stream = match &call.context.body {
+        Some(body) => Some(body.take().ok_or_else(|| End::Broken("its body is gone".into()))?),
+        None => None,
     };
+    let is_event = asked.1 == Form::Plain;
+    let mut request = asked.0.map(|whole| stream.map_or_else(|| whole.into(), Sent::Stream));
+    request.headers_mut().insert(DEADLINE, house.shared.clock.now().after(left).0.into());
     let (mut connection, response) = send(house, request).await?;
     let (parts, mut body) = response.into_parts();
     if parts.status.is_informational() {
@@ -141,25 +182,24 @@ async fn exchange(house: &House, call: &Invocation, begun: Instant) -> Result<An
             parts.status
         )));
     }
-    let wrong = |e: serde_json::Error| End::Broken(e.to_string());
     let in_pieces = parts.status.is_success() && body.size_hint().exact().is_none();
     if is_event && in_pieces {
-        let prelude = prelude(&parts).map_err(wrong)?.into();
+        let prelude = prelude(&parts).map_err(End::Failed)?;
         let flowing = Flowing { connection, body, first: Vec::new(), is_event };
         return Ok(Answer::Pieces { prelude, flowing: Box::new(flowing) });
     }
     if is_event {
         let all = collect(&mut connection, &mut body).await?;
         house.keep(connection);
-        return event_result(parts.status, all).map(Answer::Whole).map_err(End::Failed);
+        return whole(&parts, all, asked.1).map(Answer::Whole).map_err(End::Failed);
     }
     let (first, ended) = what_is_there(&mut connection, &mut body).await?;
     if ended {
         house.keep(connection);
         let body = joined(first);
-        return whole(&parts, &body).map(|reply| Answer::Whole(reply.into())).map_err(wrong);
+        return whole(&parts, body, asked.1).map(Answer::Whole).map_err(End::Failed);
     }
-    let prelude = prelude(&parts).map_err(wrong)?.into();
+    let prelude = prelude(&parts).map_err(End::Failed)?;
     let flowing = Box::new(Flowing { connection, body, first, is_event });
     Ok(Answer::Pieces { prelude, flowing })
 }
@@ -192,10 +232,15 @@ async fn what_is_there(
 /// Sends a request: once more by a new connection if the one that was kept turns out to have ended, and it cannot have been seen or may be repeated.
 async fn send(
     house: &House,
-    request: Request<Full<Bytes>>,
+    request: Request<Sent>,
 ) -> Result<(Connection, Response<Incoming>), End> {
-    let (mut connection, used) = house.connection().await.map_err(|e| unconnected(&e))?;
-    let copy = (used && request.method().is_idempotent()).then(|| request.clone());
+    let connection = match request.body() {
+        Sent::Whole(_) => house.connection().await,
+        // It cannot be sent again on another one.
+        Sent::Stream(_) => house.fresh_connection().await.map(|fresh| (fresh, false)),
+    };
+    let (mut connection, used) = connection.map_err(|e| unconnected(&e))?;
+    let copy = if used { Sent::again(&request) } else { None };
     let again = match connection.send(request).await {
         Ok(response) => return Ok((connection, response)),
         Err(Unanswered::NotSent(request)) => Some(*request),
@@ -324,13 +369,12 @@ impl Instance for WebInstance {
                 self.call = Some(call);
                 return Turn::Streams { prelude, run_us };
             }
-            Ok(Ok(Answer::Whole(reply))) if reply.len() > limits::RESPONSE_BYTES => {
-                Err(End::Failed(response_too_large(reply.len(), limits::RESPONSE_BYTES)))
-            }
             Ok(Ok(Answer::Whole(reply))) => Ok(reply),
             Ok(Err(end)) => Err(end),
             Err(_) => Err(End::Late),
         };
+        let body = call.invocation.context.body.as_ref();
+        let result = result.or_else(|end| clients_fault(body, &end).ok_or(end));
         Turn::Over(self.over(call, result).await)
     }
 
@@ -347,6 +391,12 @@ impl Instance for WebInstance {
                 ended.unwrap_or(Err(End::Late))
             }
             None => Ok(()),
+        };
+        let ended = match (ended, &call.invocation.context.body) {
+            (Err(end), Some(body)) => {
+                clients_fault_behind(body, end, &handed, call.invocation.timeout).await
+            }
+            (ended, _) => ended,
         };
         let Flow { kept, bytes, .. } = handed;
         let outcome = self.over(call, ended.map(|()| kept.into())).await;

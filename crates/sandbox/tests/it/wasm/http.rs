@@ -36,7 +36,7 @@ fn request(target: &str, body: &str) -> Value {
     json!({
         "version": "2.0", "rawPath": target, "rawQueryString": "a=1", "cookies": ["c=2"],
         "headers": {"host": "hello.example", "x-own": "mine", "connection": "close"},
-        "requestContext": {"http": {"method": "PUT"}},
+        "requestContext": {"http": {"method": "PUT", "sourceIp": "192.0.2.7"}},
         "body": body, "isBase64Encoded": false,
     })
 }
@@ -56,8 +56,14 @@ async fn a_request_arrives_as_it_was(world: &World) {
     assert_eq!(seen["target"], "/request?a=1");
     assert_eq!(seen["authority"], "hello.example");
     assert_eq!(seen["body"], "hello");
-    // Without what concerns a connection only.
-    assert_eq!(seen["headers"], json!({"cookie": "c=2", "x-own": "mine"}));
+    // Without what concerns a connection only; with the call's id, and who asked.
+    let mut headers = seen["headers"].clone();
+    assert!(headers.as_object_mut().unwrap().remove("x-hanshu-request-id").is_some());
+    let expected = json!({
+        "cookie": "c=2", "x-own": "mine", "x-forwarded-for": "192.0.2.7",
+        "x-forwarded-host": "hello.example", "x-forwarded-proto": "http",
+    });
+    assert_eq!(headers, expected);
 }
 
 async fn a_response_is_an_answer_with_all_there_is(world: &World) {

@@ -1,5 +1,6 @@
 //! What is executed, and what is said when nothing comes of it.
 
+use model::function::FunctionConfig;
 use model::invocation::{Failure, FailureKind};
 use model::ports::StartFailed;
 
@@ -49,8 +50,12 @@ pub(super) async fn the_port_is_the_functions_own(world: &World) {
     assert_eq!(reply(&mut *instance, &get("/x")).await["body"], "node /x 3000");
 }
 
-async fn failure(world: &World, file: &str, handler: &str) -> (FailureKind, String) {
-    let image = image(world, &[(file, b"")], |config| config.handler = handler.into()).await;
+async fn failure(
+    world: &World,
+    file: &str,
+    change: impl FnOnce(&mut FunctionConfig),
+) -> (FailureKind, String) {
+    let image = image(world, &[(file, b"")], change).await;
     match image.start().await {
         Err(StartFailed::Function(Failure { kind, payload })) => {
             (kind, String::from_utf8(payload.to_vec()).unwrap())
@@ -60,13 +65,24 @@ async fn failure(world: &World, file: &str, handler: &str) -> (FailureKind, Stri
 }
 
 pub(super) async fn a_server_that_does_not_listen_is_told_what_was_expected(world: &World) {
-    let (kind, text) = failure(world, "deaf", "bootstrap").await;
-    assert_eq!(kind, FailureKind::InitTimeout);
-    assert!(text.contains("127.0.0.1:8080") && text.contains("listening elsewhere"), "{text}");
+    let deaf = failure(world, "deaf", |config| config.readiness_path = Some("/ready".into()));
+    let unready = failure(world, "unready", |config| config.readiness_path = Some("/ready".into()));
+    let ((deaf, elsewhere), (unready, asked)) = tokio::join!(deaf, unready);
+    assert_eq!((deaf, unready), (FailureKind::InitTimeout, FailureKind::InitTimeout));
+    for word in ["127.0.0.1:8080", "listening elsewhere"] {
+        assert!(elsewhere.contains(word), "{word}: {elsewhere}");
+    }
+    assert!(asked.contains("GET /ready") && asked.contains("503"), "{asked}");
+}
+
+pub(super) async fn a_server_takes_calls_when_it_says_that_it_is_ready(world: &World) {
+    let image = image(world, &[], |config| config.readiness_path = Some("/ready".into())).await;
+    let mut instance = image.start().await.unwrap();
+    assert_eq!(reply(&mut *instance, &get("/ready")).await["body"], "4");
 }
 
 pub(super) async fn a_server_that_ends_says_its_last_lines(world: &World) {
-    let (kind, text) = failure(world, "throws", "bootstrap").await;
+    let (kind, text) = failure(world, "throws", |_| {}).await;
     assert_eq!(kind, FailureKind::Init);
     for word in ["port 8080", "exit status 3", "not today"] {
         assert!(text.contains(word), "{word}: {text}");
@@ -79,7 +95,7 @@ pub(super) async fn what_is_not_there_is_named(world: &World) {
         ("/bin/no-such-thing", "o such file"),
         ("bootstrap 'x", "quote"),
     ] {
-        let (kind, text) = failure(world, "x", handler).await;
+        let (kind, text) = failure(world, "x", |config| config.handler = handler.into()).await;
         assert!(kind == FailureKind::Init && text.contains(word), "{handler}: {text}");
     }
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,6 +42,10 @@ func init() {
 			events(w, r)
 		case "/meet":
 			meet(w, r)
+		case "/mirror":
+			mirror(w, r)
+		case "/ready":
+			ready(w)
 		default:
 			echo(w, r)
 		}
@@ -115,7 +120,34 @@ func meet(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, "all")
 }
 
+// Writes what it reads, as it reads it.
+func mirror(w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
+	control.EnableFullDuplex()
+	w.WriteHeader(200)
+	control.Flush()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := r.Body.Read(buffer)
+		w.Write(buffer[:n])
+		control.Flush()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Takes calls when it is asked the third time, or never.
+func ready(w http.ResponseWriter) {
+	count := asked.Add(1)
+	if count < 3 || is("unready") {
+		w.WriteHeader(503)
+	}
+	fmt.Fprint(w, count)
+}
+
 var (
+	asked   atomic.Int32
 	arrived sync.Mutex
 	here    int
 	all     = make(chan struct{})

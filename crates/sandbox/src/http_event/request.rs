@@ -1,4 +1,4 @@
-//! Event → request. The event of an HTTP request (version 2.0, as function URLs make it) becomes that request again; any other is sent to [`EVENTS`].
+//! Event → request. The event of an HTTP request (version 2.0, as function URLs make it) becomes that request again; any other is posted as it is.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,82 +7,83 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Authority;
 use http::{Method, Request, Uri};
-use http_body_util::Full;
-use model::clock::UnixMillis;
 use model::ids::RequestId;
+use model::invocation::{Failure, FailureKind};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::reply::is_hop_by_hop;
+use super::Form;
+use super::headers::{is_hop_by_hop, named};
 
-/// Where events go that are no HTTP requests: the path that AWS Lambda Web Adapter has for them.
-const EVENTS: &str = "/events";
-/// The version of the events that are.
+/// The version of the events that are requests.
 const HTTP_EVENT: &str = "2.0";
-/// Until when the call may run, in milliseconds since 1970.
-const DEADLINE: HeaderName = HeaderName::from_static("x-hanshu-deadline-ms");
 /// The call's id.
 const REQUEST_ID: HeaderName = HeaderName::from_static(model::api::HEADER_REQUEST_ID);
+/// The header of a trace (AWS X-Ray).
 const TRACE: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const EVENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
 
-/// What an event asks a server for.
-#[derive(Debug)]
-pub(crate) enum Asked {
-    /// What a client has asked for: it gets the server's answer, whatever that is.
-    Http(Request<Full<Bytes>>),
-    /// To take the event: its answer is the body of what the server answers.
-    Event(Request<Full<Bytes>>),
-}
-
 /// What a request says beside the event.
-#[derive(Clone, Debug)]
-pub(crate) struct Extras<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking<'a> {
     /// The call's id.
     pub(crate) id: RequestId,
-    /// Until when it may run.
-    pub(crate) deadline: UnixMillis,
     /// The official trace header's value.
     pub(crate) trace: Option<&'a str>,
-    /// The server's port.
-    pub(crate) port: u16,
+    /// The authority of a request that has none.
+    pub(crate) host: &'a str,
+    /// Where an event goes that is no request.
+    pub(crate) path: &'static str,
 }
 
-/// The request of an event; what is wrong with it if it cannot be sent.
-pub(crate) fn asked(event: &Bytes, extras: &Extras<'_>) -> Result<Asked, String> {
+/// The request of an event, its target in origin form (RFC 9112, 3.2.1); a failure of the function's if it cannot be sent.
+pub(crate) fn request(
+    event: &Bytes,
+    asking: &Asking<'_>,
+) -> Result<(Request<Bytes>, Form), Failure> {
+    asked(event, asking).map_err(|why| {
+        let message = format!("the event cannot be made a request again: {why}");
+        Failure::new(FailureKind::Handler, "Runtime.InvalidEvent", &message)
+    })
+}
+
+fn asked(event: &Bytes, asking: &Asking<'_>) -> Result<(Request<Bytes>, Form), String> {
     let http: Option<HttpEvent<'_>> = serde_json::from_slice(event).ok();
-    let (mut request, is_http) = match http.filter(|event| event.version.0 == HTTP_EVENT) {
-        Some(http) => (http.into_request(event)?, true),
-        None => (event_request(event), false),
+    let (mut request, form) = match http.filter(|event| event.version.0 == HTTP_EVENT) {
+        Some(http) => (http.into_request(event)?, Form::Http),
+        None => (plain(event, asking.path), Form::Plain),
     };
     let headers = request.headers_mut();
     if !headers.contains_key(header::HOST) {
-        headers.insert(header::HOST, value(&format!("localhost:{}", extras.port))?);
+        headers.insert(header::HOST, value(asking.host)?);
     }
     // Nobody else says these.
-    headers.insert(REQUEST_ID, value(&extras.id.to_string())?);
-    headers.insert(DEADLINE, extras.deadline.0.into());
-    if let Some(trace) = extras.trace {
+    headers.insert(REQUEST_ID, value(&asking.id.to_string())?);
+    if let Some(trace) = asking.trace {
         headers.insert(TRACE, value(trace)?);
     }
-    Ok(if is_http { Asked::Http(request) } else { Asked::Event(request) })
+    Ok((request, form))
 }
 
-fn event_request(event: &Bytes) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(event.clone()));
+fn plain(event: &Bytes, path: &'static str) -> Request<Bytes> {
+    let mut request = Request::new(event.clone());
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_static(EVENTS);
+    *request.uri_mut() = Uri::from_static(path);
     request.headers_mut().insert(header::CONTENT_TYPE, EVENT_TYPE);
     request
 }
 
 fn value(text: &str) -> Result<HeaderValue, String> {
-    HeaderValue::from_bytes(text.as_bytes())
-        .map_err(|_| "a header's value has characters that none may have".to_owned())
+    valid(HeaderValue::from_bytes(text.as_bytes()))
+}
+
+fn valid<E>(value: Result<HeaderValue, E>) -> Result<HeaderValue, String> {
+    value.map_err(|_| "a header's value has characters that none may have".to_owned())
 }
 
 /// As much of such an event as makes the request.
@@ -110,6 +111,8 @@ struct HttpEvent<'a> {
 struct Context<'a> {
     #[serde(borrow)]
     http: Http<'a>,
+    #[serde(borrow, rename = "domainName", default)]
+    domain: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +126,16 @@ struct Http<'a> {
 /// Text that is borrowed from the event where it has no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Text<'_> {
+    /// Its bytes, shared with the event where they are of it.
+    fn bytes(&self, event: &Bytes) -> Bytes {
+        match &self.0 {
+            Cow::Borrowed(text) => event.slice_ref(text.as_bytes()),
+            Cow::Owned(text) => Bytes::copy_from_slice(text.as_bytes()),
+        }
+    }
+}
 
 /// An object of texts.
 #[derive(Default)]
@@ -157,11 +170,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
 }
 
 impl HttpEvent<'_> {
-    fn into_request(self, event: &Bytes) -> Result<Request<Full<Bytes>>, String> {
-        let mut request = Request::new(Full::new(self.body_bytes(event)?));
+    fn into_request(self, event: &Bytes) -> Result<Request<Bytes>, String> {
+        let mut request = Request::new(self.body_bytes(event)?);
         *request.method_mut() = self.method()?;
         *request.uri_mut() = self.uri()?;
-        *request.headers_mut() = self.header_map()?;
+        *request.headers_mut() = self.header_map(event)?;
         Ok(request)
     }
 
@@ -192,29 +205,51 @@ impl HttpEvent<'_> {
                 let decoded = STANDARD.decode(body.as_bytes());
                 decoded.map(Into::into).map_err(|e| format!("body is not base64: {e}"))
             }
-            Some(Text(Cow::Borrowed(body))) => Ok(event.slice_ref(body.as_bytes())),
-            Some(Text(Cow::Owned(body))) => Ok(Bytes::copy_from_slice(body.as_bytes())),
+            Some(body) => Ok(body.bytes(event)),
         }
     }
 
     /// What the client sent, but for what concerned its connection alone; and who that was.
-    fn header_map(&self) -> Result<HeaderMap, String> {
+    fn header_map(&self, event: &Bytes) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::with_capacity(self.headers.0.len() + 8);
-        for (Text(name), Text(text)) in &self.headers.0 {
-            let named = HeaderName::from_bytes(name.as_bytes());
-            let named = named.map_err(|_| format!("{name:?} is not a header's name"))?;
-            // The length is that of the body that is sent.
-            if !is_hop_by_hop(&named) && named != header::CONTENT_LENGTH && named != header::EXPECT
-            {
-                headers.append(named, value(text)?);
+        let mut connection = Vec::new();
+        for (Text(name), text) in &self.headers.0 {
+            let field = HeaderName::from_bytes(name.as_bytes());
+            let field = field.map_err(|_| format!("{name:?} is not a header's name"))?;
+            if field == header::CONNECTION {
+                connection.extend(named(&value(&text.0)?));
             }
+            // The length is that of the body that is sent, which nobody is asked about first.
+            if !is_hop_by_hop(&field) && field != header::CONTENT_LENGTH && field != header::EXPECT
+            {
+                let text = HeaderValue::from_maybe_shared(text.bytes(event));
+                headers.append(field, valid(text)?);
+            }
+        }
+        for own in connection {
+            headers.remove(own);
         }
         if let Some(cookies) = self.cookies.as_ref().filter(|cookies| !cookies.is_empty()) {
             let cookies: Vec<&str> = cookies.iter().map(|cookie| &*cookie.0).collect();
             headers.insert(header::COOKIE, value(&cookies.join("; "))?);
         }
+        self.asked_of(&mut headers)?;
         self.forwarded(&mut headers)?;
         Ok(headers)
+    }
+
+    /// Whom the request is for: what the client said, else the name that it came by.
+    fn asked_of(&self, headers: &mut HeaderMap) -> Result<(), String> {
+        if let Some(Text(domain)) = &self.context.domain
+            && !headers.contains_key(header::HOST)
+        {
+            headers.insert(header::HOST, value(domain)?);
+        }
+        let Some(host) = headers.get(header::HOST) else { return Ok(()) };
+        match host.is_empty() || Authority::try_from(host.as_bytes()).is_ok() {
+            true => Ok(()),
+            false => Err(format!("{host:?} is not a host")),
+        }
     }
 
     fn forwarded(&self, headers: &mut HeaderMap) -> Result<(), String> {
