@@ -11,7 +11,7 @@ use model::invocation::{Call, Completed, Invocation, Outcome, Timings};
 use model::ports::{Turn, UsageSums};
 use model::stream::Taker;
 
-use crate::pool::{Lent, Moved, Pool, Refused, Stay, stopping};
+use crate::pool::{Grant, Lent, Moved, Pool, Refused, Stay, stopping};
 use crate::route::Lead;
 use crate::shadow::Copied;
 use crate::stream::Begun;
@@ -84,7 +84,7 @@ pub(crate) enum Tried {
     Streams(Box<Begun>),
 }
 
-/// Runs `call` once, to its end or until its answer comes in pieces.
+/// Runs `call` once, to its end or until its answer comes in pieces. One that came too late for an instance is handed to another, once.
 pub(crate) async fn begin(
     shared: &Shared,
     lead: &Lead,
@@ -94,7 +94,7 @@ pub(crate) async fn begin(
     accepted: Instant,
 ) -> Result<Tried> {
     let (id, bytes_in) = (call.id, call.payload.len());
-    let invocation = Invocation {
+    let mut invocation = Invocation {
         id,
         attempt: number,
         payload: call.payload,
@@ -102,7 +102,46 @@ pub(crate) async fn begin(
         context: call.context,
     };
     let deadline = accepted + shared.config.queue_wait;
-    takes_body(&pool, &invocation)?;
+    let mut again = true;
+    loop {
+        let grant = lend(shared, lead, &mut pool, invocation, deadline).await?;
+        let done = Done { pool: Arc::clone(&pool), id, bytes_in, accepted };
+        let mut lent = match grant {
+            Ok(lent) => lent,
+            Err(why) => return refused(shared, done, why),
+        };
+        let thaw_us = done.pool.thaw_us(&mut lent);
+        let timings = Timings { thaw_us, ..started(&lent) };
+        let outcome = match done.pool.outcome(&mut lent).await {
+            Turn::Over(outcome) => outcome,
+            Turn::Streams { prelude, run_us } => {
+                let begun = Begun { done, lent, timings, prelude, run_us };
+                return Ok(Tried::Streams(Box::new(begun)));
+            }
+        };
+        let unbegun = match outcome.result {
+            Err(_) if again && !lent.fresh => lent.instance.unbegun(),
+            _ => None,
+        };
+        done.pool.release(lent);
+        match unbegun {
+            Some(unbegun) => (invocation, again) = (unbegun, false),
+            // What was ended by us is no failure of the function.
+            None if outcome.result.is_err() && shared.is_cut_off() => return Err(stopping()),
+            None => return Ok(Tried::Over(done.with(shared, outcome, timings, 0))),
+        }
+    }
+}
+
+/// An instance for a call: of `pool`, or of the one that came after it where `lead` leads.
+async fn lend(
+    shared: &Shared,
+    lead: &Lead,
+    pool: &mut Arc<Pool>,
+    invocation: Invocation,
+    deadline: Instant,
+) -> Result<Grant> {
+    takes_body(pool, &invocation)?;
     let mut stay = Stay::Free;
     let mut grant = pool.acquire(invocation, deadline, stay).await;
     while let Err(Refused::Moved(Moved { mut invocation, to })) = grant {
@@ -111,47 +150,34 @@ pub(crate) async fn begin(
                 stay = Stay::Relieved;
                 Some(relief)
             }
-            None => shared.routes.moved(lead, &pool).await?,
+            None => shared.routes.moved(lead, pool).await?,
         };
         match next {
-            Some(next) => pool = next,
+            Some(next) => *pool = next,
             None => stay = Stay::Here,
         }
-        takes_body(&pool, &invocation)?;
-        invocation.timeout = timeout(&pool);
+        takes_body(pool, &invocation)?;
+        invocation.timeout = timeout(pool);
         grant = pool.acquire(*invocation, deadline, stay).await;
     }
-    let done = Done { pool, id, bytes_in, accepted };
-    let mut lent = match grant {
-        Ok(lent) => lent,
-        Err(Refused::Function(failure)) => {
+    Ok(grant)
+}
+
+/// What becomes of a call that no instance took.
+fn refused(shared: &Shared, done: Done, why: Refused) -> Result<Tried> {
+    match why {
+        Refused::Function(failure) => {
             let outcome =
                 Outcome { result: Err(failure), run_us: 0, busy_us: None, memory_peak_bytes: None };
             let timings = Timings { cold: true, ..Timings::default() };
-            return Ok(Tried::Over(done.with(shared, outcome, timings, 0)));
+            Ok(Tried::Over(done.with(shared, outcome, timings, 0)))
         }
-        Err(Refused::Moved(_)) => return Err(stopping()),
-        Err(Refused::Error(error)) => {
+        Refused::Moved(_) => Err(stopping()),
+        Refused::Error(error) => {
             if error.code() == Code::Throttled {
                 done.pool.meter.add(&UsageSums { throttles: 1, ..UsageSums::default() });
             }
-            return Err(error);
-        }
-    };
-    let thaw_us = done.pool.thaw_us(&mut lent);
-    let timings = Timings { thaw_us, ..started(&lent) };
-    match done.pool.outcome(&mut lent).await {
-        Turn::Over(outcome) => {
-            done.pool.release(lent);
-            // What was ended by us is no failure of the function.
-            if outcome.result.is_err() && shared.is_cut_off() {
-                return Err(stopping());
-            }
-            Ok(Tried::Over(done.with(shared, outcome, timings, 0)))
-        }
-        Turn::Streams { prelude, run_us } => {
-            let begun = Begun { done, lent, timings, prelude, run_us };
-            Ok(Tried::Streams(Box::new(begun)))
+            Err(error)
         }
     }
 }

@@ -186,8 +186,23 @@ impl Instance for ScriptedInstance {
         self.calls.drain(stay..).map(|call| call.id).collect()
     }
 
+    fn unbegun(&mut self) -> Option<Invocation> {
+        (self.handler == "leave").then(|| self.calls.pop_front()).flatten()
+    }
+
     async fn outcome(&mut self, patience: Patience<'_>) -> Turn {
         let invocation = self.calls.front().cloned().unwrap();
+        // One that ends after each call, and may be handed another one meanwhile.
+        if self.handler == "leave" && self.counts.finished.load(Ordering::SeqCst) > self.number {
+            self.alive.store(false, Ordering::SeqCst);
+            let failure = Failure::new(FailureKind::Exited, "Runtime.ExitError", "exit status 0");
+            return Turn::Over(Outcome {
+                result: Err(failure),
+                run_us: 0,
+                busy_us: None,
+                memory_peak_bytes: None,
+            });
+        }
         if matches!(self.handler.split_once(':'), Some(("stream" | "cut", _))) {
             return Turn::Streams { prelude: Bytes::from_static(PRELUDE), run_us: 500 };
         }
@@ -195,7 +210,7 @@ impl Instance for ScriptedInstance {
             ("echo" | "late", _) => Ok(invocation.payload),
             ("say", text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
             ("arn", _) => Ok(invocation.context.arn.unwrap_or_default().into()),
-            ("who", _) => Ok(Bytes::from(self.number.to_string())),
+            ("who" | "leave", _) => Ok(Bytes::from(self.number.to_string())),
             ("sleep", ms) => {
                 tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;
                 Ok(Bytes::from(self.number.to_string()))

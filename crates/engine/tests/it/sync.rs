@@ -162,6 +162,17 @@ async fn a_dead_instance_serves_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_came_too_late_for_an_instance_goes_to_another() {
+    let world = World::new(config()).await;
+    world.deploy("f", "leave").await;
+    for n in 0..3 {
+        assert_eq!(world.invoke("f").await.unwrap(), n.to_string());
+    }
+    sleep_ms(1).await;
+    assert_eq!((world.started(), world.stopped()), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn new_code_serves_new_calls_and_old_calls_end_on_old_code() {
     let world = World::new(config()).await;
     world.deploy("f", "sleep:500").await;

@@ -132,6 +132,12 @@ pub trait Instance: Send + std::fmt::Debug {
     /// whose turn it is stays.
     fn take_back(&mut self) -> Vec<RequestId>;
 
+    /// The call whose outcome came last, if the function has seen nothing of it: the instance died of itself before it took it up. Another instance may run it.
+    /// `None` from a sandbox that does not know.
+    fn unbegun(&mut self) -> Option<Invocation> {
+        None
+    }
+
     /// What came of the first call that was handed over and has no outcome yet. Enforces its deadline: when it passes, every process of the instance is gone and
     /// the outcome is a timeout. Once an instance has died, the calls that are not taken back fail without a wait.
     ///

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use model::clock::UnixMillis;
 use model::ids::RequestId;
-use model::invocation::Failure;
+use model::invocation::{Failure, Invocation};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -22,16 +22,10 @@ use super::extensions::{self, Extensions};
 /// One call, as the runtime gets it.
 #[derive(Debug)]
 pub(crate) struct Event {
-    pub(crate) id: RequestId,
-    pub(crate) payload: Bytes,
+    /// With the AWS-style name by which the function was called.
+    pub(crate) call: Invocation,
     /// When it has to be over.
     pub(crate) deadline: UnixMillis,
-    /// The AWS-style name by which the function was called.
-    pub(crate) arn: String,
-    /// See `CallContext::trace`.
-    pub(crate) trace: Option<String>,
-    /// See `CallContext::client_context`.
-    pub(crate) client_context: Option<String>,
 }
 
 /// What extensions are told of the function.
@@ -190,6 +184,16 @@ impl Desk {
         answer
     }
 
+    /// Takes the call that was handed over back, if the runtime has not fetched it.
+    pub(crate) fn take_back(&self) -> Option<Invocation> {
+        let mut state = self.lock();
+        if !matches!(state.phase, Phase::Ready | Phase::ResponseSent) {
+            return None;
+        }
+        state.asker = None;
+        state.event.take().map(|event| event.call.clone())
+    }
+
     /// Returns once the runtime asks for a call, as it does after every answer while it goes on.
     pub(crate) async fn ready(&self) {
         loop {
@@ -263,7 +267,7 @@ impl Desk {
     pub(super) fn begin(&self, id: &str, to: Phase) -> Result<Answering<'_>, Refused> {
         let mut state = self.lock();
         let running = state.event.as_ref().filter(|_| state.phase != Phase::Ready);
-        let current = running.map(|event| event.id).or(state.answered);
+        let current = running.map(|event| event.call.id).or(state.answered);
         let id = id.parse().ok().filter(|id| Some(*id) == current).ok_or(Refused::RequestId)?;
         let refused = Refused::Transition { from: state.phase, to };
         if state.phase != Phase::Running {
@@ -379,10 +383,10 @@ impl Event {
         let mut event = json!({
             "eventType": "INVOKE",
             "deadlineMs": self.deadline.0,
-            "requestId": self.id.to_string(),
-            "invokedFunctionArn": self.arn,
+            "requestId": self.call.id.to_string(),
+            "invokedFunctionArn": self.call.context.arn,
         });
-        if let Some(trace) = &self.trace {
+        if let Some(trace) = &self.call.context.trace {
             event["tracing"] = json!({ "type": "X-Amzn-Trace-Id", "value": trace });
         }
         event.to_string().into()
@@ -423,7 +427,7 @@ impl Answering<'_> {
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
         let mut state = self.desk.lock();
-        let of_this = state.event.as_ref().is_some_and(|event| event.id == self.id);
+        let of_this = state.event.as_ref().is_some_and(|event| event.call.id == self.id);
         if of_this && state.phase != Phase::ResponseSent {
             state.phase = Phase::ResponseSent;
             state.answered = Some(self.id);

@@ -18,7 +18,7 @@ const HEADERS: usize = 8;
 pub(super) async fn handle(desk: &Desk) -> Reply {
     match desk.next().await {
         Ok(event) => {
-            let mut reply = Response::new(Full::new(event.payload.clone()));
+            let mut reply = Response::new(Full::new(event.call.payload.clone()));
             *reply.headers_mut() = headers(&event);
             reply
         }
@@ -29,12 +29,12 @@ pub(super) async fn handle(desk: &Desk) -> Reply {
 fn headers(event: &Event) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let id = event.id.to_string();
+    let (id, context) = (event.call.id.to_string(), &event.call.context);
     for (name, text) in [
         (REQUEST_ID, Some(id.as_str())),
-        (ARN, Some(&event.arn)),
-        (TRACE, event.trace.as_deref()),
-        (CLIENT_CONTEXT, event.client_context.as_deref()),
+        (ARN, context.arn.as_deref()),
+        (TRACE, context.trace.as_deref()),
+        (CLIENT_CONTEXT, context.client_context.as_deref()),
     ] {
         if let Some(value) = text.and_then(value) {
             headers.insert(name, value);

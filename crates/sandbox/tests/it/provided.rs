@@ -40,6 +40,7 @@ pub(crate) fn tests() -> Vec<Test> {
         what_there_is_not_is_not_found,
         an_answer_to_another_call_is_refused,
         an_answer_too_many_is_refused_and_reaches_nobody,
+        a_call_that_comes_after_the_last_is_not_begun,
         a_call_that_is_run_can_be_fetched_again,
         an_init_error_comes_too_late,
         an_answer_before_the_first_call_is_refused,
@@ -227,6 +228,25 @@ async fn an_answer_too_many_is_refused_and_reaches_nobody(world: &World) {
         assert_eq!(answered(&mut *instance, all).await.result.unwrap(), "1");
         works(&mut *instance).await;
     }
+}
+
+async fn a_call_that_comes_after_the_last_is_not_begun(world: &World) {
+    let mut instance = start(world).await;
+    // It answers, and ends a while later, for it cannot ask for a call any more.
+    let all = json!([
+        ["send", "1", to_call("response", "", "1")],
+        ["receive", "1"],
+        ["sleep", "300"],
+        ["close", "0"],
+    ]);
+    assert_eq!(answered(&mut *instance, all).await.result.unwrap(), "1");
+    assert!(instance.unbegun().is_none());
+    let late = json!({"op": "count"});
+    fails(call(&mut *instance, late.clone()).await, FailureKind::Exited, "exit");
+    assert_eq!(instance.unbegun().unwrap().payload, late.to_string());
+    let mut instance = start(world).await;
+    fails(call(&mut *instance, json!({"op": "exit"})).await, FailureKind::Exited, "exit");
+    assert!(instance.unbegun().is_none());
 }
 
 async fn a_call_that_is_run_can_be_fetched_again(world: &World) {

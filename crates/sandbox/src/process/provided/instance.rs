@@ -52,6 +52,8 @@ pub(super) struct ProvidedInstance {
     /// Whether extensions from layers run beside it.
     has_extensions: bool,
     call: Option<Handed>,
+    /// The call that came too late: the runtime ended instead of fetching it.
+    unbegun: Option<Invocation>,
 }
 
 /// The call that was handed over.
@@ -82,7 +84,7 @@ impl ProvidedInstance {
         arn: String,
         has_extensions: bool,
     ) -> Self {
-        Self { life, api, init: Some(init), arn, first, has_extensions, call: None }
+        Self { life, api, init: Some(init), arn, first, has_extensions, call: None, unbegun: None }
     }
 
     /// Has the runtime executed, once all extensions from layers are there. How long what took, and when that was.
@@ -201,7 +203,10 @@ impl ProvidedInstance {
             Ok(answer) => Ok(answer),
             Err(End::Failed(failure)) => Err(self.failed(failure).await),
             Err(End::Broken(failure)) => Err(self.fail(failure).await),
-            Err(End::Gone) => Err(self.ended().await),
+            Err(End::Gone) => {
+                self.unbegun = self.api.desk().take_back();
+                Err(self.ended().await)
+            }
         };
         self.life.output.begin(None);
         let memory_peak_bytes = self.life.memory_peak_bytes();
@@ -311,23 +316,22 @@ impl Instance for ProvidedInstance {
             return false;
         }
         let begun = self.life.shared.clock.instant();
-        let Invocation { id, timeout, payload, context, .. } = invocation;
-        self.life.output.begin(Some(*id));
-        let answer = self.api.desk().hand(Event {
-            id: *id,
-            payload: payload.clone(),
-            deadline: self.life.shared.clock.now().after(*timeout),
-            arn: context.arn.clone().unwrap_or_else(|| self.arn.clone()),
-            trace: context.trace.clone(),
-            client_context: context.client_context.clone(),
-        });
-        let answer = Some(answer);
-        self.call = Some(Handed { timeout: *timeout, begun, answer, pieces: None });
+        let mut call = invocation.clone();
+        let (id, timeout) = (call.id, call.timeout);
+        call.context.arn.get_or_insert_with(|| self.arn.clone());
+        let deadline = self.life.shared.clock.now().after(timeout);
+        self.life.output.begin(Some(id));
+        let answer = Some(self.api.desk().hand(Event { call, deadline }));
+        self.call = Some(Handed { timeout, begun, answer, pieces: None });
         true
     }
 
     fn take_back(&mut self) -> Vec<RequestId> {
         Vec::new()
+    }
+
+    fn unbegun(&mut self) -> Option<Invocation> {
+        self.unbegun.take()
     }
 
     async fn outcome(&mut self, _: Patience<'_>) -> Turn {
