@@ -172,7 +172,6 @@ async fn start_sandboxes(
         network: config.sandbox.network.clone(),
         prestart_memory_mb: prestart_memory_mb(config),
         zygote: config.sandbox.zygote,
-        busy_poll_us: config.sandbox.busy_poll_us,
     };
     let (blobs, logs, vault) =
         (Arc::clone(&store.blobs), Arc::clone(&store.logs), Arc::clone(vault));

@@ -388,14 +388,6 @@ impl FrameReader {
         }
     }
 
-    /// The next frame, if one read completes it. Asks the socket itself, not what tokio last heard of it.
-    pub(crate) fn try_next(&mut self, socket: &UnixStream) -> Result<Option<Incoming>, FrameError> {
-        match self.read(socket) {
-            Err(FrameError::Io(e)) if passes(&e) => Ok(None),
-            done => done,
-        }
-    }
-
     /// The next frame, if it is here whole: what a process that has ended left behind.
     pub(crate) fn next_now(&mut self, socket: &UnixStream) -> Result<Incoming, FrameError> {
         loop {

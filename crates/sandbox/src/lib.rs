@@ -27,7 +27,7 @@ mod wasm;
 mod web;
 
 pub use process::{
-    BUSY_POLL_US_DEFAULT, NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT,
+    NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT,
     ZygoteUse, examine,
 };
 pub use sandboxes::Sandboxes;

@@ -179,8 +179,6 @@ pub(crate) fn config(cache: &Path) -> SandboxConfig {
         network: NetworkConfig::default(),
         prestart_memory_mb: 0,
         zygote: ZygoteUse::Off,
-        // What is off unless it is asked for is tried by all tests.
-        busy_poll_us: 80,
     }
 }
 

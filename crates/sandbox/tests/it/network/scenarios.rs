@@ -493,7 +493,6 @@ async fn with_pasta(host: &Host, pasta: Option<&str>) -> Arc<ProcessSandbox> {
         network: config(),
         prestart_memory_mb: 0,
         zygote: sandbox::ZygoteUse::Off,
-        busy_poll_us: sandbox::BUSY_POLL_US_DEFAULT,
     };
     let blobs = Arc::<MemoryBlobs>::default();
     let (logs, clock) = (Arc::<MemoryLogs>::default(), Arc::new(SystemClock));
