@@ -23,12 +23,12 @@ mod package;
 mod process;
 mod runtime_api;
 mod sandboxes;
+mod socket;
 mod wasm;
 mod web;
 
 pub use process::{
-    NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT,
-    ZygoteUse, examine,
+    NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZygoteUse, examine,
 };
 pub use sandboxes::Sandboxes;
 pub use wasm::{RUNTIME as WASM_RUNTIME, WasmConfig, WasmSandbox};

@@ -48,4 +48,5 @@ pub(crate) use client::{Exit, Killer, Pauses, Process, Spawner, StartError, Star
 pub use spawner::main_if_spawner;
 pub(crate) use spec::{Born, Environment, Limits, Mount, Owner, Program, Root, Speaks, Spec};
 pub(crate) use steps::{Step, Steps};
+pub(crate) use sys::register;
 pub(crate) use wire::InstanceId;
