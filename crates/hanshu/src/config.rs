@@ -105,8 +105,6 @@ pub(crate) struct SandboxSection {
     pub prestart_memory_mb: u32,
     /// Whether warm runtimes are forked.
     pub zygote: ZygoteUse,
-    /// How long the answers of quick calls are polled for at most, in microseconds.
-    pub busy_poll_us: u32,
     /// Folders searched for runtimes, separated by colons.
     pub path: String,
     /// See the settings `network.*`.
@@ -209,7 +207,6 @@ impl SandboxSection {
                 Some("alone") => ZygoteUse::Alone,
                 _ => ZygoteUse::Auto,
             },
-            busy_poll_us: values.small(&s::BUSY_POLL_US)?,
             require_full: values.text(&s::REQUIRE_ISOLATION)?.as_deref() == Some("full"),
             path: path.unwrap_or_else(|| sources.env.get("PATH").unwrap_or_default().to_owned()),
             network: network(values)?,

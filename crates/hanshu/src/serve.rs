@@ -173,7 +173,6 @@ async fn start_sandboxes(
         prestart_memory_mb: prestart_memory_mb(config),
         zygote: config.sandbox.zygote,
         zygote_children: sandbox::ZYGOTE_CHILDREN_DEFAULT,
-        busy_poll_us: config.sandbox.busy_poll_us,
     };
     let (blobs, logs, vault) =
         (Arc::clone(&store.blobs), Arc::clone(&store.logs), Arc::clone(vault));

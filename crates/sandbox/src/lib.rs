@@ -25,12 +25,13 @@ mod package;
 mod process;
 mod runtime_api;
 mod sandboxes;
+mod socket;
 mod wasm;
 mod web;
 
 pub use process::{
-    BUSY_POLL_US_DEFAULT, NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT,
-    ZYGOTE_CHILDREN_DEFAULT, ZygoteUse, examine,
+    NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZYGOTE_CHILDREN_DEFAULT,
+    ZygoteUse, examine,
 };
 pub use sandboxes::Sandboxes;
 pub use wasm::{RUNTIME as WASM_RUNTIME, WasmConfig, WasmSandbox};

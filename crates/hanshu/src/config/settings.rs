@@ -284,16 +284,6 @@ pub(crate) static ZYGOTE: Setting = Setting {
           pre-started, which takes the least memory. A zygote comes with the first deployment or cold start of its class and goes when none was for ten minutes; \
           its memory counts to `sandbox.prestart_memory_mb`. Of account when the daemon is root.",
 };
-/// `sandbox.busy_poll_us`
-pub(crate) static BUSY_POLL_US: Setting = number(
-    "sandbox.busy_poll_us",
-    "microseconds",
-    (0, 1_000),
-    sandbox::BUSY_POLL_US_DEFAULT as u64,
-    "How long, at most, the daemon polls for the answer of a function that answers within microseconds, before it sleeps until the answer comes; \
-     0: never. It is done while a single such call is under way and while it helps. With 80, calls over one connection were 8 % faster in Node.js and not faster \
-     in Python, for 1.4 times the daemon's processor time.",
-);
 /// `sandbox.require_isolation`
 pub(crate) static REQUIRE_ISOLATION: Setting = Setting {
     key: "sandbox.require_isolation",
@@ -387,7 +377,6 @@ pub(crate) static ALL: &[&Setting] = &[
     &UID_BASE,
     &PRESTART_MEMORY_MB,
     &ZYGOTE,
-    &BUSY_POLL_US,
     &REQUIRE_ISOLATION,
     &RUNTIME_PATH,
     &NETWORK_RANGE,

@@ -45,8 +45,6 @@ pub(crate) struct Subject<'a> {
     /// The one file of its package, and what is in it.
     pub(crate) file: &'a str,
     pub(crate) code: Vec<u8>,
-    /// How long answers are polled for at most, in microseconds.
-    pub(crate) busy_poll_us: u32,
 }
 
 /// A sandbox with one image.
@@ -69,14 +67,13 @@ impl Jailed {
             handler: "index.handler",
             file: "index.js",
             code: b"exports.handler = async () => 'never called'\n".to_vec(),
-            busy_poll_us: 0,
         };
         Self::open(subject, cache).await
     }
 
     /// With one function.
     pub(crate) async fn open(subject: Subject<'_>, cache: &Path) -> Fallible<Self> {
-        let Subject { path, runtime, handler, file, code, busy_poll_us } = subject;
+        let Subject { path, runtime, handler, file, code } = subject;
         let config = SandboxConfig {
             cache_dir: cache.join("cache"),
             path,
@@ -85,7 +82,6 @@ impl Jailed {
             network: NetworkConfig::default(),
             prestart_memory_mb: 0,
             zygote: sandbox::ZygoteUse::Off,
-            busy_poll_us,
             zygote_children: sandbox::ZYGOTE_CHILDREN_DEFAULT,
         };
         let (blobs, tasks) = (Arc::<MemoryBlobs>::default(), Tasks::new());

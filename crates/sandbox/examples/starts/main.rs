@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! starts STANDIN CACHE SAMPLES ROW
-//! starts calls CACHE CALLS RUNTIME HANDLER FILE [BUSY_POLL_US]
+//! starts calls CACHE CALLS RUNTIME HANDLER FILE
 //! starts provided CACHE SAMPLES CALLS PROGRAM
 //! ```
 //!
@@ -16,7 +16,7 @@
 //! processes, mounts and so on ([`left`]) before and after that row.
 //!
 //! In the second form it runs a function of one file instead, found by the machine's `PATH`, and times calls of one warm instance ([`calls`]): what `cargo x bench
-//! warm` reads. BUSY_POLL_US says how long answers are polled for at most before a thread sleeps until they come; without it, as long as the daemon does.
+//! warm` reads.
 //!
 //! In the third form PROGRAM is an executable that brings its own runtime ([`provided`]): what `cargo x bench provided` reads.
 
@@ -52,12 +52,10 @@ type Fallible<T = ()> = Result<T, Box<dyn Error>>;
 fn main() -> Fallible {
     sandbox::jail::main_if_spawner();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, cache, calls, runtime, handler, file, busy_poll_us @ ..] = &*arguments
+    if let [word, cache, calls, runtime, handler, file] = &*arguments
         && word == "calls"
     {
-        let busy_poll_us = busy_poll_us.first().map(|text| text.parse()).transpose()?;
-        let busy_poll_us = busy_poll_us.unwrap_or(sandbox::BUSY_POLL_US_DEFAULT);
-        return time_calls(cache, calls, [runtime, handler, file], busy_poll_us);
+        return time_calls(cache, calls, [runtime, handler, file]);
     }
     if let [word, cache, samples, calls, program] = &*arguments
         && word == "provided"
@@ -69,7 +67,7 @@ fn main() -> Fallible {
     }
     let [standin, cache, samples, row] = &*arguments else {
         return Err(
-            "usage: starts STANDIN CACHE SAMPLES ROW, or calls CACHE CALLS RUNTIME HANDLER FILE [BUSY_POLL_US], or provided CACHE SAMPLES CALLS PROGRAM"
+            "usage: starts STANDIN CACHE SAMPLES ROW, or calls CACHE CALLS RUNTIME HANDLER FILE, or provided CACHE SAMPLES CALLS PROGRAM"
                 .into(),
         );
     };
@@ -131,7 +129,7 @@ fn time_starts(standin: &str, cache: &str, samples: &str, row: &str) -> Fallible
 }
 
 /// The second form.
-fn time_calls(cache: &str, calls: &str, function: [&String; 3], busy_poll_us: u32) -> Fallible {
+fn time_calls(cache: &str, calls: &str, function: [&String; 3]) -> Fallible {
     let [runtime, handler, file] = function;
     let name = Path::new(file).file_name().and_then(|name| name.to_str());
     let subject = Subject {
@@ -144,7 +142,6 @@ fn time_calls(cache: &str, calls: &str, function: [&String; 3], busy_poll_us: u3
         handler,
         file: name.ok_or("FILE has no name")?,
         code: fs::read(file)?,
-        busy_poll_us,
     };
     let (cache, calls) = (fs::canonicalize(cache)?, calls.parse()?);
     // As many threads as the daemon has.

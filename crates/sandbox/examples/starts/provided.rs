@@ -29,7 +29,6 @@ pub(crate) async fn run(cache: &Path, samples: usize, each: usize, program: &Pat
         handler: "bootstrap",
         file: "bootstrap",
         code: std::fs::read(program)?,
-        busy_poll_us: sandbox::BUSY_POLL_US_DEFAULT,
     };
     let jailed = Jailed::open(subject, cache).await?;
     // As a daemon has it, which does something every now and then: else each call's deadline is the next thing to wake for, and is told to whoever waits.

@@ -15,7 +15,6 @@ use model::{Code, Error, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::birth::{Dowry, Newborn, SETUP_TIMEOUT, Wanted, failed, not_started, too_slow};
-use super::busy_poll::QuickCalls;
 use super::environment::{self, LAYERS, TASK_ROOT};
 use super::failure;
 use super::folders::blocking;
@@ -84,7 +83,6 @@ pub(super) struct Shared {
     pub(super) turns: Arc<Semaphore>,
     /// Held by who compiles a bootstrap.
     pub(super) compiling: tokio::sync::Mutex<()>,
-    pub(super) quick_calls: Arc<QuickCalls>,
 }
 
 /// One version, ready to be started.

@@ -18,16 +18,15 @@ use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartPath, St
 use model::ports::{Instance, Later, Patience, Turn};
 use model::stream::{StreamEnd, Taker};
 use rustix::net::RecvFlags;
-use tokio::net::UnixStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
 
-use super::busy_poll::{BusyPoll, QuickCall};
 use super::failure;
 use super::flow::Flow;
 use super::life::{Life, checked, failed, idle, micros};
 use crate::frame::{self, FrameError, FrameReader, Incoming, Outgoing, Told};
 use crate::jail::{Step, Steps};
+use crate::socket::Socket;
 
 /// Calls that an instance holds at most: the one that is run, and those behind it. More than this saves nothing measurable: with four a trivial Node.js call costs
 /// 7 µs of processor time on both sides of the socket together, with eight 7 µs, with one alone 34 µs (2 cores, Linux 6.18).
@@ -37,7 +36,7 @@ const CALLS_MAX: usize = 4;
 #[derive(Debug)]
 pub(super) struct ProcessInstance {
     pub(super) life: Life,
-    pub(super) socket: UnixStream,
+    pub(super) socket: Socket,
     /// The function's end of the socket.
     theirs: OwnedFd,
     frames: FrameReader,
@@ -47,7 +46,6 @@ pub(super) struct ProcessInstance {
     unsent: Option<Outgoing>,
     /// Whether the bootstrap counted all that was written by the last call that could be checked, so that the output of calls in a row can be told apart.
     counts_output: bool,
-    busy_poll: BusyPoll,
     /// What the calls fail with that were behind the one at which it died.
     died: Option<Failure>,
 }
@@ -86,7 +84,7 @@ type Timed = Result<Frame, Elapsed>;
 impl ProcessInstance {
     pub(super) fn new(
         life: Life,
-        (socket, theirs, frames): (UnixStream, OwnedFd, FrameReader),
+        (socket, theirs, frames): (Socket, OwnedFd, FrameReader),
     ) -> Self {
         Self {
             life,
@@ -96,7 +94,6 @@ impl ProcessInstance {
             calls: VecDeque::new(),
             unsent: None,
             counts_output: false,
-            busy_poll: BusyPoll::default(),
             died: None,
         }
     }
@@ -170,23 +167,7 @@ impl ProcessInstance {
 
     /// The first call's answer, or what comes instead of it until the deadline.
     async fn answer_until(&mut self, deadline: Instant, patience: &mut Patience<'_>) -> Timed {
-        // Counted until the answer is there, whether it is polled for or not.
-        let quick = self.busy_poll.begin(&self.life.shared.quick_calls);
-        if let Some(quick) = &quick
-            && let Some(frame) = self.polled(quick).await
-        {
-            return Ok(frame);
-        }
         tokio::time::timeout_at(deadline.into(), self.answer(patience)).await
-    }
-
-    /// The answer to a quick call, if there is no other call and the answer comes at once.
-    async fn polled(&mut self, quick: &QuickCall) -> Option<Frame> {
-        if self.calls.len() > 1 || self.unsent.is_some() {
-            return None;
-        }
-        let Self { busy_poll, frames, socket, life, .. } = self;
-        busy_poll.poll(quick, &*life.shared.clock, || frames.try_next(socket).transpose()).await
     }
 
     /// Whether what is written now can only be the first call's. While other calls wait it may be theirs: it stays in the pipes until the answer tells.
@@ -304,7 +285,6 @@ impl ProcessInstance {
         let told = frame.as_ref().ok().and_then(|frame| frame.as_ref().ok()?.told());
         let Some(call) = self.calls.pop_front() else { return idle() };
         let run_us = micros(call.begun, now);
-        self.busy_poll.learn(told.map(|told| told.busy_us));
         // Before anything is decided: what was written before the answer belongs to this call.
         self.settle(told);
         let result = match frame {

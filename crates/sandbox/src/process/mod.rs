@@ -2,14 +2,13 @@
 //!
 //! [`ProcessSandbox`] → [`image::ProcessImage`] → [`instance::ProcessInstance`]. Around them: [`runtimes`] (what is installed), [`root`] and [`environment`]
 //! (what a function sees), [`network`] (what it reaches), [`packages`] (unpacked code and layers) in [`folders`] on disk, [`failure`] (how an end is worded), [`life`] (what instances have in common), [`remains`] (what is cleared up),
-//! [`freeze`] (idle ones stand still), [`busy_poll`] (how quick answers are waited for), [`slots`] (host user ids), [`birth`] (what every start has in common), [`stock`] (instances that are started before anybody calls),
+//! [`freeze`] (idle ones stand still), [`slots`] (host user ids), [`birth`] (what every start has in common), [`stock`] (instances that are started before anybody calls),
 //! [`features`] (what the host gives).
 //!
 //! Not here: pooling, queues and retries (the engine's), and what a frame looks like ([`crate::frame`]).
 
 mod birth;
 mod bootstraps;
-mod busy_poll;
 pub(crate) mod environment;
 pub(crate) mod failure;
 mod features;
@@ -51,7 +50,6 @@ use tokio::sync::Semaphore;
 use crate::jail::Spawner;
 use crate::jail::cgroup::Groups;
 use crate::jail::probe;
-use busy_poll::QuickCalls;
 pub use features::examine;
 use folders::{blocking, disk};
 use image::{ProcessImage, Shared, Users};
@@ -67,10 +65,6 @@ use stock::{Recipe, Stock};
 /// First host user id of the range that instances run under, unless configured: above the ranges that distributions give to people
 /// and their subordinate users (shadow's `SUB_UID_MIN` is 100 000, systemd's `DynamicUser` ends at 65 519).
 pub const UID_BASE_DEFAULT: u32 = 2_000_000_000;
-
-/// How long the answer of a quick call is polled for at most, in microseconds, unless configured: not at all, for it gains too little for what it costs
-/// (docs/adr/0015-busy-polling.md).
-pub const BUSY_POLL_US_DEFAULT: u32 = 0;
 
 /// Children of one zygote, unless configured: they share its address layout and hash secrets.
 pub const ZYGOTE_CHILDREN_DEFAULT: u32 = 1_000;
@@ -97,8 +91,6 @@ pub struct SandboxConfig {
     pub zygote: ZygoteUse,
     /// Children of one zygote: before it has had all, another takes its place.
     pub zygote_children: u32,
-    /// How long, at most, the answer of a quick call is polled for before the thread sleeps that waits for it, in microseconds; 0: it sleeps at once.
-    pub busy_poll_us: u32,
 }
 
 /// Runs functions as processes.
@@ -178,7 +170,6 @@ impl ProcessSandbox {
             root_at,
             turns,
             compiling,
-            quick_calls: Arc::new(QuickCalls::new(config.busy_poll_us, processors)),
         });
         until.spawn_until_cancelled("control groups", keep_ready(&shared));
         let budget_mb = if isolation.has("pre-start") { config.prestart_memory_mb } else { 0 };

@@ -261,7 +261,6 @@ async fn a_package_comes_from_the_blob_store_once(world: &World) {
         network: NetworkConfig::default(),
         prestart_memory_mb: 0,
         zygote: sandbox::ZygoteUse::Off,
-        busy_poll_us: sandbox::BUSY_POLL_US_DEFAULT,
         zygote_children: sandbox::ZYGOTE_CHILDREN_DEFAULT,
     };
     let blobs = Arc::<CountedBlob>::default();

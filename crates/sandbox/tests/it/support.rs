@@ -186,8 +186,6 @@ pub(crate) fn config(cache: &Path) -> SandboxConfig {
         prestart_memory_mb: 0,
         zygote: ZygoteUse::Off,
         zygote_children: sandbox::ZYGOTE_CHILDREN_DEFAULT,
-        // What is off unless it is asked for is tried by all tests.
-        busy_poll_us: 80,
     }
 }
 

@@ -13,8 +13,6 @@ use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings}
 use model::limits;
 use model::ports::{Instance, Later, Patience, StartFailed, Turn};
 use model::stream::{StreamEnd, Taker};
-use tokio::io::Interest;
-use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use super::INVALID_ENTRYPOINT;
@@ -26,6 +24,7 @@ use crate::process::failure;
 use crate::process::flow::Flow;
 use crate::process::life::{Life, idle, micros};
 use crate::runtime_api::{Answer, Api, Event, Init, Piece, Pieces};
+use crate::socket::Socket;
 
 /// How long a runtime that has reported an error may take to ask for its next call, or to end: some do the one, some the other.
 const AFTER_ERROR_MOST: Duration = Duration::from_millis(100);
@@ -48,7 +47,7 @@ pub(super) struct ProvidedInstance {
     /// The function's AWS-style name.
     arn: String,
     /// To its first process.
-    first: UnixStream,
+    first: Socket,
     /// Whether extensions from layers run beside it.
     has_extensions: bool,
     call: Option<Handed>,
@@ -80,7 +79,7 @@ impl ProvidedInstance {
     pub(super) fn new(
         life: Life,
         (api, init): (Api, oneshot::Receiver<Init>),
-        first: UnixStream,
+        first: Socket,
         arn: String,
         has_extensions: bool,
     ) -> Self {
@@ -222,7 +221,7 @@ impl ProvidedInstance {
         }
         let Self { life, api, first, .. } = self;
         let runtime = tokio::time::timeout(RUNTIME_END_MOST, async {
-            let told = first.async_io(Interest::READABLE, || companions::told(first.as_fd()));
+            let told = first.read_with(|| companions::told(first.as_fd()));
             tokio::select! {
                 _ = life.remains.gone() => true,
                 told = told => told.is_err(),

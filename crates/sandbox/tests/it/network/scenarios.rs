@@ -507,7 +507,6 @@ async fn with_pasta(host: &Host, pasta: Option<&str>) -> Arc<ProcessSandbox> {
         network: config(),
         prestart_memory_mb: 0,
         zygote: sandbox::ZygoteUse::Off,
-        busy_poll_us: sandbox::BUSY_POLL_US_DEFAULT,
         zygote_children: sandbox::ZYGOTE_CHILDREN_DEFAULT,
     };
     let blobs = Arc::<MemoryBlobs>::default();
