@@ -58,6 +58,9 @@ const OF_PROCESSES: &[&str] = &[
     "what_a_call_does_after_a_thaw_is_bounded_as_ever",
 ];
 
+/// What only commands do: any bytes have a form as the body of a response.
+const OF_COMMANDS: &[&str] = &["what_cannot_be_serialised_is_a_handler_failure"];
+
 /// What only components do.
 fn of_components(scenario: &str) -> bool {
     // What a command writes to its standard output is its answer, and all of it at once.
@@ -70,7 +73,10 @@ fn of_components(scenario: &str) -> bool {
 fn applies(guest: Guest, served: bool, scenario: &str) -> bool {
     !OF_PROCESSES.contains(&scenario)
         && (served || !OF_SERVED.contains(&scenario))
-        && (guest == Guest::Component || !of_components(scenario))
+        && match guest {
+            Guest::Component => !OF_COMMANDS.contains(&scenario),
+            Guest::Command | Guest::Run => !of_components(scenario),
+        }
 }
 
 /// `served`: whether its instances serve many calls and have files.
