@@ -219,11 +219,23 @@ impl ProcessSandbox {
         self.shared.groups.close();
     }
 
-    /// The root of a web server that is not the one of all: Java's has its libraries where others have theirs.
-    fn layout_for(&self, version: &Version) -> Option<&Layout> {
-        let is_java = version.config.is_web() && web::runs(&version.config, "java");
-        let java = is_java.then(|| self.runtimes.of(Language::Java)).flatten()?;
-        self.layouts.get(&java.info.name)
+    /// The root of a function whose interpreter is not in that of its runtime: Java's has its libraries where others have theirs, and an executable has
+    /// an interpreter only if it is a script that asks for one.
+    async fn layout_for(
+        &self,
+        version: &Version,
+        unpacked: &Arc<packages::Unpacked>,
+    ) -> Option<&Layout> {
+        let runtime = self.runtimes.resolve(&version.runtime.name).ok()?;
+        let language = match runtime.language {
+            Language::Web if web::runs(&version.config, "java") => Language::Java,
+            Language::Provided => {
+                let unpacked = Arc::clone(unpacked);
+                blocking(move || Ok(provided::interpreter(&unpacked))).await.ok()??
+            }
+            _ => return None,
+        };
+        self.layouts.get(&self.runtimes.of(language)?.info.name)
     }
 
     fn runtime(&self, name: &str) -> Result<(&Arc<Runtime>, &Layout)> {
@@ -268,11 +280,11 @@ impl Sandbox for ProcessSandbox {
 
     async fn prepare(&self, version: Arc<Version>) -> Result<Arc<dyn Image>> {
         let (runtime, layout) = self.runtime(&version.runtime.name)?;
-        let layout = self.layout_for(&version).unwrap_or(layout);
         // The host may have lost what it had when the version was deployed.
         self.check_network(&version.config.network)?;
-        bootstraps::complete(&self.shared.compiling, &layout.bootstraps, runtime).await?;
         let unpacked = Arc::new(self.packages.code(&version).await?);
+        let layout = self.layout_for(&version, &unpacked).await.unwrap_or(layout);
+        bootstraps::complete(&self.shared.compiling, &layout.bootstraps, runtime).await?;
         let shared = Arc::clone(&self.shared);
         let shared = (shared, Arc::clone(&self.stock));
         Ok(Arc::new(ProcessImage::new(shared, version, Arc::clone(runtime), layout, unpacked)))

@@ -3,11 +3,12 @@
 //! Here is how one starts; [`instance`] is what becomes of it. There is nothing of ours in the process, so none can be started before its function is known.
 
 mod instance;
+mod interpreter;
 
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use model::Error;
@@ -24,6 +25,7 @@ use crate::jail::{Born, Speaks, Steps, listener as jail_listener};
 use crate::runtime_api::{About, Api, EXTENSIONS};
 use crate::socket::Socket;
 use instance::ProvidedInstance;
+pub(super) use interpreter::interpreter;
 
 /// The executable's name.
 const BOOTSTRAP: &str = "bootstrap";
@@ -49,11 +51,7 @@ pub(super) struct Programs {
 impl Programs {
     /// Looks for them; the failure that says what is missing, or too much.
     pub(super) fn find(unpacked: &Unpacked) -> Result<Self, Failure> {
-        let folders = [(TASK_ROOT, Some(unpacked.package())), (LAYERS, unpacked.layers())];
-        let is_there = |folder: &Option<&Path>| {
-            folder.is_some_and(|folder| folder.join(BOOTSTRAP).symlink_metadata().is_ok())
-        };
-        let Some((at, _)) = folders.iter().find(|(_, folder)| is_there(folder)) else {
+        let Some((at, _)) = bootstrap(unpacked) else {
             let message = format!(
                 "Couldn't find valid bootstrap(s): [{TASK_ROOT}/{BOOTSTRAP} {LAYERS}/{BOOTSTRAP}]"
             );
@@ -66,6 +64,13 @@ impl Programs {
         }
         Ok(Self { bootstrap: format!("{at}/{BOOTSTRAP}"), extensions })
     }
+}
+
+/// The folder that the executable is taken from, as the function sees it, and the executable on the host.
+fn bootstrap(unpacked: &Unpacked) -> Option<(&'static str, PathBuf)> {
+    let folders = [(TASK_ROOT, Some(unpacked.package())), (LAYERS, unpacked.layers())];
+    let mut files = folders.into_iter().filter_map(|(at, on)| Some((at, on?.join(BOOTSTRAP))));
+    files.find(|(_, file)| file.symlink_metadata().is_ok())
 }
 
 /// Files in the layers' folder of extensions, in the order of their names.

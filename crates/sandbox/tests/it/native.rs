@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -86,7 +87,7 @@ async fn sharp(world: &World) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a package manager, as whoever deploys runs it")]
-fn install(folder: &Path, program: &str, arguments: &[&str]) {
+pub(crate) fn install(folder: &Path, program: &str, arguments: &[&str]) {
     let status = Command::new(program).args(arguments).current_dir(folder).status();
     let status = status.unwrap_or_else(|e| panic!("{program} cannot be started: {e}"));
     assert!(status.success(), "{program} {}: {status}", arguments.join(" "));
@@ -106,8 +107,8 @@ async fn answer(world: &World, runtime: &str, folder: &Path) -> Value {
     serde_json::from_slice(&body).unwrap()
 }
 
-/// A zip of a folder's plain files.
-fn zip(folder: &Path) -> Bytes {
+/// A zip of a folder's plain files, each with its mode.
+pub(crate) fn zip(folder: &Path) -> Bytes {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
@@ -118,7 +119,9 @@ fn zip(folder: &Path) -> Bytes {
             } else if kind.is_file() {
                 let name =
                     entry.path().strip_prefix(folder).unwrap().to_string_lossy().into_owned();
+                let mode = entry.metadata().unwrap().permissions().mode();
                 let options = zip::write::SimpleFileOptions::default()
+                    .unix_permissions(mode)
                     .compression_method(zip::CompressionMethod::Stored);
                 zip.start_file(name, options).unwrap();
                 zip.write_all(&fs::read(entry.path()).unwrap()).unwrap();

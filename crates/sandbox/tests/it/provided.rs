@@ -1,5 +1,6 @@
 //! The Runtime API, spoken as official clients do not: what is out of order, too large, too slow, too much. The executable is the contract suite's.
 
+mod clients;
 mod extensions;
 
 use std::net::TcpListener;
@@ -62,7 +63,7 @@ pub(crate) fn tests() -> Vec<Test> {
         nothing_is_inherited,
         a_function_with_a_network_has_it_as_well,
     ];
-    own.into_iter().chain(extensions).collect()
+    own.into_iter().chain(extensions).chain(clients::tests()).collect()
 }
 
 async fn image(world: &World, files: &[(&str, &[u8])], network: Option<&str>) -> Arc<dyn Image> {
