@@ -12,6 +12,9 @@ use crate::invocation::{Failure, Outcome};
 
 pub use body::{BodyCut, BodyPieces, BodySource, BodyStream};
 
+/// Largest [`Part::Piece`], in bytes: sandboxes cut longer ones.
+pub const PIECE_BYTES: usize = 64 * 1024;
+
 /// What comes to the taker of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {

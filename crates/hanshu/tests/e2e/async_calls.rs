@@ -44,7 +44,8 @@ fn accepted_calls_outlive_the_daemon() {
     daemon.kill();
     let daemon = Start::dev().on(&data).start();
     // Calls that were running when it died are free again when their lease ends.
-    eventually("all calls ran", Duration::from_secs(90), || {
+    // One that a busy machine lets fail comes again a minute later.
+    eventually("all calls ran", Duration::from_secs(180), || {
         let lines = daemon.logs("later", "&contains=ran");
         let ran = (0..30).filter(|n| lines.iter().any(|l| l["text"] == format!("ran {n}"))).count();
         (ran == 30).then_some(())

@@ -14,6 +14,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use model::invocation::{Failure, FailureKind};
 use model::limits;
+use model::stream::PIECE_BYTES;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -112,9 +113,10 @@ async fn hand_on(
 ) -> Result<Option<HeaderMap>, Unread> {
     let mut piece = first;
     loop {
-        if !piece.is_empty() {
+        while !piece.is_empty() {
+            let next = piece.split_to(piece.len().min(PIECE_BYTES));
             // Nobody takes it any more: then the instance is ending.
-            pieces.send(Piece::Bytes(piece)).await.map_err(|_| Unread::Broken)?;
+            pieces.send(Piece::Bytes(next)).await.map_err(|_| Unread::Broken)?;
         }
         let Some(frame) = body.frame().await else { return Ok(None) };
         match frame.map_err(|_| Unread::Broken)?.into_data() {

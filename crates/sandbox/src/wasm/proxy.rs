@@ -11,6 +11,7 @@ use http::Response;
 use http_body_util::{BodyExt as _, Full};
 use model::invocation::{Failure, FailureKind};
 use model::limits;
+use model::stream::PIECE_BYTES;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use wasmtime_wasi_http::WasiHttpView as _;
@@ -25,9 +26,7 @@ use super::guests::Guests;
 use super::host::Host;
 use crate::http_event::{self, Asking, Form};
 
-/// A body that is longer goes out in pieces, in bytes; so long is a piece at most.
-const PIECE_BYTES: usize = 64 << 10;
-/// A body that is not over in so long goes out in pieces.
+/// A body that is longer than a piece, or not over in so long, goes out in pieces.
 const GATHER: Duration = Duration::from_millis(10);
 
 /// How long a response may still be taken when its instance, which is to serve more calls, has returned. Then it is closed, as one that serves one call is at once, and serves

@@ -14,6 +14,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use model::stream::PIECE_BYTES;
 
 use super::Sent;
 use super::sockets::{Sockets, Wire};
@@ -27,6 +28,8 @@ pub(crate) struct Connection {
     line: http1::Connection<TokioIo<Wire>, Sent>,
     /// Whether `line` has ended.
     ended: bool,
+    /// What is left of a frame that is longer than a piece.
+    rest: Bytes,
     /// When it was left last.
     pub(crate) idle_since: Option<Instant>,
 }
@@ -63,14 +66,14 @@ impl Connection {
         client.max_buf_size(BUFFER_BYTES);
         let (sender, line) =
             client.handshake(TokioIo::new(wire)).await.map_err(io::Error::other)?;
-        Ok(Self { sender, line, ended: false, idle_since: None })
+        Ok(Self { sender, line, ended: false, rest: Bytes::new(), idle_since: None })
     }
 
     /// Whether it can take a request: it is whole, and the last answer has been read to its end.
     pub(crate) fn is_usable(&mut self) -> bool {
         // What has come since it was looked at last: mostly its end.
         self.advance(&mut Context::from_waker(Waker::noop()));
-        !self.ended && self.sender.is_ready()
+        !self.ended && self.rest.is_empty() && self.sender.is_ready()
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -91,10 +94,13 @@ impl Connection {
         body: &mut Incoming,
     ) -> Result<Option<Piece>, hyper::Error> {
         loop {
+            if !self.rest.is_empty() {
+                let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
+                return Ok(Some(Piece::Bytes(piece)));
+            }
             let Some(frame) = self.beside(body.frame()).await else { return Ok(None) };
             match frame?.into_data() {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => return Ok(Some(Piece::Bytes(data))),
+                Ok(data) => self.rest = data,
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
                         return Ok(Some(Piece::Trailers(trailers)));

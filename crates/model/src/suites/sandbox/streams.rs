@@ -11,7 +11,7 @@ use super::{
 use crate::invocation::{Failure, FailureKind, Outcome};
 use crate::limits::{RESPONSE_BYTES, STREAM_PIECES};
 use crate::ports::{Instance, Patience, Turn};
-use crate::stream::{Part, StreamEnd, Taker};
+use crate::stream::{PIECE_BYTES, Part, StreamEnd, Taker};
 
 async fn started(kit: &Kit) -> Box<dyn Instance> {
     start(&*kit.image_of(kit.version_of(&kit.streams).await).await).await
@@ -58,7 +58,7 @@ async fn take(instance: &mut Box<dyn Instance>) -> (Vec<u8>, StreamEnd) {
 fn bytes_of(part: Option<Part>) -> Vec<u8> {
     match part {
         Some(Part::Piece(piece)) => {
-            assert!(!piece.is_empty() && piece.len() <= 64 * 1024, "{} bytes", piece.len());
+            assert!(!piece.is_empty() && piece.len() <= PIECE_BYTES, "{} bytes", piece.len());
             piece.to_vec()
         }
         other => panic!("{other:?} is no piece"),

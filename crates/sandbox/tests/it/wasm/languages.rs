@@ -22,10 +22,7 @@ pub(super) fn tests() -> Vec<Test> {
 
 async fn c_and_go(world: &World) {
     for (language, build) in [("c", c as fn(&Path)), ("go", go)] {
-        let program = world.folder.path().join(format!("{language}.wasm"));
-        let made = program.clone();
-        tokio::task::spawn_blocking(move || build(&made)).await.unwrap();
-        let wasm = std::fs::read(&program).unwrap();
+        let wasm = tokio::task::spawn_blocking(move || program(language, build)).await.unwrap();
         let package = zip_of(&[("guest.wasm", &wasm), ("words.txt", b"some words")]);
         let sandbox = sandboxes(world).await;
         let mut version = version(&sandbox, package, 64).await;
@@ -36,6 +33,22 @@ async fn c_and_go(world: &World) {
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(answer, json!([{"a": 1}, "some words", "kept", "named"]), "{language}");
     }
+}
+
+/// The program in this language. As with the other guests, whoever copied the tests to where there are no compilers copied it as well.
+fn program(language: &str, build: fn(&Path)) -> Vec<u8> {
+    let name = format!("{language}.wasm");
+    std::fs::read(&name).unwrap_or_else(|_| {
+        let program = guests().join(name);
+        build(&program);
+        std::fs::read(program).unwrap()
+    })
+}
+
+/// Beside what cargo builds.
+fn guests() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(3).unwrap().join("guests")
 }
 
 fn source(name: &str) -> PathBuf {
@@ -56,10 +69,9 @@ fn go(program: &Path) {
     run(compiler.arg(program).arg(source("main.go")));
 }
 
-/// Where the compiler is, installed if it is missing; kept beside what cargo builds. A folder gets its name when it is whole.
+/// Where the compiler is, installed if it is missing; kept. A folder gets its name when it is whole.
 fn ziglang() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let folder = own.ancestors().nth(3).unwrap().join("guests/ziglang");
+    let folder = guests().join("ziglang");
     if !folder.exists() {
         let draft = tempfile::tempdir_in(folder.parent().unwrap()).unwrap();
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
