@@ -1,6 +1,6 @@
 //! HTTP in events and replies, for every runtime that knows requests and responses alone: web servers and `wasi:http` components.
 //!
-//! [`request`] reads the event of an HTTP request (AWS Lambda's payload format 2.0, as function URLs make it), [`whole`] and [`prelude`] write replies to it, and
+//! [`request()`] reads the event of an HTTP request (AWS Lambda's payload format 2.0, as function URLs make it), [`whole`] and [`prelude`] write replies to it, and
 //! [`whole`] judges what was answered to any other event. Not here: who is asked, and by which connection.
 //!
 //! What the format leaves open is decided here, once:
