@@ -20,10 +20,11 @@ use model::limits;
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use serde::Serialize;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use zeroize::Zeroizing;
 
 use crate::jail::Environment;
-use crate::socket::Socket;
 
 /// Bytes of a frame's header.
 pub(crate) const HEADER_BYTES: usize = 8;
@@ -359,7 +360,7 @@ impl FrameReader {
     /// cost an empty read. A function that sends more than it owes only makes its own next answer be seen late.
     pub(crate) async fn next(
         &mut self,
-        socket: &Socket,
+        socket: &UnixStream,
         last: bool,
     ) -> Result<Incoming, FrameError> {
         loop {
@@ -367,7 +368,7 @@ impl FrameReader {
                 return Ok(frame);
             }
             socket.readable().await?;
-            let read = socket.try_read(|| match self.read(socket) {
+            let read = socket.try_io(Interest::READABLE, || match self.read(socket) {
                 Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => Err(e),
                 done => Ok(done),
             });
@@ -375,7 +376,7 @@ impl FrameReader {
                 Ok(Ok(Some(frame))) => {
                     if last && !frame.goes_on() {
                         let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                        socket.try_read(empty).unwrap_or_default();
+                        socket.try_io(Interest::READABLE, empty).unwrap_or_default();
                     }
                     return Ok(frame);
                 }
@@ -388,7 +389,7 @@ impl FrameReader {
     }
 
     /// The next frame, if it is here whole: what a process that has ended left behind.
-    pub(crate) fn next_now(&mut self, socket: &Socket) -> Result<Incoming, FrameError> {
+    pub(crate) fn next_now(&mut self, socket: &UnixStream) -> Result<Incoming, FrameError> {
         loop {
             match self.read(socket) {
                 Ok(Some(frame)) => return Ok(frame),
@@ -401,7 +402,7 @@ impl FrameReader {
     }
 
     /// One read; the frame that it completes.
-    fn read(&mut self, socket: &Socket) -> Result<Option<Incoming>, FrameError> {
+    fn read(&mut self, socket: &UnixStream) -> Result<Option<Incoming>, FrameError> {
         let wanted = match self.take_pending()? {
             Parsed::Frame(frame, _) => return Ok(Some(frame)),
             Parsed::Partial(wanted) => wanted,
@@ -433,7 +434,7 @@ impl FrameReader {
     }
 
     /// One read by way of the stack. A frame that arrives whole, the usual case, never passes through `pending`.
-    fn fill_small(&mut self, socket: &Socket) -> Result<Option<Incoming>, FrameError> {
+    fn fill_small(&mut self, socket: &UnixStream) -> Result<Option<Incoming>, FrameError> {
         let mut chunk = [MaybeUninit::<u8>::uninit(); READ_BYTES];
         // Cheaper than `read`, which is for files as well.
         let received = rustix::net::recv(socket, &mut chunk[..], RecvFlags::DONTWAIT);
@@ -455,7 +456,7 @@ impl FrameReader {
     }
 
     /// One read into `pending`, which grows with what has come, not with what was announced.
-    fn fill_large(&mut self, socket: &Socket, total: usize) -> Result<(), FrameError> {
+    fn fill_large(&mut self, socket: &UnixStream, total: usize) -> Result<(), FrameError> {
         // Room for a whole packet: what a read has no room for is lost.
         if self.pending.capacity() - self.pending.len() < READ_BYTES {
             let missing = (total - self.pending.len()).max(READ_BYTES);
@@ -540,17 +541,19 @@ impl Outgoing {
     }
 
     /// Sends what the socket takes at once; whether that was the rest.
-    pub(crate) fn send_now(&mut self, socket: &Socket) -> Result<bool, FrameError> {
+    pub(crate) fn send_now(&mut self, socket: &UnixStream) -> Result<bool, FrameError> {
         // Tried before it is waited for: a socket between two calls has room.
         self.send_with(|packet| {
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            let mut nothing = SendAncillaryBuffer::default();
-            Ok(rustix::net::sendmsg(socket, packet, &mut nothing, flags)?)
+            socket.try_io(Interest::WRITABLE, || {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                let mut nothing = SendAncillaryBuffer::default();
+                Ok(rustix::net::sendmsg(socket, packet, &mut nothing, flags)?)
+            })
         })
     }
 
     /// Sends it whole. Cancel-safe: dropped half-way, the next call goes on where this one was.
-    pub(crate) async fn send(&mut self, socket: &Socket) -> Result<(), FrameError> {
+    pub(crate) async fn send(&mut self, socket: &UnixStream) -> Result<(), FrameError> {
         while !self.send_now(socket)? {
             socket.writable().await?;
         }
@@ -590,7 +593,6 @@ mod tests {
     use proptest::prelude::*;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::UnixStream;
 
     use super::*;
 
@@ -650,7 +652,7 @@ mod tests {
         }
     }
 
-    async fn sent(socket: &Socket, call: &Invocation) -> Result<(), FrameError> {
+    async fn sent(socket: &UnixStream, call: &Invocation) -> Result<(), FrameError> {
         invoke(call, UnixMillis(1_767_225_600_042))?.send(socket).await
     }
 
@@ -717,7 +719,7 @@ mod tests {
         let id = RequestId::generate();
         let (bytes, expected) = conversation(id, br#"{"statusCode":200}"#);
         for at in 0..=bytes.len() {
-            let (mut theirs, ours) = pair();
+            let (mut theirs, ours) = UnixStream::pair().unwrap();
             let mut reader = FrameReader::new();
             let (first, second) = bytes.split_at(at);
             let feed = async {
@@ -740,7 +742,7 @@ mod tests {
         let body: Vec<u8> =
             (0..limits::RESPONSE_BYTES).map(|i| u8::try_from(i % 251).unwrap()).collect();
         let (bytes, expected) = conversation(id, &body);
-        let (mut theirs, ours) = pair();
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
         let mut reader = FrameReader::new();
         let read = async {
             for frame in &expected {
@@ -754,7 +756,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_announcement_costs_no_memory() {
-        let (mut theirs, ours) = pair();
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
         let whole = answer(KIND_RESPONSE, RequestId::generate(), &vec![0; limits::RESPONSE_BYTES]);
         theirs.write_all(&whole[..100]).await.unwrap();
         let mut reader = FrameReader::new();
@@ -768,7 +770,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_socket_is_said() {
-        let (theirs, ours) = pair();
+        let (theirs, ours) = UnixStream::pair().unwrap();
         drop(theirs);
         assert!(matches!(FrameReader::new().next(&ours, true).await, Err(FrameError::Closed)));
         let call = invocation(Bytes::new(), CallContext::default());
@@ -777,13 +779,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_short_read_leaves_no_stale_readiness() {
-        let (mut theirs, ours) = pair();
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
         let mut reader = FrameReader::new();
         for _ in 0..3 {
             theirs.write_all(&frame(KIND_HELLO, b"")).await.unwrap();
             assert_eq!(reader.next(&ours, true).await.unwrap(), Incoming::Hello);
             let mut asked = false;
-            let stale = ours.try_read(|| {
+            let stale = ours.try_io(Interest::READABLE, || {
                 asked = true;
                 Ok(())
             });
@@ -791,18 +793,12 @@ mod tests {
         }
     }
 
-    /// Two ends of a stream, which splits frames anywhere.
-    fn pair() -> (UnixStream, Socket) {
-        let (theirs, ours) = UnixStream::pair().unwrap();
-        (theirs, Socket::new(ours.into_std().unwrap().into()).unwrap())
-    }
-
     /// Two ends that keep packets apart.
-    fn packets() -> (Socket, OwnedFd) {
+    fn packets() -> (UnixStream, OwnedFd) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        (Socket::new(ours).unwrap(), theirs)
+        (UnixStream::from_std(ours.into()).unwrap(), theirs)
     }
 
     #[tokio::test]
@@ -878,7 +874,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_are_sent_as_the_protocol_says() {
-        let (mut theirs, ours) = pair();
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
         let context = CallContext {
             trace: Some("Root=1".into()),
             client_context: Some(r#"{"custom":{"a":1}}"#.into()),
@@ -917,7 +913,7 @@ mod tests {
 
     #[tokio::test]
     async fn init_is_sent_as_the_protocol_says() {
-        let (mut theirs, ours) = pair();
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
         let function = InitFunction {
             name: "hello",
             version: "$LATEST",
@@ -947,7 +943,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_over_the_limit_is_not_sent() {
-        let (_theirs, ours) = pair();
+        let (_theirs, ours) = UnixStream::pair().unwrap();
         let call = invocation(vec![0; PAYLOAD_BYTES].into(), CallContext::default());
         let refused = sent(&ours, &call).await;
         assert!(matches!(refused, Err(FrameError::TooLarge { .. })), "{refused:?}");

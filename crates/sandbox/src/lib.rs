@@ -25,7 +25,6 @@ mod package;
 mod process;
 mod runtime_api;
 mod sandboxes;
-mod socket;
 mod wasm;
 mod web;
 

@@ -50,5 +50,4 @@ pub(crate) use scratch::Scratch;
 pub use spawner::main_if_spawner;
 pub(crate) use spec::{Born, Environment, Limits, Mount, Owner, Program, Root, Speaks, Spec};
 pub(crate) use steps::{Step, Steps};
-pub(crate) use sys::register;
 pub(crate) use wire::InstanceId;

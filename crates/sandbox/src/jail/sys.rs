@@ -331,7 +331,7 @@ pub(super) fn signal_all(signal: Signal) -> io::Result<()> {
 }
 
 /// Makes a descriptor wait-able in async code.
-pub(crate) fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+pub(super) fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: needed because tokio cannot know that a type keeps its descriptor open and the same while it is registered. OwnedFd does, and
     // the AsyncFd owns it.
     unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(Into::into)

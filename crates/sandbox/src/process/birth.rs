@@ -8,6 +8,7 @@ use std::time::Duration;
 use model::{Code, Error};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::net::UnixStream;
 
 use super::environment::TASK_ROOT;
 use super::image::{Shared, Users};
@@ -20,7 +21,6 @@ use crate::jail::cgroup::Group;
 use crate::jail::{
     Born, Environment, Limits, Owner, Program, Root, Speaks, Spec, StartError, StartFds, Steps,
 };
-use crate::socket::Socket;
 
 /// How long the set-up of a sandbox may take. It takes milliseconds; a host that needs more is in trouble.
 pub(super) const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ pub(super) struct Dowry {
 #[derive(Debug)]
 pub(super) struct Newborn {
     pub(super) remains: Remains,
-    pub(super) socket: Socket,
+    pub(super) socket: UnixStream,
     /// The instance's end once more.
     pub(super) theirs: OwnedFd,
     pub(super) stdout: OwnedFd,
@@ -135,7 +135,7 @@ fn spec(
 
 /// The descriptors between an instance and the daemon.
 struct Plumbing {
-    socket: Socket,
+    socket: UnixStream,
     theirs: OwnedFd,
     fds: StartFds,
     stdout: OwnedFd,
@@ -146,11 +146,13 @@ impl Plumbing {
     fn new() -> io::Result<Self> {
         let (ours, frames) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
         let theirs = frames.try_clone()?;
         let (stdout, stdout_writer) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stderr, stderr_writer) = pipe_with(PipeFlags::CLOEXEC)?;
         let fds = StartFds { frames, stdout: stdout_writer, stderr: stderr_writer };
-        let socket = Socket::new(ours)?;
+        // Tokio's stream reads and writes any Unix socket; this one keeps packets apart.
+        let socket = UnixStream::from_std(ours.into())?;
         Ok(Self { socket, theirs, fds, stdout, stderr })
     }
 }

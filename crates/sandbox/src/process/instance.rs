@@ -18,6 +18,7 @@ use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartPath, St
 use model::ports::{Instance, Later, Patience, Turn};
 use model::stream::{StreamEnd, Taker};
 use rustix::net::RecvFlags;
+use tokio::net::UnixStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
 
@@ -26,7 +27,6 @@ use super::flow::Flow;
 use super::life::{Life, checked, failed, idle, micros};
 use crate::frame::{self, FrameError, FrameReader, Incoming, Outgoing, Told};
 use crate::jail::{Step, Steps};
-use crate::socket::Socket;
 
 /// Calls that an instance holds at most: the one that is run, and those behind it. More than this saves nothing measurable: with four a trivial Node.js call costs
 /// 7 µs of processor time on both sides of the socket together, with eight 7 µs, with one alone 34 µs (2 cores, Linux 6.18).
@@ -36,7 +36,7 @@ const CALLS_MAX: usize = 4;
 #[derive(Debug)]
 pub(super) struct ProcessInstance {
     pub(super) life: Life,
-    pub(super) socket: Socket,
+    pub(super) socket: UnixStream,
     /// The function's end of the socket.
     theirs: OwnedFd,
     frames: FrameReader,
@@ -84,7 +84,7 @@ type Timed = Result<Frame, Elapsed>;
 impl ProcessInstance {
     pub(super) fn new(
         life: Life,
-        (socket, theirs, frames): (Socket, OwnedFd, FrameReader),
+        (socket, theirs, frames): (UnixStream, OwnedFd, FrameReader),
     ) -> Self {
         Self {
             life,

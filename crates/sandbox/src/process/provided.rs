@@ -16,6 +16,9 @@ use model::invocation::{Failure, FailureKind, StartPath};
 use model::limits;
 use model::ports::{Instance, LogLine, LogStream, StartFailed};
 
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
 use super::birth::{Newborn, SETUP_TIMEOUT, failed, not_started, too_slow};
 use super::environment::{LAYERS, TASK_ROOT};
 use super::image::ProcessImage;
@@ -23,7 +26,6 @@ use super::life::micros;
 use super::packages::Unpacked;
 use crate::jail::{Born, Speaks, Steps, listener as jail_listener};
 use crate::runtime_api::{About, Api, EXTENSIONS};
-use crate::socket::Socket;
 use instance::ProvidedInstance;
 pub(super) use interpreter::interpreter;
 
@@ -35,8 +37,8 @@ const FOLDER: &str = "extensions";
 const INVALID_ENTRYPOINT: &str = "Runtime.InvalidEntrypoint";
 
 /// Takes the listener from an instance that is being set up, when it is there.
-async fn listener(socket: &Socket) -> io::Result<TcpListener> {
-    socket.read_with(|| jail_listener::receive(socket.as_fd())).await
+async fn listener(socket: &UnixStream) -> io::Result<TcpListener> {
+    socket.async_io(Interest::READABLE, || jail_listener::receive(socket.as_fd())).await
 }
 
 /// What of a version's packages is executed.

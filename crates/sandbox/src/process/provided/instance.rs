@@ -13,6 +13,8 @@ use model::invocation::{Failure, FailureKind, Invocation, Outcome, StartTimings}
 use model::limits;
 use model::ports::{Instance, Later, Patience, StartFailed, Turn};
 use model::stream::{StreamEnd, Taker};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use super::INVALID_ENTRYPOINT;
@@ -24,7 +26,6 @@ use crate::process::failure;
 use crate::process::flow::Flow;
 use crate::process::life::{Life, idle, micros};
 use crate::runtime_api::{Answer, Api, Event, Init, Piece, Pieces};
-use crate::socket::Socket;
 
 /// How long a runtime that has reported an error may take to ask for its next call, or to end: some do the one, some the other.
 const AFTER_ERROR_MOST: Duration = Duration::from_millis(100);
@@ -47,7 +48,7 @@ pub(super) struct ProvidedInstance {
     /// The function's AWS-style name.
     arn: String,
     /// To its first process.
-    first: Socket,
+    first: UnixStream,
     /// Whether extensions from layers run beside it.
     has_extensions: bool,
     call: Option<Handed>,
@@ -79,7 +80,7 @@ impl ProvidedInstance {
     pub(super) fn new(
         life: Life,
         (api, init): (Api, oneshot::Receiver<Init>),
-        first: Socket,
+        first: UnixStream,
         arn: String,
         has_extensions: bool,
     ) -> Self {
@@ -221,7 +222,7 @@ impl ProvidedInstance {
         }
         let Self { life, api, first, .. } = self;
         let runtime = tokio::time::timeout(RUNTIME_END_MOST, async {
-            let told = first.read_with(|| companions::told(first.as_fd()));
+            let told = first.async_io(Interest::READABLE, || companions::told(first.as_fd()));
             tokio::select! {
                 _ = life.remains.gone() => true,
                 told = told => told.is_err(),
