@@ -81,7 +81,7 @@ fn what_became_of_a_call_is_shown_and_it_is_run_again_or_stopped() {
     eventually("the call runs", Duration::from_secs(15), || {
         daemon.cli(&["calls", "show", id]).ok().contains("running").then_some(())
     });
-    assert!(daemon.cli(&["cancel", id]).ok().contains(id));
+    daemon.cli(&["cancel", id]).ok();
     assert!(daemon.cli(&["calls", "show", id]).ok().contains("cancelled"));
     let again = daemon.cli(&["cancel", id]);
     assert!(again.err.contains("has ended"), "{again:?}");
