@@ -335,18 +335,18 @@ impl Engine {
         stats
     }
 
-    /// Ends the calls under way, and says to their callers that the daemon stops. For a daemon that has waited for them long enough.
-    pub fn cut_off(&self) {
+    /// Ends the calls under way, and says to their callers that the daemon stops. For a daemon that has waited for them long enough. Whether there were any
+    /// that can be ended.
+    pub fn cut_off(&self) -> bool {
         self.shared.cut_off.store(true, Ordering::Release);
-        self.shared.pools.sandbox.end_calls();
+        self.shared.pools.sandbox.end_calls()
     }
 
     /// Refuses new calls, lets those under way end within `grace`, then cuts them off, stops every instance, reports the last use.
     /// Returns how many calls were still running.
     pub async fn drain(&self, grace: Duration) -> usize {
         let left = self.shared.tasks.drain(grace).await;
-        if left > 0 {
-            self.cut_off();
+        if left > 0 && self.cut_off() {
             self.shared.tasks.drain(CUT_OFF_GRACE).await;
         }
         for pool in self.shared.pools.registry.all() {

@@ -92,8 +92,8 @@ impl Sandbox for Sandboxes {
         self.of(version).expect(version);
     }
 
-    fn end_calls(&self) {
-        self.processes.end_calls();
+    fn end_calls(&self) -> bool {
+        self.processes.end_calls()
     }
 
     fn starts(&self) -> StartCounts {

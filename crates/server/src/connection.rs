@@ -76,9 +76,10 @@ pub(crate) async fn serve(app: &Arc<App>, listener: TcpListener, shutdown: Cance
     let left = connections.drain(app.config.drain_grace).await;
     if left > 0 {
         tracing::warn!(connections = left, "cut off after the grace");
-        // Whoever waits for a call is told; then whatever is left is closed.
-        app.engine.cut_off();
-        connections.drain(ABORT_TIME).await;
+        // Whoever waits for a call that can be ended is told; then whatever is left is closed.
+        if app.engine.cut_off() {
+            connections.drain(ABORT_TIME).await;
+        }
         shared.abort.cancel();
         connections.drain(ABORT_TIME).await;
     }

@@ -51,8 +51,10 @@ pub trait Sandbox: Send + Sync + std::fmt::Debug {
     }
 
     /// Ends every instance, whatever it is at, so that its calls fail at once. For a daemon that stops and has waited long enough; what ends with the daemon's
-    /// own process by itself may go on until then.
-    fn end_calls(&self) {}
+    /// own process by itself may go on until then. Whether there was anything to end: if not, waiting for it is in vain.
+    fn end_calls(&self) -> bool {
+        false
+    }
 
     /// How instances came up. None are counted by a sandbox that knows one way only.
     fn starts(&self) -> StartCounts {

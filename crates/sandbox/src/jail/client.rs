@@ -274,13 +274,13 @@ impl Spawner {
         self.connection().await.map(drop)
     }
 
-    /// Kills all that it has started and that lives.
-    pub(crate) fn kill_all(&self) {
+    /// Kills all that it has started and that lives; whether there was anything.
+    pub(crate) fn kill_all(&self) -> bool {
         let cell = Arc::clone(&self.connection.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(connection) = cell.get() {
-            let lives = connection.lives.lock().unwrap_or_else(PoisonError::into_inner);
-            lives.iter().flat_map(HashMap::values).for_each(|told| kill(&told.borrow()));
-        }
+        let Some(connection) = cell.get() else { return false };
+        let lives = connection.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        lives.iter().flat_map(HashMap::values).for_each(|told| kill(&told.borrow()));
+        lives.as_ref().is_some_and(|lives| !lives.is_empty())
     }
 
     /// Asks for an instance. The process may not exist yet when this returns.

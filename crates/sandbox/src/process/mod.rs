@@ -266,8 +266,8 @@ impl Sandbox for ProcessSandbox {
         }
     }
 
-    fn end_calls(&self) {
-        self.shared.spawner.kill_all();
+    fn end_calls(&self) -> bool {
+        self.shared.spawner.kill_all()
     }
 
     fn starts(&self) -> StartCounts {
