@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use model::clock::UnixMillis;
+use model::clock::{Clock, SystemClock, UnixMillis};
 use model::function::{Function, Version};
 use model::ids::{Digest, Qualifier, RequestId};
 use model::keys;
@@ -16,12 +18,14 @@ use model::ports::{
 };
 use model::secret::{Sealed, SecretPlace, SecretText};
 use store::vault::{KeySource, Keyring};
-use store::{FORMAT_VERSION, Store};
+use store::{FORMAT_VERSION, Store, StoreConfig};
 
-use crate::support::{key, lane, line, open_at, succeeded};
+use crate::support::{key, lane, line, open_at, open_by, succeeded};
 
 /// 2026-01-01T00:00:00Z.
 const START: UnixMillis = UnixMillis(1_767_225_600_000);
+/// 2026-11-29T00:00:00Z: soon after the fixtures were written, so that nothing in them is old enough to be forgotten.
+const SOON_AFTER: UnixMillis = UnixMillis(1_795_910_400_000);
 const LONG: Duration = Duration::from_secs(3600);
 
 fn fixtures() -> PathBuf {
@@ -134,8 +138,10 @@ async fn fill(store: &Store) {
     };
     store.queue.enqueue(vec![message(1), message(2), message(3)]).await.unwrap();
     let note = Some(Bytes::from_static(b"no use"));
-    let dead = End { as_what: Ended::Dead, note, ..succeeded() };
-    for end in [dead, succeeded()] {
+    // Longer than from any fixture to the next.
+    let keep = LONG * 24 * 365;
+    let dead = End { as_what: Ended::Dead, note, keep, ..succeeded() };
+    for end in [dead, End { keep, ..succeeded() }] {
         let leased = store.queue.lease(&lane(), 1, LONG).await.unwrap().messages.remove(0);
         store.queue.end(leased.id, leased.token, end).await.unwrap();
     }
@@ -225,12 +231,30 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// The host's clock, but for what the wall says.
+#[derive(Debug)]
+struct Pinned;
+
+#[async_trait]
+impl Clock for Pinned {
+    fn now(&self) -> UnixMillis {
+        SOON_AFTER
+    }
+    fn instant(&self) -> Instant {
+        SystemClock.instant()
+    }
+    async fn sleep_until(&self, deadline: Instant) {
+        SystemClock.sleep_until(deadline).await;
+    }
+}
+
 #[tokio::test]
 async fn a_folder_of_every_format_opens() {
     for version in 1..=FORMAT_VERSION {
         let temp = tempfile::tempdir().unwrap();
         copy(&folder(version), temp.path());
-        let store = open_at(temp.path()).await.unwrap();
+        let config = StoreConfig::at(temp.path());
+        let store = open_by(config, Arc::new(Pinned)).await.unwrap();
         check(&store, version).await;
         check_vault(&store, temp.path(), version).await;
         check_documents(&store, version).await;

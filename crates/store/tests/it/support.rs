@@ -20,7 +20,12 @@ pub(crate) async fn open_at(path: &Path) -> model::Result<Store> {
 }
 
 pub(crate) async fn open_with(config: StoreConfig) -> model::Result<Store> {
-    open(config, Arc::new(SystemClock), &Tasks::new()).await
+    open_by(config, Arc::new(SystemClock)).await
+}
+
+/// The same, with a clock of the test's.
+pub(crate) async fn open_by(config: StoreConfig, clock: Arc<dyn Clock>) -> model::Result<Store> {
+    open(config, clock, &Tasks::new()).await
 }
 
 /// One port of a store in a folder of its own.
