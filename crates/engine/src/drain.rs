@@ -10,7 +10,6 @@ mod run;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use model::Result;
@@ -21,6 +20,7 @@ use model::limits;
 use model::ports::{Batch, Enqueued, Lane, NewMessage};
 use tokio::sync::mpsc;
 
+pub(crate) use self::envelope::event;
 use self::lanes::{Found, Lanes, Turn};
 use crate::Shared;
 
@@ -60,11 +60,6 @@ pub(crate) async fn enqueue(
     };
     let answers = shared.queue.enqueue(vec![message]).await?;
     answers.into_iter().next().ok_or_else(|| Error::internal("the queue gave no answer"))
-}
-
-/// The event of a queued call.
-pub(crate) fn event(payload: &Bytes) -> Option<Bytes> {
-    envelope::event(payload)
 }
 
 /// Leases messages and runs them until the engine stops.

@@ -42,7 +42,7 @@ fn end(payload: &Bytes) -> Option<usize> {
 }
 
 /// The event of a message; none if it is damaged.
-pub(super) fn event(payload: &Bytes) -> Option<Bytes> {
+pub(crate) fn event(payload: &Bytes) -> Option<Bytes> {
     Some(payload.slice(end(payload)?..))
 }
 

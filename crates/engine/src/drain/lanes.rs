@@ -4,8 +4,7 @@
 //! find instances without waiting, and shrinks when they wait or are refused: it settles at what the function and its limits bear. The last part of the room is
 //! kept for lanes that run nothing, so that slow functions cannot fill it all.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use model::clock::UnixMillis;
 use model::ports::Lane;
@@ -68,7 +67,8 @@ impl State {
 pub(super) struct Lanes {
     known: HashMap<Lane, State>,
     line: VecDeque<Lane>,
-    times: BinaryHeap<Reverse<(UnixMillis, Lane)>>,
+    /// When to look at a lane again: what `look_at` says of each.
+    times: BTreeSet<(UnixMillis, Lane)>,
     /// Messages that run, and those that turns under way may still bring.
     taken: usize,
     room: usize,
@@ -77,7 +77,7 @@ pub(super) struct Lanes {
 impl Lanes {
     /// `room`: messages that may run at once.
     pub(super) fn new(room: usize) -> Self {
-        let (known, line, times) = (HashMap::new(), VecDeque::new(), BinaryHeap::new());
+        let (known, line, times) = (HashMap::new(), VecDeque::new(), BTreeSet::new());
         Self { known, line, times, taken: 0, room: room.max(1) }
     }
 
@@ -89,24 +89,19 @@ impl Lanes {
 
     /// Time has come this far.
     pub(super) fn time(&mut self, now: UnixMillis) {
-        while let Some(Reverse((at, lane))) = self.times.peek()
-            && *at <= now
+        while self.next_time().is_some_and(|at| at <= now)
+            && let Some((_, lane)) = self.times.pop_first()
         {
-            let (at, lane) = (*at, lane.clone());
-            self.times.pop();
-            // Others of its entries are out of date.
-            if let Some(state) = self.known.get_mut(&lane)
-                && state.look_at == Some(at)
-            {
+            if let Some(state) = self.known.get_mut(&lane) {
                 state.look_at = None;
-                self.due(&lane);
             }
+            self.due(&lane);
         }
     }
 
     /// When [`Lanes::time`] has something to do next.
     pub(super) fn next_time(&self) -> Option<UnixMillis> {
-        self.times.peek().map(|Reverse((at, _))| *at)
+        self.times.first().map(|(at, _)| *at)
     }
 
     /// The next lane that may lease, if one may. [`Lanes::leased`] has to follow.
@@ -152,8 +147,10 @@ impl Lanes {
         if let Some(at) = next_due
             && state.look_at.is_none_or(|known| at < known)
         {
-            state.look_at = Some(at);
-            self.times.push(Reverse((at, turn.lane.clone())));
+            if let Some(later) = state.look_at.replace(at) {
+                self.times.remove(&(later, turn.lane.clone()));
+            }
+            self.times.insert((at, turn.lane.clone()));
         }
         self.line_up(&turn.lane);
         self.forget(&turn.lane);

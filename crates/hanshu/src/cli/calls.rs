@@ -198,7 +198,6 @@ fn found(
         namespace: cx.namespace()?,
         function: function.map(|key| -> FunctionName { key.name }),
         state,
-        since: None,
         after: None,
         limit: PAGE.min(most),
     };

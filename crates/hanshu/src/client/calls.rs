@@ -13,8 +13,6 @@ pub(crate) struct CallFilter {
     pub(crate) namespace: NamespaceName,
     pub(crate) function: Option<FunctionName>,
     pub(crate) state: Option<CallState>,
-    /// RFC 3339.
-    pub(crate) since: Option<String>,
     pub(crate) after: Option<String>,
     pub(crate) limit: usize,
 }
@@ -29,12 +27,7 @@ impl Client {
         let mut path = format!("/v1/namespaces/{}/calls?limit={}", filter.namespace, filter.limit);
         let function = filter.function.as_ref().map(FunctionName::as_str);
         let state = filter.state.map(CallState::as_str);
-        let given = [
-            ("function", function),
-            ("state", state),
-            ("since", filter.since.as_deref()),
-            ("after", filter.after.as_deref()),
-        ];
+        let given = [("function", function), ("state", state), ("after", filter.after.as_deref())];
         for (name, value) in given {
             if let Some(value) = value {
                 path.push_str(&format!("&{name}={}", encode(value)));

@@ -97,6 +97,13 @@ pub struct NewMessage {
     pub payload: Bytes,
 }
 
+impl NewMessage {
+    /// Errors: `payload-too-large`.
+    pub fn check(&self) -> Result<()> {
+        bounded("a message", self.payload.len(), MESSAGE_BYTES)
+    }
+}
+
 /// A key that one message has at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UniqueKey {
@@ -154,6 +161,13 @@ pub struct Again {
     pub note: Option<Bytes>,
 }
 
+impl Again {
+    /// Errors: `payload-too-large`.
+    pub fn check(&self) -> Result<()> {
+        bounded("a note", self.note.as_ref().map_or(0, Bytes::len), NOTE_BYTES)
+    }
+}
+
 /// How a message ends.
 #[derive(Clone, Debug)]
 pub struct End {
@@ -165,6 +179,22 @@ pub struct End {
     pub result: Option<Bytes>,
     /// How long it is kept; its payload only if it is dead.
     pub keep: Duration,
+}
+
+impl End {
+    /// Errors: `payload-too-large`.
+    pub fn check(&self) -> Result<()> {
+        bounded("a note", self.note.as_ref().map_or(0, Bytes::len), NOTE_BYTES)?;
+        bounded("a result", self.result.as_ref().map_or(0, Bytes::len), RESULT_BYTES)
+    }
+}
+
+fn bounded(what: &str, bytes: usize, most: usize) -> Result<()> {
+    if bytes <= most {
+        return Ok(());
+    }
+    let message = format!("{what} has {bytes} bytes: expected at most {most}");
+    Err(Error::caller(Code::PayloadTooLarge, message))
 }
 
 /// The ends of a message.

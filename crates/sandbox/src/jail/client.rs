@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -365,17 +365,28 @@ async fn open(executable: PathBuf, tasks: Tasks) -> io::Result<Arc<Connection>> 
     Ok(connection)
 }
 
-/// Executes the spawner. This is no fork of the daemon: std uses `posix_spawn`, which shares the memory until `exec`.
-fn launch(executable: &std::path::Path) -> io::Result<(OwnedFd, Child)> {
-    let flags = SocketFlags::CLOEXEC;
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+/// Executes the spawner.
+fn launch(executable: &Path) -> io::Result<(OwnedFd, Child)> {
+    let (ours, child) = helper(executable, "hanshu-spawner", SPAWNER_ARGUMENT)?;
     // Room for the largest request even where the default is small.
     set_socket_send_buffer_size(&ours, wire::MESSAGE_BYTES)?;
+    Ok((ours, child))
+}
+
+/// Executes this program once more, as `name`, to do what `argument` stands for: its standard input is the other end of the socket. This is no fork of the daemon: std uses
+/// `posix_spawn`, which shares the memory until `exec`.
+pub(super) fn helper(
+    executable: &Path,
+    name: &str,
+    argument: &str,
+) -> io::Result<(OwnedFd, Child)> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     rustix::io::ioctl_fionbio(&ours, true)?;
     #[expect(clippy::disallowed_methods, reason = "only sandbox starts processes: this is where")]
     let child = Command::new(executable)
-        .arg0("hanshu-spawner")
-        .arg(SPAWNER_ARGUMENT)
+        .arg0(name)
+        .arg(argument)
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::from(theirs))

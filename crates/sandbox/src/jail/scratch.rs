@@ -6,23 +6,22 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Child;
 
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
     fsopen,
 };
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
+use rustix::net::RecvFlags;
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Mutex;
 
-use super::{sys, wire};
+use super::{client, sys, wire};
 
 /// The first argument that makes the daemon's executable what makes folders.
 pub(super) const SCRATCH_ARGUMENT: &str = "__sandbox-scratch";
@@ -95,20 +94,8 @@ impl Drop for Maker {
 }
 
 impl Maker {
-    fn start(executable: &std::path::Path) -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        rustix::io::ioctl_fionbio(&ours, true)?;
-        #[expect(clippy::disallowed_methods, reason = "only sandbox starts processes")]
-        let child = Command::new(executable)
-            .arg0("hanshu-scratch")
-            .arg(SCRATCH_ARGUMENT)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .spawn()?;
+    fn start(executable: &Path) -> io::Result<Self> {
+        let (ours, child) = client::helper(executable, "hanshu-scratch", SCRATCH_ARGUMENT)?;
         let socket = sys::register(ours, Interest::READABLE)?;
         Ok(Self { socket, child })
     }

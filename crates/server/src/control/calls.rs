@@ -13,7 +13,7 @@ use model::calls::Attempt;
 use model::clock::UnixMillis;
 use model::error::{Code, Error};
 use model::ids::{FunctionKey, FunctionName, NamespaceName, RequestId};
-use model::ports::{Ended, Lane, ListedStanding, Listing, Standing, Summary};
+use model::ports::{Ended, LIST_MAX, Lane, ListedStanding, Listing, Standing, Summary};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
@@ -25,8 +25,7 @@ use crate::openapi::{CallParam, NamespaceParam, Refusals};
 
 /// Longest wait for a call, in seconds.
 const WAIT_MAX_SECONDS: u64 = 60;
-/// Most calls of a page, and how many an absent limit means.
-const LIMIT_MAX: usize = 1_000;
+/// Calls of a page where no limit is given.
 const LIMIT_DEFAULT: usize = 100;
 
 /// Query parameters of a list of calls.
@@ -74,7 +73,7 @@ pub(crate) async fn list(
     NamespacePath(namespace): NamespacePath,
     Params(params): Params<ListParams>,
 ) -> Answer<Json<Page<CallSummary>>> {
-    let limit = extract::limit(params.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
+    let limit = extract::limit(params.limit, LIMIT_DEFAULT, LIST_MAX)?;
     let lane_prefix = format!("{namespace}/");
     let lane = params.function.map(|name| Lane::from(&FunctionKey { namespace, name }));
     let listing = Listing {

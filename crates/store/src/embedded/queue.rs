@@ -17,8 +17,8 @@ use bytes::Bytes;
 use model::clock::UnixMillis;
 use model::ids::RequestId;
 use model::ports::{
-    Again, Batch, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, Lane, LaneWatch, Listing,
-    MESSAGE_BYTES, NOTE_BYTES, NewMessage, Queue, RESULT_BYTES, Record, Standing, Summary, Token,
+    Again, Batch, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, Lane, LaneWatch, Listing, NewMessage,
+    Queue, Record, Standing, Summary, Token,
 };
 use model::{Code, Error, Result};
 use rusqlite::{OptionalExtension, Row};
@@ -139,9 +139,7 @@ fn stale(id: RequestId) -> Error {
 #[async_trait]
 impl Queue for EmbeddedQueue {
     async fn enqueue(&self, messages: Vec<NewMessage>) -> Result<Vec<Enqueued>> {
-        for message in &messages {
-            bounded("a message", message.payload.len(), MESSAGE_BYTES)?;
-        }
+        messages.iter().try_for_each(NewMessage::check)?;
         self.db.write(move |tx| messages.iter().map(|message| insert(tx, message)).collect()).await
     }
 
@@ -165,7 +163,7 @@ impl Queue for EmbeddedQueue {
     }
 
     async fn again(&self, id: RequestId, token: Token, again: Again) -> Result<()> {
-        bounded("a note", again.note.as_ref().map_or(0, Bytes::len), NOTE_BYTES)?;
+        again.check()?;
         self.settle(id, token, move |tx, message| {
             tx.conn
                 .prepare_cached(
@@ -185,14 +183,13 @@ impl Queue for EmbeddedQueue {
     }
 
     async fn end(&self, id: RequestId, token: Token, end: End) -> Result<()> {
-        bounded("a note", end.note.as_ref().map_or(0, Bytes::len), NOTE_BYTES)?;
-        bounded("a result", end.result.as_ref().map_or(0, Bytes::len), RESULT_BYTES)?;
+        end.check()?;
         self.settle(id, token, move |tx, message| finish(tx, message, &end)).await
     }
 
     async fn cancel(&self, id: RequestId, note: Bytes, keep: Duration) -> Result<Standing> {
-        bounded("a note", note.len(), NOTE_BYTES)?;
         let end = End { as_what: Ended::Cancelled, note: Some(note), result: None, keep };
+        end.check()?;
         self.db
             .write(move |tx| {
                 let message = find(tx, id)?.ok_or_else(|| Error::not_found("message", id))?;
@@ -268,14 +265,6 @@ impl Queue for EmbeddedQueue {
 
 fn conflict(message: String) -> Error {
     Error::caller(Code::Conflict, message)
-}
-
-fn bounded(what: &str, bytes: usize, most: usize) -> Result<()> {
-    if bytes <= most {
-        return Ok(());
-    }
-    let message = format!("{what} has {bytes} bytes: expected at most {most}");
-    Err(Error::caller(Code::PayloadTooLarge, message))
 }
 
 fn insert(tx: &mut Tx<'_>, message: &NewMessage) -> Result<Enqueued, Failure> {

@@ -15,8 +15,8 @@ use crate::error::{Code, Error};
 use crate::ids::{Digest, RequestId};
 use crate::ports::{
     Again, Batch, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, FRESH_PER_RETRIED, LEASE_MESSAGES,
-    LIST_MAX, Lane, LaneWatch, Leased, ListedStanding, Listing, MESSAGE_BYTES, NOTE_BYTES,
-    NOTES_MAX, NewMessage, Queue, RESULT_BYTES, Record, Standing, Summary, Token, UniqueKey,
+    LIST_MAX, Lane, LaneWatch, Leased, ListedStanding, Listing, NOTES_MAX, NewMessage, Queue,
+    Record, Standing, Summary, Token, UniqueKey,
 };
 
 #[derive(Debug)]
@@ -212,20 +212,10 @@ fn conflict(message: String) -> Error {
     Error::caller(Code::Conflict, message)
 }
 
-fn bounded(what: &str, bytes: usize, most: usize) -> Result<()> {
-    if bytes <= most {
-        return Ok(());
-    }
-    let message = format!("{what} has {bytes} bytes: expected at most {most}");
-    Err(Error::caller(Code::PayloadTooLarge, message))
-}
-
 #[async_trait]
 impl Queue for MemoryQueue {
     async fn enqueue(&self, messages: Vec<NewMessage>) -> Result<Vec<Enqueued>> {
-        for message in &messages {
-            bounded("a message", message.payload.len(), MESSAGE_BYTES)?;
-        }
+        messages.iter().try_for_each(NewMessage::check)?;
         let answers = self.with(|inner, now| {
             Ok(messages.into_iter().map(|new| inner.insert(new, now)).collect())
         });
@@ -248,7 +238,7 @@ impl Queue for MemoryQueue {
     }
 
     async fn again(&self, id: RequestId, token: Token, again: Again) -> Result<()> {
-        bounded("a note", again.note.as_ref().map_or(0, Bytes::len), NOTE_BYTES)?;
+        again.check()?;
         self.with(|inner, now| {
             let stored = inner.settling(id, token)?;
             stored.note(again.note);
@@ -263,8 +253,7 @@ impl Queue for MemoryQueue {
     }
 
     async fn end(&self, id: RequestId, token: Token, end: End) -> Result<()> {
-        bounded("a note", end.note.as_ref().map_or(0, Bytes::len), NOTE_BYTES)?;
-        bounded("a result", end.result.as_ref().map_or(0, Bytes::len), RESULT_BYTES)?;
+        end.check()?;
         self.with(|inner, now| {
             inner.settling(id, token)?.end(now, end);
             Ok(())
@@ -272,14 +261,14 @@ impl Queue for MemoryQueue {
     }
 
     async fn cancel(&self, id: RequestId, note: Bytes, keep: Duration) -> Result<Standing> {
-        bounded("a note", note.len(), NOTE_BYTES)?;
+        let end = End { as_what: Ended::Cancelled, note: Some(note), result: None, keep };
+        end.check()?;
         self.with(|inner, now| {
             let stored = inner.all.get_mut(&id).ok_or_else(|| Error::not_found("message", id))?;
             let stood = stored.record.summary.standing;
             if stored.has_ended() {
                 return Err(conflict(format!("message {id} has ended")));
             }
-            let end = End { as_what: Ended::Cancelled, note: Some(note), result: None, keep };
             stored.end(now, end);
             Ok(stood)
         })
