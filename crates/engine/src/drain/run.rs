@@ -68,6 +68,10 @@ pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
         }
         Some(queued) => {
             let case = Case::new(message, queued.due, settings(shared, &queued.call.target.key));
+            if case.message.deliveries > case.policy().attempts() {
+                let judged = exhausted(shared, &case);
+                return over(shared, &case, judged).await;
+            }
             let kept = keep_lease(shared, &case.message);
             let running = shared.watched.run(case.message.id);
             let judged = tokio::select! {
@@ -80,8 +84,13 @@ pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
             (case, judged)
         }
     };
+    over(shared, &case, judged).await
+}
+
+/// Settles a message.
+async fn over(shared: &Shared, case: &Case, judged: Judged) -> Found {
     let found = judged.found;
-    if let Err(error) = settle(shared, &case, judged).await {
+    if let Err(error) = settle(shared, case, judged).await {
         // The lease expires and the call runs again: at least once.
         tracing::warn!(request = %case.message.id, %error, "cannot settle a queued call");
     }
@@ -106,7 +115,9 @@ async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<(
                 None => reason,
             });
             let keep = case.policy().keep_dead();
-            End { as_what: Ended::Dead, note: Some(attempt.note()), result: None, keep }
+            // What ran has a version.
+            let (note, counted) = (Some(attempt.note()), attempt.version.is_some());
+            End { as_what: Ended::Dead, note, result: None, keep, counted }
         }
         Then::Succeeded(body) => {
             let kept = body.len() <= RESULT_BYTES;
@@ -116,7 +127,7 @@ async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<(
             }
             let keep = case.policy().keep_result();
             let (note, result) = (Some(attempt.note()), kept.then_some(body));
-            End { as_what: Ended::Succeeded, note, result, keep }
+            End { as_what: Ended::Succeeded, note, result, keep, counted: true }
         }
     };
     shared.queue.end(id, token, end).await?;
@@ -210,6 +221,29 @@ fn refused(shared: &Shared, case: &Case, error: &Error) -> Judged {
     let verdict = retry::after_refusal(case.policy(), case.tried(shared.clock.now()));
     let attempt = refusal(shared, case, error.code().as_str(), error.message());
     Judged { found: Found::Refusal, attempt, then: Then::Not(verdict) }
+}
+
+/// The attempt that a killed daemon was at; none if it was about to give the call up.
+pub(super) fn cut(most: u32, at: UnixMillis, attempt: u32) -> Option<Attempt> {
+    (attempt <= most).then(|| Attempt {
+        at,
+        attempt,
+        version: None,
+        duration_ms: None,
+        outcome: "cut".into(),
+        message: Some("the daemon ended before the attempt did".into()),
+    })
+}
+
+/// Its last attempt was cut. It may have done what it was for, and it may be what ends the daemon: it does not run again by itself.
+fn exhausted(shared: &Shared, case: &Case) -> Judged {
+    let (attempts, most) = (case.message.deliveries - 1, case.policy().attempts());
+    let why = match attempts == most {
+        true => format!("{attempts} attempts, and nobody knows what came of the last"),
+        false => format!("{attempts} attempts, and at most {most} are wanted by now"),
+    };
+    let attempt = Attempt { attempt: attempts, ..refusal(shared, case, "given-up", &why) };
+    Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead("given up".into())) }
 }
 
 /// Renews the lease while the call runs; returns once it is lost.
