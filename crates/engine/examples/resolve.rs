@@ -313,6 +313,7 @@ async fn start(meta: &Arc<MemoryMeta>) -> Fallible<Engine> {
         queue: Arc::new(MemoryQueue::new(Arc::clone(&clock))),
         sandbox: Arc::new(NoSandbox),
         usage: Arc::new(MemoryUsage::default()),
+        webhooks: Arc::new(model::ports::NoWebhooks),
         clock,
     };
     Ok(Engine::start(EngineConfig::default(), deps).await?)

@@ -10,10 +10,11 @@ use model::Result;
 use model::calls::Attempt;
 use model::error::{Code, Error};
 use model::ids::RequestId;
-use model::ports::{Listing, Record, Standing, Summary};
+use model::ports::{Ended, Listing, Record, Standing, Summary};
 use tokio::sync::Notify;
 
-use crate::{Engine, drain};
+use crate::Engine;
+use crate::drain::{self, OnEnd};
 
 /// Who may wait for calls at once.
 const WAITERS_MAX: usize = 1_024;
@@ -130,20 +131,44 @@ pub struct KeptCall {
     pub result: Option<Bytes>,
     /// Its event, unless it succeeded or was cancelled.
     pub event: Option<Bytes>,
+    /// What tells somebody of its end.
+    pub destination: Option<KeptDestination>,
+}
+
+/// What is kept of a message that tells of a call's end.
+#[derive(Clone, Debug)]
+pub struct KeptDestination {
+    /// Where it stands.
+    pub summary: Summary,
+    /// What was said when it was tried last, if there is something to say.
+    pub message: Option<String>,
 }
 
 impl From<Record> for KeptCall {
     fn from(record: Record) -> Self {
         let history = record.notes.iter().filter_map(|note| Attempt::read(note)).collect();
         let event = record.payload.as_ref().and_then(drain::event);
-        Self { summary: record.summary, history, result: record.result, event }
+        Self { summary: record.summary, history, result: record.result, event, destination: None }
     }
 }
 
 impl Engine {
     /// What is kept of an asynchronous call.
     pub async fn call(&self, id: RequestId) -> Result<Option<KeptCall>> {
-        Ok(self.shared.queue.find(id).await?.map(KeptCall::from))
+        let found = self.shared.queue.find(id).await?;
+        let Some(mut call) = found.map(KeptCall::from) else { return Ok(None) };
+        let Summary { standing, enqueued_at, .. } = call.summary;
+        let on = match standing {
+            Standing::Ended(Ended::Succeeded, _) => OnEnd::Success,
+            Standing::Ended(Ended::Dead, _) => OnEnd::Failure,
+            _ => return Ok(Some(call)),
+        };
+        let told = self.shared.queue.find(drain::told_by(id, enqueued_at, on)).await?;
+        call.destination = told.map(|record| {
+            let last = record.notes.last().and_then(|note| Attempt::read(note));
+            KeptDestination { summary: record.summary, message: last.and_then(|a| a.message) }
+        });
+        Ok(Some(call))
     }
 
     /// The same once it has ended, or at `until` as it stands then.

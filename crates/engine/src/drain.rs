@@ -3,9 +3,11 @@
 //! A message is settled exactly once per lease: ended on success, due again or dead otherwise. A daemon that dies in between takes its leases back when it starts
 //! again, and the calls run again: what was cut counts as an attempt, so that a call that kills the daemon each time is given up like any other. [`lanes`] decides whose turn it is, [`run`] runs one call, [`envelope`] is its form in the queue.
 
+mod destination;
 mod envelope;
 mod lanes;
 mod run;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +23,7 @@ use model::limits;
 use model::ports::{Batch, Enqueued, Lane, NewMessage};
 use tokio::sync::mpsc;
 
+pub(crate) use self::destination::{OnEnd, told_by};
 use self::envelope::Queued;
 pub(crate) use self::envelope::event;
 use self::lanes::{Found, Lanes, Turn};
@@ -77,7 +80,7 @@ pub(crate) async fn enqueue(
     let run_at = shared.clock.now().after(options.delay);
     let due = (!options.delay.is_zero()).then_some(run_at);
     let (id, lane) = (call.id, Lane::from(&call.target.key));
-    let payload = envelope::pack(Queued { call, parameters: carried, due })?;
+    let payload = envelope::pack(Queued { call, parameters: carried, due, webhook: None })?;
     let message = NewMessage { id, lane, run_at, key: None, payload };
     let answers = shared.queue.enqueue(vec![message]).await?;
     answers.into_iter().next().ok_or_else(|| Error::internal("the queue gave no answer"))
@@ -89,7 +92,11 @@ async fn take_back(shared: &Arc<Shared>) {
         let (now, known) = (shared.clock.now(), Arc::clone(shared));
         let note = move |lane: &Lane, attempt| {
             let settings = lane.function().and_then(|key| known.routes.settings(&key));
-            let most = settings.unwrap_or_default().async_calls.attempts();
+            let most = match destination::is_webhook(lane) {
+                true => destination::webhook_policy(&settings.unwrap_or_default().async_calls)
+                    .attempts(),
+                false => settings.unwrap_or_default().async_calls.attempts(),
+            };
             run::cut(most, now, attempt).map(|cut| cut.note())
         };
         match shared.queue.reclaim(Arc::new(note)).await {

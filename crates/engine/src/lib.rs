@@ -18,7 +18,7 @@ use model::error::{Code, Error};
 use model::function::{Function, FunctionSettings};
 use model::ids::{FunctionRef, NamespaceName, RequestId, VersionRef};
 use model::invocation::{Call, Completed, IdleCounts};
-use model::ports::{Enqueued, Meta, Queue, Revision, Sandbox, Usage, UsageDelta, Watch};
+use model::ports::{Enqueued, Meta, Queue, Revision, Sandbox, Usage, UsageDelta, Watch, Webhooks};
 use model::tasks::Tasks;
 use tokio::sync::mpsc;
 
@@ -44,7 +44,7 @@ mod shift;
 mod stream;
 mod swap;
 
-pub use calls::KeptCall;
+pub use calls::{KeptCall, KeptDestination};
 pub use config::EngineConfig;
 pub use drain::EnqueueOptions;
 pub use route::Readiness;
@@ -79,6 +79,8 @@ pub struct Deps {
     pub sandbox: Arc<dyn Sandbox>,
     /// Where use is reported.
     pub usage: Arc<dyn Usage>,
+    /// Who sends webhooks.
+    pub webhooks: Arc<dyn Webhooks>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -93,6 +95,7 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) webhooks: Arc<dyn Webhooks>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) routes: Routes,
     pub(crate) shadows: Shadows,
@@ -143,6 +146,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             config,
             queue: deps.queue,
+            webhooks: deps.webhooks,
             clock: deps.clock,
             routes,
             shadows: Shadows::new(),

@@ -4,6 +4,7 @@
 //! [`Version`] is an immutable document of its own.
 
 mod async_policy;
+mod destination;
 mod environment;
 mod resources;
 mod summary;
@@ -26,6 +27,7 @@ use crate::network::NetworkPolicy;
 use crate::provisioned::{Provisioned, ProvisionedRecord};
 
 pub use async_policy::{AsyncPolicy, RetryCurve};
+pub use destination::{Destination, Told};
 pub(crate) use environment::validate_environment;
 pub use environment::{EnvironmentValue, RESERVED_ENVIRONMENT, Variable};
 pub(crate) use resources::decimal;

@@ -10,6 +10,8 @@ use model::invocation::{Call, CallContext};
 use model::ports::Leased;
 use serde::{Deserialize, Serialize};
 
+use super::destination::OnEnd;
+
 /// What stands in front of the payload in a queued message.
 #[derive(Debug, Serialize, Deserialize)]
 struct Envelope {
@@ -23,6 +25,9 @@ struct Envelope {
     /// When it was due first, if it was accepted with a delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     due: Option<UnixMillis>,
+    /// Of what tells the function's webhook of an end: of which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    webhook: Option<OnEnd>,
 }
 
 /// What lies in a message.
@@ -32,18 +37,21 @@ pub(super) struct Queued {
     pub(super) parameters: Carried,
     /// When it was due first, if it was accepted with a delay.
     pub(super) due: Option<UnixMillis>,
+    /// Not the function is called, but its webhook for this end.
+    pub(super) webhook: Option<OnEnd>,
 }
 
 /// The message of a call.
 pub(super) fn pack(queued: Queued) -> Result<Bytes> {
-    let Queued { call, parameters, due } = queued;
-    let envelope = Envelope { v: 1, target: call.target, context: call.context, parameters, due };
+    let Queued { call, parameters, due, webhook } = queued;
+    let Call { target, context, payload, .. } = call;
+    let envelope = Envelope { v: 1, target, context, parameters, due, webhook };
     let head = serde_json::to_vec(&envelope).map_err(Error::internal)?;
     let length = u32::try_from(head.len()).map_err(Error::internal)?;
-    let mut out = BytesMut::with_capacity(4 + head.len() + call.payload.len());
+    let mut out = BytesMut::with_capacity(4 + head.len() + payload.len());
     out.put_u32_le(length);
     out.put_slice(&head);
-    out.put_slice(&call.payload);
+    out.put_slice(&payload);
     Ok(out.freeze())
 }
 
@@ -69,8 +77,8 @@ pub(super) fn unpack(message: &Leased) -> Option<Queued> {
         payload: message.payload.slice(end..),
         context: envelope.context,
     };
-    let Envelope { v, parameters, due, .. } = envelope;
-    (v == 1).then_some(Queued { call, parameters, due })
+    let Envelope { v, parameters, due, webhook, .. } = envelope;
+    (v == 1).then_some(Queued { call, parameters, due, webhook })
 }
 
 #[cfg(test)]
@@ -98,13 +106,19 @@ mod tests {
             parameters
         }] {
             for due in [None, Some(UnixMillis(7))] {
-                let queued = Queued { call: call.clone(), parameters: parameters.clone(), due };
+                let queued = Queued {
+                    call: call.clone(),
+                    parameters: parameters.clone(),
+                    due,
+                    webhook: due.map(|_| OnEnd::Failure),
+                };
                 let back = unpack(&leased(pack(queued).unwrap())).unwrap();
                 assert_eq!(
                     (&back.call.target, &back.call.payload, &back.call.context),
                     (&call.target, &call.payload, &call.context)
                 );
                 assert_eq!((&back.parameters, back.due), (&parameters, due));
+                assert_eq!(back.webhook, due.map(|_| OnEnd::Failure));
             }
         }
     }

@@ -7,53 +7,71 @@ use model::calls::Attempt;
 use model::clock::UnixMillis;
 use model::error::{Code, Error};
 use model::function::{AsyncPolicy, FunctionSettings};
-use model::ids::FunctionKey;
 use model::invocation::{Completed, Timings};
 use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
 use serde::Deserialize;
 
+use super::destination::{self, Ending, OnEnd, webhook_policy};
 use super::envelope::{Queued, unpack};
 use super::lanes::Found;
+use super::webhook;
 use crate::Shared;
 use crate::attempt::serve;
-use crate::retry::{self, Tried, Verdict};
+use crate::retry::{self, Dead, Tried, Verdict, Why};
 use crate::route::Asked;
 
 /// A call that waited longer than this for an instance that was there already found a crowd.
 const CROWDED_US: u64 = 10_000;
 
 /// A leased message, and what its function says about asynchronous calls.
-struct Case {
-    message: Leased,
+pub(super) struct Case {
+    pub(super) message: Leased,
     /// When it was due first, or brought back to life.
     due: UnixMillis,
+    /// Of what is sent to a webhook: of which end it tells.
+    webhook: Option<OnEnd>,
     settings: Arc<FunctionSettings>,
 }
 
 impl Case {
-    fn new(message: Leased, due: Option<UnixMillis>, settings: Arc<FunctionSettings>) -> Self {
+    fn new(shared: &Shared, message: Leased, queued: Option<&Queued>) -> Self {
+        let (due, webhook) = queued.map_or((None, None), |q| (q.due, q.webhook));
         let due = due.unwrap_or(message.enqueued_at).max(message.enqueued_at);
-        Self { message, due, settings }
+        let settings = queued.and_then(|q| shared.routes.settings(&q.call.target.key));
+        let mut settings = settings.unwrap_or_default();
+        if webhook.is_some() {
+            let async_calls = webhook_policy(&settings.async_calls);
+            settings = Arc::new(FunctionSettings { async_calls, ..FunctionSettings::default() });
+        }
+        Self { message, due, webhook, settings }
     }
 
-    fn policy(&self) -> &AsyncPolicy {
+    pub(super) fn policy(&self) -> &AsyncPolicy {
         &self.settings.async_calls
     }
 
-    fn tried(&self, now: UnixMillis) -> Tried {
+    pub(super) fn tried(&self, now: UnixMillis) -> Tried {
         let (id, attempts, due) = (self.message.id, self.message.deliveries, self.due);
         Tried { id, attempts, due, now }
     }
 }
 
 /// What came of a call that ran, or was refused.
-struct Judged {
-    found: Found,
-    attempt: Attempt,
-    then: Then,
+pub(super) struct Judged {
+    pub(super) found: Found,
+    pub(super) attempt: Attempt,
+    pub(super) then: Then,
+    /// The error that the function ended with.
+    pub(super) error: Option<Bytes>,
 }
 
-enum Then {
+impl Judged {
+    pub(super) fn new(found: Found, attempt: Attempt, then: Then) -> Self {
+        Self { found, attempt, then, error: None }
+    }
+}
+
+pub(super) enum Then {
     Succeeded(Bytes),
     Not(Verdict),
 }
@@ -62,12 +80,12 @@ enum Then {
 pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
     let (case, judged) = match unpack(&message) {
         None => {
-            let case = Case::new(message, None, Arc::default());
+            let case = Case::new(shared, message, None);
             let judged = unreadable(shared, &case);
             (case, judged)
         }
         Some(queued) => {
-            let case = Case::new(message, queued.due, settings(shared, &queued.call.target.key));
+            let case = Case::new(shared, message, Some(&queued));
             if case.message.deliveries > case.policy().attempts() {
                 let judged = exhausted(shared, &case);
                 return over(shared, &case, judged).await;
@@ -97,26 +115,23 @@ async fn over(shared: &Shared, case: &Case, judged: Judged) -> Found {
     found
 }
 
-/// What a function says, or the defaults if there is none.
-fn settings(shared: &Shared, key: &FunctionKey) -> Arc<FunctionSettings> {
-    shared.routes.settings(key).unwrap_or_default()
-}
-
 async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<()> {
     let (id, token, mut attempt) = (case.message.id, case.message.token, judged.attempt);
+    tell(shared, case, &attempt, &judged.then, judged.error.as_deref()).await?;
     let end = match judged.then {
         Then::Not(Verdict::Again { delay, counted }) => {
             let again = Again { delay, counted, note: Some(attempt.note()) };
             return shared.queue.again(id, token, again).await;
         }
-        Then::Not(Verdict::Dead(reason)) => {
+        Then::Not(Verdict::Dead(Dead { reason, .. })) => {
             attempt.message = Some(match attempt.message {
                 Some(said) => format!("{reason}: {said}"),
                 None => reason,
             });
             let keep = case.policy().keep_dead();
-            // What ran has a version.
-            let (note, counted) = (Some(attempt.note()), attempt.version.is_some());
+            // What ran has a version; what was sent took its time.
+            let counted = attempt.version.is_some() || attempt.duration_ms.is_some();
+            let note = Some(attempt.note());
             End { as_what: Ended::Dead, note, result: None, keep, counted }
         }
         Then::Succeeded(body) => {
@@ -135,21 +150,52 @@ async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<(
     Ok(())
 }
 
+/// Has it told how a call ends, if its function says to whom. Before it ends: a kill in between repeats the end, and finds that it is told already.
+async fn tell(
+    shared: &Shared,
+    case: &Case,
+    attempt: &Attempt,
+    then: &Then,
+    error: Option<&[u8]>,
+) -> model::Result<()> {
+    let (on, condition, answer) = match then {
+        Then::Not(Verdict::Again { .. }) => return Ok(()),
+        Then::Not(Verdict::Dead(dead)) => (OnEnd::Failure, dead.why.condition(), error),
+        Then::Succeeded(body) => (OnEnd::Success, "Success", Some(&**body)),
+    };
+    let Some(destination) = on.of(case.policy()) else { return Ok(()) };
+    let Some(queued) = unpack(&case.message) else { return Ok(()) };
+    let ending = Ending {
+        on,
+        condition,
+        attempts: attempt.attempt,
+        version: attempt.version.as_deref(),
+        answer,
+        at: shared.clock.now(),
+        enqueued_at: case.message.enqueued_at,
+    };
+    let message = destination::message(queued, &ending, destination)?;
+    shared.queue.enqueue(vec![message]).await.map(drop)
+}
+
 fn unreadable(shared: &Shared, case: &Case) -> Judged {
     let why = "the queued message cannot be read";
     let attempt = refusal(shared, case, "unreadable", why);
-    Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead(why.into())) }
+    Judged::new(Found::Room, attempt, Then::Not(Verdict::Dead(why.into())))
 }
 
 /// Runs the call.
 async fn judge(shared: &Arc<Shared>, queued: Queued, case: &Case) -> Judged {
+    if let Some(on) = case.webhook {
+        return webhook::deliver(shared, queued, on, case).await;
+    }
     let Queued { call, parameters, .. } = queued;
     let accepted = shared.clock.instant();
     if let Some(why) = case.tried(shared.clock.now()).too_old(case.policy()) {
         let mut attempt = refusal(shared, case, "too-old", "it was not run");
         // The attempt that would be the next one is none.
         attempt.attempt = attempt.attempt.saturating_sub(1);
-        return Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead(why)) };
+        return Judged::new(Found::Room, attempt, Then::Not(Verdict::Dead(why)));
     }
     let (routes, asked) = (&shared.routes, Asked::of(&call, &parameters));
     let led = async { routes.pool(asked, routes.lead(asked)?).await };
@@ -158,7 +204,7 @@ async fn judge(shared: &Arc<Shared>, queued: Queued, case: &Case) -> Judged {
         Err(e) if e.code() == Code::NotFound => {
             let attempt = refusal(shared, case, e.code().as_str(), e.message());
             let then = Then::Not(Verdict::Dead("it has nowhere to run".into()));
-            return Judged { found: Found::Room, attempt, then };
+            return Judged::new(Found::Room, attempt, then);
         }
         Err(e) => return refused(shared, case, &e),
     };
@@ -184,11 +230,14 @@ fn completed(shared: &Shared, case: &Case, done: Completed) -> Judged {
         message: done.outcome.result.as_ref().err().and_then(|f| said(&f.payload)),
     };
     let found = found(&done.timings);
-    let then = match done.outcome.result {
-        Ok(body) => Then::Succeeded(body),
-        Err(f) => Then::Not(retry::after_failure(case.policy(), case.tried(now), f.kind.as_str())),
+    let (then, error) = match done.outcome.result {
+        Ok(body) => (Then::Succeeded(body), None),
+        Err(f) => {
+            let verdict = retry::after_failure(case.policy(), case.tried(now), f.kind.as_str());
+            (Then::Not(verdict), Some(f.payload))
+        }
     };
-    Judged { found, attempt, then }
+    Judged { found, attempt, then, error }
 }
 
 /// The message in a function's error.
@@ -206,7 +255,7 @@ fn found(timings: &Timings) -> Found {
     if !timings.cold && timings.queue_us > CROWDED_US { Found::Crowd } else { Found::Room }
 }
 
-fn refusal(shared: &Shared, case: &Case, outcome: &str, why: &str) -> Attempt {
+pub(super) fn refusal(shared: &Shared, case: &Case, outcome: &str, why: &str) -> Attempt {
     Attempt {
         at: shared.clock.now(),
         attempt: case.message.deliveries,
@@ -220,7 +269,7 @@ fn refusal(shared: &Shared, case: &Case, outcome: &str, why: &str) -> Attempt {
 fn refused(shared: &Shared, case: &Case, error: &Error) -> Judged {
     let verdict = retry::after_refusal(case.policy(), case.tried(shared.clock.now()));
     let attempt = refusal(shared, case, error.code().as_str(), error.message());
-    Judged { found: Found::Refusal, attempt, then: Then::Not(verdict) }
+    Judged::new(Found::Refusal, attempt, Then::Not(verdict))
 }
 
 /// The attempt that a killed daemon was at; none if it was about to give the call up.
@@ -243,7 +292,8 @@ fn exhausted(shared: &Shared, case: &Case) -> Judged {
         false => format!("{attempts} attempts, and at most {most} are wanted by now"),
     };
     let attempt = Attempt { attempt: attempts, ..refusal(shared, case, "given-up", &why) };
-    Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead("given up".into())) }
+    let dead = Why::Attempts.because("given up");
+    Judged::new(Found::Room, attempt, Then::Not(Verdict::Dead(dead)))
 }
 
 /// Renews the lease while the call runs; returns once it is lost.

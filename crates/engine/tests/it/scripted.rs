@@ -337,6 +337,7 @@ pub(crate) struct World {
     pub(crate) blindness: Blindness,
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) usage: Arc<MemoryUsage>,
+    pub(crate) webhooks: Arc<ScriptedWebhooks>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The same, to be set.
@@ -359,15 +360,17 @@ impl World {
         let usage = Arc::new(MemoryUsage::default());
         let sandbox = ScriptedSandbox { start_ms, ..ScriptedSandbox::default() };
         let counts = Arc::clone(&sandbox.counts);
+        let webhooks = Arc::new(ScriptedWebhooks::default());
         let deps = Deps {
             meta: Arc::new(BlindMeta { inner: meta.clone(), blindness: blindness.clone() }),
             queue: queue.clone(),
             sandbox: Arc::new(sandbox),
             usage: usage.clone(),
+            webhooks: webhooks.clone(),
             clock: clock.clone(),
         };
         let engine = Engine::start(config, deps).await.unwrap();
-        Self { engine, meta, blindness, queue, usage, counts, clock, wall, config }
+        Self { engine, meta, blindness, queue, usage, webhooks, counts, clock, wall, config }
     }
 
     /// The daemon is killed, and starts again.
@@ -379,6 +382,7 @@ impl World {
             queue: self.queue.clone(),
             sandbox: Arc::new(sandbox),
             usage: self.usage.clone(),
+            webhooks: self.webhooks.clone(),
             clock: self.clock.clone(),
         };
         self.engine = Engine::start(self.config, deps).await.unwrap();
@@ -623,4 +627,19 @@ pub(crate) fn call(name: &str, payload: &'static str) -> Call {
 
 pub(crate) async fn sleep_ms(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// A receiver of webhooks: what it got, and what it answers; 503 at first.
+#[derive(Debug, Default)]
+pub(crate) struct ScriptedWebhooks {
+    pub(crate) got: std::sync::Mutex<Vec<model::ports::Webhook>>,
+    pub(crate) answers: std::sync::Mutex<Vec<u16>>,
+}
+
+#[async_trait]
+impl model::ports::Webhooks for ScriptedWebhooks {
+    async fn send(&self, webhook: &model::ports::Webhook) -> model::Result<u16> {
+        self.got.lock().unwrap().push(webhook.clone());
+        Ok(self.answers.lock().unwrap().pop().unwrap_or(503))
+    }
 }

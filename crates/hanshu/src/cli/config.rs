@@ -23,7 +23,8 @@ private), layers (NAME:VERSION or NAME:ALIAS, separated by commas; empty for non
 tag.NAME. What is not mentioned stays. All changes are made in one step.
 
 Asynchronous calls: async.attempts, async.max_age, async.keep_result and async.keep_dead (90s, 6h, 7d); async.retry.first, async.retry.factor,
-async.retry.ceiling and async.retry.jitter (20%), or async.retry.pauses (10s,1m,10m). What is set of async.retry replaces all of it.
+async.retry.ceiling and async.retry.jitter (20%), or async.retry.pauses (10s,1m,10m). async.on_success and async.on_failure say who
+is told of a call's end: .function, or .webhook and .secret, the name of a secret variable. What is set of async.retry, async.on_success or async.on_failure replaces all of it.
 
 network replaces the whole network policy: network.allow (CIDR[:PORT[-PORT]][/tcp|/udp], separated by commas) and
 network.bandwidth (bytes per second, for instance 10MB) go with it.

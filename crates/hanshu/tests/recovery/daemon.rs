@@ -62,6 +62,7 @@ impl Daemon {
             queue: Arc::new(Mortal::new(Arc::clone(&store.queue), orders.fault)),
             sandbox: Arc::new(Functions::new(Arc::clone(&ledger), done, times_as_slow)),
             usage: Arc::clone(&store.usage),
+            webhooks: Arc::new(model::ports::NoWebhooks),
             clock,
         };
         let config = EngineConfig {

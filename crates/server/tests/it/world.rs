@@ -108,6 +108,7 @@ impl World {
             queue: Arc::new(MemoryQueue::new(clock.clone())),
             sandbox: sandbox.clone(),
             usage: usage.clone(),
+            webhooks: Arc::new(model::ports::NoWebhooks),
             clock: clock.clone(),
         };
         let engine = Engine::start(EngineConfig::default(), engine_deps).await.unwrap();
