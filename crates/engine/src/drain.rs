@@ -20,7 +20,7 @@ use model::limits;
 use model::ports::{Batch, Enqueued, Lane, NewMessage};
 use tokio::sync::mpsc;
 
-pub(crate) use self::envelope::event;
+pub(crate) use self::envelope::{ChunkRules, event, pack};
 use self::lanes::{Found, Lanes, Turn};
 use crate::Shared;
 
@@ -56,7 +56,7 @@ pub(crate) async fn enqueue(
         lane: Lane::from(&call.target.key),
         run_at: shared.clock.now(),
         key: None,
-        payload: envelope::pack(&call, carried)?,
+        payload: pack(&call, carried, None)?,
     };
     let answers = shared.queue.enqueue(vec![message]).await?;
     answers.into_iter().next().ok_or_else(|| Error::internal("the queue gave no answer"))

@@ -22,6 +22,18 @@ pub(crate) fn after_failure(attempts: u32, kind: &str) -> Verdict {
     Verdict::Again { delay: Duration::from_secs(60 * u64::from(attempts.max(1))), counted: true }
 }
 
+/// The function failed at a chunk of a map, which may be tried `most` times: a second of pause at first, doubling, at most a minute. Somebody waits for the whole of it.
+pub(crate) fn after_chunk_failure(attempts: u32, most: u32, kind: &str) -> Verdict {
+    /// Longest pause, in seconds.
+    const MOST_SECONDS: u64 = 60;
+    if attempts >= most {
+        let times = if attempts == 1 { "once".to_owned() } else { format!("{attempts} times") };
+        return Verdict::Dead(format!("the function failed {times}, last by {kind}"));
+    }
+    let seconds = 1_u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(MOST_SECONDS);
+    Verdict::Again { delay: Duration::from_secs(seconds.min(MOST_SECONDS)), counted: true }
+}
+
 /// The platform could not run it: from a second, doubling with age, to five minutes, until the call is too old.
 ///
 /// The pause follows from the age alone, so it needs no state: waiting as long again as one has waited doubles it.
@@ -46,6 +58,18 @@ mod tests {
         assert_eq!(after_failure(2, "handler"), again(120));
         assert!(
             matches!(after_failure(3, "timeout"), Verdict::Dead(why) if why.contains("timeout"))
+        );
+    }
+
+    #[test]
+    fn chunks_are_tried_again_soon() {
+        let pauses: Vec<_> = (1..=100).map(|n| after_chunk_failure(n, 101, "handler")).collect();
+        let again = |s| Verdict::Again { delay: Duration::from_secs(s), counted: true };
+        assert_eq!(pauses[..7], [1, 2, 4, 8, 16, 32, 60].map(again));
+        assert_eq!(pauses.last(), Some(&again(60)));
+        assert_eq!(
+            after_chunk_failure(1, 1, "timeout"),
+            Verdict::Dead("the function failed once, last by timeout".into())
         );
     }
 

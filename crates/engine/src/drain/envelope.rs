@@ -19,12 +19,30 @@ struct Envelope {
     /// What the alias's rules and sticky key may read besides the event: the choice is made when the call runs.
     #[serde(default, skip_serializing_if = "Carried::is_empty")]
     parameters: Carried,
+    /// Of a call that is a chunk of a map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chunk: Option<ChunkRules>,
+}
+
+/// What holds for a chunk of a map instead of what its function says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChunkRules {
+    /// Attempts in all.
+    pub(crate) attempts: u32,
+}
+
+/// What lies in a message.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) call: Call,
+    pub(super) parameters: Carried,
+    pub(super) chunk: Option<ChunkRules>,
 }
 
 /// The message of a call.
-pub(super) fn pack(call: &Call, parameters: Carried) -> Result<Bytes> {
+pub(crate) fn pack(call: &Call, parameters: Carried, chunk: Option<ChunkRules>) -> Result<Bytes> {
     let (target, context) = (call.target.clone(), call.context.clone());
-    let envelope = Envelope { v: 1, target, context, parameters };
+    let envelope = Envelope { v: 1, target, context, parameters, chunk };
     let head = serde_json::to_vec(&envelope).map_err(Error::internal)?;
     let length = u32::try_from(head.len()).map_err(Error::internal)?;
     let mut out = BytesMut::with_capacity(4 + head.len() + call.payload.len());
@@ -47,7 +65,7 @@ pub(crate) fn event(payload: &Bytes) -> Option<Bytes> {
 }
 
 /// The call of a message; none if it is damaged.
-pub(super) fn unpack(message: &Leased) -> Option<(Call, Carried)> {
+pub(super) fn unpack(message: &Leased) -> Option<Queued> {
     let end = end(&message.payload)?;
     let envelope: Envelope = serde_json::from_slice(message.payload.get(4..end)?).ok()?;
     let call = Call {
@@ -56,7 +74,8 @@ pub(super) fn unpack(message: &Leased) -> Option<(Call, Carried)> {
         payload: message.payload.slice(end..),
         context: envelope.context,
     };
-    (envelope.v == 1).then_some((call, envelope.parameters))
+    let Envelope { v, parameters, chunk, .. } = envelope;
+    (v == 1).then_some(Queued { call, parameters, chunk })
 }
 
 #[cfg(test)]
@@ -84,12 +103,16 @@ mod tests {
             parameters.insert("header.x-beta".parse().unwrap(), "yes".into());
             parameters
         }] {
-            let packed = pack(&call, parameters.clone()).unwrap();
-            let (back, carried) = unpack(&leased(packed)).unwrap();
-            assert_eq!(
-                (&back.target, &back.payload, &back.context, carried),
-                (&call.target, &call.payload, &call.context, parameters)
-            );
+            for chunk in [None, Some(ChunkRules { attempts: 7 })] {
+                let packed = pack(&call, parameters.clone(), chunk).unwrap();
+                let queued = unpack(&leased(packed)).unwrap();
+                let back = &queued.call;
+                assert_eq!(
+                    (&back.target, &back.payload, &back.context),
+                    (&call.target, &call.payload, &call.context)
+                );
+                assert_eq!((&queued.parameters, queued.chunk), (&parameters, chunk));
+            }
         }
     }
 
@@ -98,8 +121,9 @@ mod tests {
         let head = br#"{"v":1,"target":{"namespace":"default","name":"f","qualifier":"$LATEST"},"context":{"hops":0}}"#;
         let length = u32::try_from(head.len()).unwrap().to_le_bytes();
         let packed = [&length[..], head, b"x"].concat();
-        let (call, parameters) = unpack(&leased(packed.into())).unwrap();
-        assert_eq!((&*call.payload, parameters.is_empty()), (&b"x"[..], true));
+        let queued = unpack(&leased(packed.into())).unwrap();
+        assert_eq!((&*queued.call.payload, queued.parameters.is_empty()), (&b"x"[..], true));
+        assert_eq!(queued.chunk, None);
     }
 
     #[test]

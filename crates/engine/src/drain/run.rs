@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::alias::Carried;
 use model::calls::{Attempt, KEEP_DEAD_SECONDS, KEEP_SECONDS};
 use model::error::{Code, Error};
-use model::invocation::{Call, Completed, Timings};
+use model::invocation::{Completed, Timings};
 use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
 use serde::Deserialize;
 
-use super::envelope::unpack;
+use super::envelope::{ChunkRules, Queued, unpack};
 use super::lanes::Found;
 use crate::Shared;
 use crate::attempt::serve;
@@ -26,6 +25,8 @@ struct Judged {
     found: Found,
     attempt: Attempt,
     then: Then,
+    /// Of a chunk of a map.
+    chunk: Option<ChunkRules>,
 }
 
 enum Then {
@@ -42,13 +43,14 @@ pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
                 found: Found::Room,
                 attempt: refusal(shared, &message, "unreadable", why),
                 then: Then::Not(Verdict::Dead(why.into())),
+                chunk: None,
             }
         }
-        Some((call, parameters)) => {
+        Some(queued) => {
             let kept = keep_lease(shared, &message);
             let running = shared.watched.run(message.id);
             tokio::select! {
-                judged = judge(shared, call, &parameters, &message) => judged,
+                judged = judge(shared, queued, &message) => judged,
                 // Somebody else has the message now and settles it.
                 () = kept => return Found::Room,
                 () = running.cancelled() => return Found::Room,
@@ -84,7 +86,7 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
                 attempt.message =
                     Some(format!("the answer of {} bytes is longer than what is kept", body.len()));
             }
-            let keep = Duration::from_secs(KEEP_SECONDS);
+            let keep = Duration::from_secs(kept_seconds(judged.chunk));
             let (note, result) = (Some(attempt.note()), kept.then_some(body));
             End { as_what: Ended::Succeeded, note, result, keep }
         }
@@ -94,27 +96,38 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
     Ok(())
 }
 
+/// How long what has succeeded is kept: a map forgets its chunks itself, once it has their results.
+fn kept_seconds(chunk: Option<ChunkRules>) -> u64 {
+    if chunk.is_some() { KEEP_DEAD_SECONDS } else { KEEP_SECONDS }
+}
+
 /// Runs the call.
-async fn judge(shared: &Arc<Shared>, call: Call, parameters: &Carried, message: &Leased) -> Judged {
+async fn judge(shared: &Arc<Shared>, queued: Queued, message: &Leased) -> Judged {
+    let Queued { call, parameters, chunk } = queued;
     let accepted = shared.clock.instant();
-    let (routes, asked) = (&shared.routes, Asked::of(&call, parameters));
+    let (routes, asked) = (&shared.routes, Asked::of(&call, &parameters));
     let led = async { routes.pool(asked, routes.lead(asked)?).await };
     let led = match led.await {
         Ok(led) => led,
         Err(e) if e.code() == Code::NotFound => {
             let attempt = refusal(shared, message, e.code().as_str(), e.message());
             let then = Then::Not(Verdict::Dead("it has nowhere to run".into()));
-            return Judged { found: Found::Room, attempt, then };
+            return Judged { found: Found::Room, attempt, then, chunk };
         }
-        Err(e) => return refused(shared, message, &e),
+        Err(e) => return refused(shared, message, &e, chunk),
     };
     match serve(shared, led, call, message.deliveries, accepted).await {
-        Ok(done) => completed(shared, message, done),
-        Err(e) => refused(shared, message, &e),
+        Ok(done) => completed(shared, message, done, chunk),
+        Err(e) => refused(shared, message, &e, chunk),
     }
 }
 
-fn completed(shared: &Shared, message: &Leased, done: Completed) -> Judged {
+fn completed(
+    shared: &Shared,
+    message: &Leased,
+    done: Completed,
+    chunk: Option<ChunkRules>,
+) -> Judged {
     let attempt = Attempt {
         at: shared.clock.now(),
         attempt: message.deliveries,
@@ -131,9 +144,14 @@ fn completed(shared: &Shared, message: &Leased, done: Completed) -> Judged {
     let found = found(&done.timings);
     let then = match done.outcome.result {
         Ok(body) => Then::Succeeded(body),
-        Err(f) => Then::Not(retry::after_failure(message.deliveries, f.kind.as_str())),
+        Err(f) => Then::Not(match chunk {
+            Some(rules) => {
+                retry::after_chunk_failure(message.deliveries, rules.attempts, f.kind.as_str())
+            }
+            None => retry::after_failure(message.deliveries, f.kind.as_str()),
+        }),
     };
-    Judged { found, attempt, then }
+    Judged { found, attempt, then, chunk }
 }
 
 /// The message in a function's error.
@@ -162,10 +180,10 @@ fn refusal(shared: &Shared, message: &Leased, outcome: &str, why: &str) -> Attem
     }
 }
 
-fn refused(shared: &Shared, message: &Leased, error: &Error) -> Judged {
+fn refused(shared: &Shared, message: &Leased, error: &Error, chunk: Option<ChunkRules>) -> Judged {
     let verdict = retry::after_refusal(message.enqueued_at, shared.clock.now());
     let attempt = refusal(shared, message, error.code().as_str(), error.message());
-    Judged { found: Found::Refusal, attempt, then: Then::Not(verdict) }
+    Judged { found: Found::Refusal, attempt, then: Then::Not(verdict), chunk }
 }
 
 /// Renews the lease while the call runs; returns once it is lost.

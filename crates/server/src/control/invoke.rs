@@ -171,7 +171,7 @@ fn kind(headers: &HeaderMap) -> Result<InvocationKind, Error> {
     }
 }
 
-fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
+pub(super) fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
     let client_context = match headers.get(HEADER_CLIENT_CONTEXT) {
         None => None,
         Some(value) => Some(client_context(value).ok_or_else(|| {
