@@ -299,6 +299,11 @@ pub struct Map {
     pub cleared: bool,
 }
 
+/// Whether chunks of a map wait there.
+pub fn is_of_map(lane: &Lane) -> bool {
+    lane.as_str().contains("/map/")
+}
+
 impl Map {
     /// One whose input has yet to come.
     pub fn new(id: RequestId, spec: MapSpec, created_at: UnixMillis) -> Self {
@@ -398,6 +403,8 @@ mod tests {
         assert_ne!(map.call(0, 7), map.call(0, 8));
         assert_ne!(map.call(0, 7), map.call(1, 7));
         assert_eq!(map.lane().unwrap().as_str(), format!("default/f/map/{}", map.id));
+        let function = Lane::from(&FunctionRef::parse("map", "map").unwrap().key);
+        assert!(is_of_map(&map.lane().unwrap()) && !is_of_map(&function));
         let json = serde_json::to_vec(&map).unwrap();
         assert_eq!(serde_json::from_slice::<Map>(&json).unwrap(), map);
     }

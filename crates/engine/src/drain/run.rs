@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::calls::{Attempt, KEEP_DEAD_SECONDS, KEEP_SECONDS};
+use model::clock::UnixMillis;
 use model::error::{Code, Error};
 use model::invocation::{Completed, Timings};
-use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
+use model::limits;
+use model::map::is_of_map;
+use model::ports::{Again, End, Ended, Lane, Leased, RESULT_BYTES};
 use serde::Deserialize;
 
 use super::envelope::{ChunkRules, Queued, unpack};
@@ -46,6 +49,9 @@ pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
                 chunk: None,
             }
         }
+        Some(Queued { chunk, .. }) if message.deliveries > attempts(chunk) => {
+            exhausted(shared, &message, chunk)
+        }
         Some(queued) => {
             let kept = keep_lease(shared, &message);
             let running = shared.watched.run(message.id);
@@ -78,7 +84,9 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
                 None => reason,
             });
             let keep = Duration::from_secs(KEEP_DEAD_SECONDS);
-            End { as_what: Ended::Dead, note: Some(attempt.note()), result: None, keep }
+            // What ran has a version.
+            let (note, counted) = (Some(attempt.note()), attempt.version.is_some());
+            End { as_what: Ended::Dead, note, result: None, keep, counted }
         }
         Then::Succeeded(body) => {
             let kept = body.len() <= RESULT_BYTES;
@@ -88,12 +96,17 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
             }
             let keep = Duration::from_secs(kept_seconds(judged.chunk));
             let (note, result) = (Some(attempt.note()), kept.then_some(body));
-            End { as_what: Ended::Succeeded, note, result, keep }
+            End { as_what: Ended::Succeeded, note, result, keep, counted: true }
         }
     };
     shared.queue.end(id, token, end).await?;
     shared.watched.ended(id);
     Ok(())
+}
+
+/// Attempts at a call in all.
+fn attempts(chunk: Option<ChunkRules>) -> u32 {
+    chunk.map_or(limits::ASYNC_ATTEMPTS, |rules| rules.attempts)
 }
 
 /// How long what has succeeded is kept: a map forgets its chunks itself, once it has their results.
@@ -184,6 +197,28 @@ fn refused(shared: &Shared, message: &Leased, error: &Error, chunk: Option<Chunk
     let verdict = retry::after_refusal(message.enqueued_at, shared.clock.now());
     let attempt = refusal(shared, message, error.code().as_str(), error.message());
     Judged { found: Found::Refusal, attempt, then: Then::Not(verdict), chunk }
+}
+
+/// The attempt that a killed daemon was at; none if it was about to give the call up.
+pub(super) fn cut(lane: &Lane, at: UnixMillis, attempt: u32) -> Option<Attempt> {
+    let most = if is_of_map(lane) { limits::MAP_ATTEMPTS_MAX } else { limits::ASYNC_ATTEMPTS };
+    (attempt <= most).then(|| Attempt {
+        at,
+        attempt,
+        version: None,
+        duration_ms: None,
+        outcome: "cut".into(),
+        message: Some("the daemon ended before the attempt did".into()),
+    })
+}
+
+/// Its last attempt was cut. It may have done what it was for, and it may be what ends the daemon: it does not run again by itself.
+fn exhausted(shared: &Shared, message: &Leased, chunk: Option<ChunkRules>) -> Judged {
+    let attempts = message.deliveries - 1;
+    let why = format!("{attempts} attempts, and nobody knows what came of the last");
+    let attempt = Attempt { attempt: attempts, ..refusal(shared, message, "given-up", &why) };
+    let then = Then::Not(Verdict::Dead("given up".into()));
+    Judged { found: Found::Room, attempt, then, chunk }
 }
 
 /// Renews the lease while the call runs; returns once it is lost.

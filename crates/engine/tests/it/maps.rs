@@ -173,14 +173,14 @@ async fn so_many_run_at_once_and_nobody_waits_behind_them() {
 
 #[tokio::test(start_paused = true)]
 async fn another_engine_goes_on_where_one_was() {
-    let world = World::new(EngineConfig::default()).await;
+    let mut world = World::new(EngineConfig::default()).await;
     world.deploy("f", "sum:1000").await;
     let of_two = MapSpec { concurrency: 2, ..reduced("f", 1, "f") };
     let kept = world.start_map(of_two, "[1,2,3,4,5,6,7,8,9,10]").await.unwrap();
     let id = kept.map.id;
     sleep_ms(3_500).await;
     assert_eq!(world.map(id).await.progress.done, 6);
-    let world = world.restart().await;
+    world.kill().await;
     let kept = world.ended(id, 120).await;
     assert_eq!((kept.map.state, kept.map.done), (MapState::Succeeded, 10));
     assert_eq!(world.result(&kept).await, 55);
@@ -196,7 +196,7 @@ async fn another_engine_goes_on_where_one_was() {
     );
     sending.await.unwrap_err();
     assert_eq!(world.map(id).await.map.state, MapState::Receiving);
-    let world = world.restart().await;
+    world.kill().await;
     sleep_ms(10).await;
     assert!(world.engine.map(&NamespaceName::default_namespace(), id).await.unwrap().is_none());
 }
