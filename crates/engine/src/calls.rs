@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::Result;
-use model::calls::{Attempt, KEEP_SECONDS};
+use model::calls::Attempt;
 use model::error::{Code, Error};
 use model::ids::RequestId;
 use model::ports::{Listing, Record, Standing, Summary};
@@ -262,10 +262,18 @@ impl Shared {
             outcome: "cancelled".into(),
             message: None,
         };
-        let keep = Duration::from_secs(KEEP_SECONDS);
+        let keep = self.keep_result(id).await?;
         self.queue.cancel(id, attempt.note(), keep).await?;
         self.watched.cancel(id);
         self.watched.ended(id);
         Ok(())
+    }
+
+    /// How long what came of a call is kept, as its function says.
+    async fn keep_result(&self, id: RequestId) -> Result<Duration> {
+        let record = self.queue.find(id).await?;
+        let key = record.and_then(|record| record.summary.lane.function());
+        let settings = key.and_then(|key| self.routes.settings(&key)).unwrap_or_default();
+        Ok(settings.async_calls.keep_result())
     }
 }

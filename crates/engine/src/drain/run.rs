@@ -1,35 +1,55 @@
 //! One leased call: it runs, its lease is kept, it is settled.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use model::calls::{Attempt, KEEP_DEAD_SECONDS, KEEP_SECONDS};
+use model::calls::Attempt;
 use model::clock::UnixMillis;
 use model::error::{Code, Error};
+use model::function::{AsyncPolicy, FunctionSettings};
 use model::invocation::{Completed, Timings};
-use model::limits;
-use model::map::is_of_map;
-use model::ports::{Again, End, Ended, Lane, Leased, RESULT_BYTES};
+use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
 use serde::Deserialize;
 
-use super::envelope::{ChunkRules, Queued, unpack};
+use super::envelope::{Queued, unpack};
 use super::lanes::Found;
 use crate::Shared;
 use crate::attempt::serve;
-use crate::retry::{self, Verdict};
+use crate::retry::{self, Tried, Verdict};
 use crate::route::Asked;
 
 /// A call that waited longer than this for an instance that was there already found a crowd.
 const CROWDED_US: u64 = 10_000;
+
+/// A leased message, and what its function says about asynchronous calls.
+struct Case {
+    message: Leased,
+    /// When it was due first, or brought back to life.
+    due: UnixMillis,
+    settings: Arc<FunctionSettings>,
+}
+
+impl Case {
+    fn new(message: Leased, due: Option<UnixMillis>, settings: Arc<FunctionSettings>) -> Self {
+        let due = due.unwrap_or(message.enqueued_at).max(message.enqueued_at);
+        Self { message, due, settings }
+    }
+
+    fn policy(&self) -> &AsyncPolicy {
+        &self.settings.async_calls
+    }
+
+    fn tried(&self, now: UnixMillis) -> Tried {
+        let (id, attempts, due) = (self.message.id, self.message.deliveries, self.due);
+        Tried { id, attempts, due, now }
+    }
+}
 
 /// What came of a call that ran, or was refused.
 struct Judged {
     found: Found,
     attempt: Attempt,
     then: Then,
-    /// Of a chunk of a map.
-    chunk: Option<ChunkRules>,
 }
 
 enum Then {
@@ -39,40 +59,56 @@ enum Then {
 
 /// Runs one leased message and settles it.
 pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
-    let judged = match unpack(&message) {
+    let (case, judged) = match unpack(&message) {
         None => {
-            let why = "the queued message cannot be read";
-            Judged {
-                found: Found::Room,
-                attempt: refusal(shared, &message, "unreadable", why),
-                then: Then::Not(Verdict::Dead(why.into())),
-                chunk: None,
-            }
-        }
-        Some(Queued { chunk, .. }) if message.deliveries > attempts(chunk) => {
-            exhausted(shared, &message, chunk)
+            let case = Case::new(message, None, Arc::default());
+            let judged = unreadable(shared, &case);
+            (case, judged)
         }
         Some(queued) => {
-            let kept = keep_lease(shared, &message);
-            let running = shared.watched.run(message.id);
-            tokio::select! {
-                judged = judge(shared, queued, &message) => judged,
+            let case = Case::new(message, queued.due, settings(shared, &queued));
+            if case.message.deliveries > case.policy().attempts() {
+                let judged = exhausted(shared, &case);
+                return over(shared, &case, judged).await;
+            }
+            let kept = keep_lease(shared, &case.message);
+            let running = shared.watched.run(case.message.id);
+            let judged = tokio::select! {
+                judged = judge(shared, queued, &case) => judged,
                 // Somebody else has the message now and settles it.
                 () = kept => return Found::Room,
                 () = running.cancelled() => return Found::Room,
-            }
+            };
+            drop(running);
+            (case, judged)
         }
     };
+    over(shared, &case, judged).await
+}
+
+/// Settles a message.
+async fn over(shared: &Shared, case: &Case, judged: Judged) -> Found {
     let found = judged.found;
-    if let Err(error) = settle(shared, &message, judged).await {
+    if let Err(error) = settle(shared, case, judged).await {
         // The lease expires and the call runs again: at least once.
-        tracing::warn!(request = %message.id, %error, "cannot settle a queued call");
+        tracing::warn!(request = %case.message.id, %error, "cannot settle a queued call");
     }
     found
 }
 
-async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Result<()> {
-    let (id, token, mut attempt) = (message.id, message.token, judged.attempt);
+/// What a function says, or the defaults if there is none; of a chunk of a map, what the map says.
+fn settings(shared: &Shared, queued: &Queued) -> Arc<FunctionSettings> {
+    match queued.chunk {
+        Some(rules) => {
+            let async_calls = rules.policy();
+            Arc::new(FunctionSettings { async_calls, ..FunctionSettings::default() })
+        }
+        None => shared.routes.settings(&queued.call.target.key).unwrap_or_default(),
+    }
+}
+
+async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<()> {
+    let (id, token, mut attempt) = (case.message.id, case.message.token, judged.attempt);
     let end = match judged.then {
         Then::Not(Verdict::Again { delay, counted }) => {
             let again = Again { delay, counted, note: Some(attempt.note()) };
@@ -83,7 +119,7 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
                 Some(said) => format!("{reason}: {said}"),
                 None => reason,
             });
-            let keep = Duration::from_secs(KEEP_DEAD_SECONDS);
+            let keep = case.policy().keep_dead();
             // What ran has a version.
             let (note, counted) = (Some(attempt.note()), attempt.version.is_some());
             End { as_what: Ended::Dead, note, result: None, keep, counted }
@@ -94,7 +130,7 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
                 attempt.message =
                     Some(format!("the answer of {} bytes is longer than what is kept", body.len()));
             }
-            let keep = Duration::from_secs(kept_seconds(judged.chunk));
+            let keep = case.policy().keep_result();
             let (note, result) = (Some(attempt.note()), kept.then_some(body));
             End { as_what: Ended::Succeeded, note, result, keep, counted: true }
         }
@@ -104,46 +140,44 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
     Ok(())
 }
 
-/// Attempts at a call in all.
-fn attempts(chunk: Option<ChunkRules>) -> u32 {
-    chunk.map_or(limits::ASYNC_ATTEMPTS, |rules| rules.attempts)
-}
-
-/// How long what has succeeded is kept: a map forgets its chunks itself, once it has their results.
-fn kept_seconds(chunk: Option<ChunkRules>) -> u64 {
-    if chunk.is_some() { KEEP_DEAD_SECONDS } else { KEEP_SECONDS }
+fn unreadable(shared: &Shared, case: &Case) -> Judged {
+    let why = "the queued message cannot be read";
+    let attempt = refusal(shared, case, "unreadable", why);
+    Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead(why.into())) }
 }
 
 /// Runs the call.
-async fn judge(shared: &Arc<Shared>, queued: Queued, message: &Leased) -> Judged {
-    let Queued { call, parameters, chunk } = queued;
+async fn judge(shared: &Arc<Shared>, queued: Queued, case: &Case) -> Judged {
+    let Queued { call, parameters, .. } = queued;
     let accepted = shared.clock.instant();
+    if let Some(why) = case.tried(shared.clock.now()).too_old(case.policy()) {
+        let mut attempt = refusal(shared, case, "too-old", "it was not run");
+        // The attempt that would be the next one is none.
+        attempt.attempt = attempt.attempt.saturating_sub(1);
+        return Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead(why)) };
+    }
     let (routes, asked) = (&shared.routes, Asked::of(&call, &parameters));
     let led = async { routes.pool(asked, routes.lead(asked)?).await };
     let led = match led.await {
         Ok(led) => led,
         Err(e) if e.code() == Code::NotFound => {
-            let attempt = refusal(shared, message, e.code().as_str(), e.message());
+            let attempt = refusal(shared, case, e.code().as_str(), e.message());
             let then = Then::Not(Verdict::Dead("it has nowhere to run".into()));
-            return Judged { found: Found::Room, attempt, then, chunk };
+            return Judged { found: Found::Room, attempt, then };
         }
-        Err(e) => return refused(shared, message, &e, chunk),
+        Err(e) => return refused(shared, case, &e),
     };
-    match serve(shared, led, call, message.deliveries, accepted).await {
-        Ok(done) => completed(shared, message, done, chunk),
-        Err(e) => refused(shared, message, &e, chunk),
+    match serve(shared, led, call, case.message.deliveries, accepted).await {
+        Ok(done) => completed(shared, case, done),
+        Err(e) => refused(shared, case, &e),
     }
 }
 
-fn completed(
-    shared: &Shared,
-    message: &Leased,
-    done: Completed,
-    chunk: Option<ChunkRules>,
-) -> Judged {
+fn completed(shared: &Shared, case: &Case, done: Completed) -> Judged {
+    let now = shared.clock.now();
     let attempt = Attempt {
-        at: shared.clock.now(),
-        attempt: message.deliveries,
+        at: now,
+        attempt: case.message.deliveries,
         version: Some(done.version.to_string()),
         duration_ms: Some(done.outcome.run_us.div_ceil(1000)),
         outcome: done
@@ -157,14 +191,9 @@ fn completed(
     let found = found(&done.timings);
     let then = match done.outcome.result {
         Ok(body) => Then::Succeeded(body),
-        Err(f) => Then::Not(match chunk {
-            Some(rules) => {
-                retry::after_chunk_failure(message.deliveries, rules.attempts, f.kind.as_str())
-            }
-            None => retry::after_failure(message.deliveries, f.kind.as_str()),
-        }),
+        Err(f) => Then::Not(retry::after_failure(case.policy(), case.tried(now), f.kind.as_str())),
     };
-    Judged { found, attempt, then, chunk }
+    Judged { found, attempt, then }
 }
 
 /// The message in a function's error.
@@ -182,10 +211,10 @@ fn found(timings: &Timings) -> Found {
     if !timings.cold && timings.queue_us > CROWDED_US { Found::Crowd } else { Found::Room }
 }
 
-fn refusal(shared: &Shared, message: &Leased, outcome: &str, why: &str) -> Attempt {
+fn refusal(shared: &Shared, case: &Case, outcome: &str, why: &str) -> Attempt {
     Attempt {
         at: shared.clock.now(),
-        attempt: message.deliveries,
+        attempt: case.message.deliveries,
         version: None,
         duration_ms: None,
         outcome: outcome.to_owned(),
@@ -193,15 +222,14 @@ fn refusal(shared: &Shared, message: &Leased, outcome: &str, why: &str) -> Attem
     }
 }
 
-fn refused(shared: &Shared, message: &Leased, error: &Error, chunk: Option<ChunkRules>) -> Judged {
-    let verdict = retry::after_refusal(message.enqueued_at, shared.clock.now());
-    let attempt = refusal(shared, message, error.code().as_str(), error.message());
-    Judged { found: Found::Refusal, attempt, then: Then::Not(verdict), chunk }
+fn refused(shared: &Shared, case: &Case, error: &Error) -> Judged {
+    let verdict = retry::after_refusal(case.policy(), case.tried(shared.clock.now()));
+    let attempt = refusal(shared, case, error.code().as_str(), error.message());
+    Judged { found: Found::Refusal, attempt, then: Then::Not(verdict) }
 }
 
 /// The attempt that a killed daemon was at; none if it was about to give the call up.
-pub(super) fn cut(lane: &Lane, at: UnixMillis, attempt: u32) -> Option<Attempt> {
-    let most = if is_of_map(lane) { limits::MAP_ATTEMPTS_MAX } else { limits::ASYNC_ATTEMPTS };
+pub(super) fn cut(most: u32, at: UnixMillis, attempt: u32) -> Option<Attempt> {
     (attempt <= most).then(|| Attempt {
         at,
         attempt,
@@ -213,12 +241,14 @@ pub(super) fn cut(lane: &Lane, at: UnixMillis, attempt: u32) -> Option<Attempt> 
 }
 
 /// Its last attempt was cut. It may have done what it was for, and it may be what ends the daemon: it does not run again by itself.
-fn exhausted(shared: &Shared, message: &Leased, chunk: Option<ChunkRules>) -> Judged {
-    let attempts = message.deliveries - 1;
-    let why = format!("{attempts} attempts, and nobody knows what came of the last");
-    let attempt = Attempt { attempt: attempts, ..refusal(shared, message, "given-up", &why) };
-    let then = Then::Not(Verdict::Dead("given up".into()));
-    Judged { found: Found::Room, attempt, then, chunk }
+fn exhausted(shared: &Shared, case: &Case) -> Judged {
+    let (attempts, most) = (case.message.deliveries - 1, case.policy().attempts());
+    let why = match attempts == most {
+        true => format!("{attempts} attempts, and nobody knows what came of the last"),
+        false => format!("{attempts} attempts, and at most {most} are wanted by now"),
+    };
+    let attempt = Attempt { attempt: attempts, ..refusal(shared, case, "given-up", &why) };
+    Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead("given up".into())) }
 }
 
 /// Renews the lease while the call runs; returns once it is lost.

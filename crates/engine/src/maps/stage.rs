@@ -27,7 +27,7 @@ use super::source::Source;
 use super::window::{Slot, Window};
 use crate::Shared;
 use crate::calls::Follower;
-use crate::drain::{ChunkRules, pack};
+use crate::drain::{ChunkRules, Queued, pack};
 
 /// Calls that are enqueued together: they share a commit.
 const ENQUEUE: usize = 64;
@@ -217,8 +217,13 @@ impl<'a> StageRun<'a> {
                 payload: super::event::of_chunk(&self.map, index, &chunk),
                 context: self.map.spec.context.clone(),
             };
-            let rules = ChunkRules { attempts: self.map.spec.attempts };
-            let payload = pack(&call, Carried::default(), Some(rules))?;
+            let chunk_rules = ChunkRules { attempts: self.map.spec.attempts };
+            let payload = pack(Queued {
+                call,
+                parameters: Carried::default(),
+                due: None,
+                chunk: Some(chunk_rules),
+            })?;
             bytes += payload.len();
             self.window.push(chunk.first_item, chunk.items);
             self.open.insert(id, index);
