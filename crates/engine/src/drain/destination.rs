@@ -19,6 +19,9 @@ use super::envelope::{self, Queued};
 /// What is left of a message for everything but payloads, in bytes.
 const ROOM_BYTES: usize = 8 * 1024;
 
+/// How often a webhook is sent at most.
+pub(super) const WEBHOOK_ATTEMPTS: u32 = 7;
+
 /// Which end is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -89,7 +92,7 @@ pub(super) fn message(
     let CallContext { trace, hops, .. } = call.context;
     let context = CallContext { trace, hops: hops.saturating_add(1), ..CallContext::default() };
     let call = Call { id, target, payload, context };
-    let queued = Queued { call, parameters: Carried::default(), due: None, webhook };
+    let queued = Queued { call, parameters: Carried::default(), due: None, chunk: None, webhook };
     let payload = envelope::pack(queued)?;
     Ok(NewMessage { id, lane, run_at: ending.at, key: None, payload })
 }
@@ -112,7 +115,7 @@ pub(super) fn webhook_policy(function: &AsyncPolicy) -> AsyncPolicy {
     const PAUSES_SECONDS: [u32; 6] = [5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600];
     let retry = RetryCurve { pauses_seconds: PAUSES_SECONDS.to_vec(), ..RetryCurve::default() };
     AsyncPolicy {
-        attempts: Some(7),
+        attempts: Some(WEBHOOK_ATTEMPTS),
         max_age_seconds: Some(limits::ASYNC_MAX_AGE_MOST_SECONDS),
         retry: Some(Box::new(retry)),
         keep_result_seconds: function.keep_result_seconds,

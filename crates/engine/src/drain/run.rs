@@ -39,8 +39,10 @@ impl Case {
         let due = due.unwrap_or(message.enqueued_at).max(message.enqueued_at);
         let settings = queued.and_then(|q| shared.routes.settings(&q.call.target.key));
         let mut settings = settings.unwrap_or_default();
-        if webhook.is_some() {
-            let async_calls = webhook_policy(&settings.async_calls);
+        // What a map says of its chunk, and what holds for webhooks.
+        let chunk = queued.and_then(|q| q.chunk).map(|rules| rules.policy());
+        let own = chunk.or_else(|| webhook.map(|_| webhook_policy(&settings.async_calls)));
+        if let Some(async_calls) = own {
             settings = Arc::new(FunctionSettings { async_calls, ..FunctionSettings::default() });
         }
         Self { message, due, webhook, settings }
