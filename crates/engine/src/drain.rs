@@ -1,7 +1,7 @@
 //! From the durable queue to the same attempt that synchronous calls take.
 //!
-//! A message is settled exactly once per lease: ended on success, due again or dead otherwise. A daemon that dies in between leaves the lease to
-//! expire, and the call runs again. [`lanes`] decides whose turn it is, [`run`] runs one call, [`envelope`] is its form in the queue.
+//! A message is settled exactly once per lease: ended on success, due again or dead otherwise. A daemon that dies in between takes its leases back when it starts
+//! again, and the calls run again: what was cut counts as an attempt, so that a call that kills the daemon each time is given up like any other. [`lanes`] decides whose turn it is, [`run`] runs one call, [`envelope`] is its form in the queue.
 
 mod envelope;
 mod lanes;
@@ -14,12 +14,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use model::Result;
 use model::alias::{Carried, Parameters};
+use model::clock::Jumps;
 use model::error::{Code, Error};
 use model::invocation::Call;
 use model::limits;
 use model::ports::{Batch, Enqueued, Lane, NewMessage};
 use tokio::sync::mpsc;
 
+use self::envelope::Queued;
 pub(crate) use self::envelope::event;
 use self::lanes::{Found, Lanes, Turn};
 use crate::Shared;
@@ -31,12 +33,33 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 /// Longest sleep: bounds what a jump of the host's clock can delay.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
 
+/// What can be asked of an asynchronous call beside what it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EnqueueOptions {
+    /// It is due after this: at most [`limits::ASYNC_DELAY_SECONDS`].
+    pub delay: Duration,
+}
+
+impl EnqueueOptions {
+    /// Errors: `invalid-parameter`.
+    fn check(&self) -> Result<()> {
+        let (delay, most) = (self.delay.as_secs(), limits::ASYNC_DELAY_SECONDS);
+        if self.delay <= Duration::from_secs(most) {
+            return Ok(());
+        }
+        let message = format!("delay {delay} s is too long: expected at most {most}");
+        Err(Error::caller(Code::InvalidParameter, message))
+    }
+}
+
 /// Accepts a call durably, with those of its parameters that it may need.
 pub(crate) async fn enqueue(
     shared: &Shared,
     call: Call,
     parameters: &dyn Parameters,
+    options: EnqueueOptions,
 ) -> Result<Enqueued> {
+    options.check()?;
     let (route, alias) = shared.routes.find(&call.target)?;
     if call.payload.len() > limits::ASYNC_PAYLOAD_BYTES {
         return Err(Error::caller(
@@ -51,25 +74,51 @@ pub(crate) async fn enqueue(
     route.namespace().take_call(|| shared.clock.instant())?;
     let named = alias.iter().flat_map(|alias| alias.parameters());
     let carried = Carried::take(parameters, named);
-    let message = NewMessage {
-        id: call.id,
-        lane: Lane::from(&call.target.key),
-        run_at: shared.clock.now(),
-        key: None,
-        payload: envelope::pack(&call, carried)?,
-    };
+    let run_at = shared.clock.now().after(options.delay);
+    let due = (!options.delay.is_zero()).then_some(run_at);
+    let (id, lane) = (call.id, Lane::from(&call.target.key));
+    let payload = envelope::pack(Queued { call, parameters: carried, due })?;
+    let message = NewMessage { id, lane, run_at, key: None, payload };
     let answers = shared.queue.enqueue(vec![message]).await?;
     answers.into_iter().next().ok_or_else(|| Error::internal("the queue gave no answer"))
+}
+
+/// Takes back what an earlier run of this daemon had on lease: nobody else is at it.
+async fn take_back(shared: &Arc<Shared>) {
+    loop {
+        let (now, known) = (shared.clock.now(), Arc::clone(shared));
+        let note = move |lane: &Lane, attempt| {
+            let settings = lane.function().and_then(|key| known.routes.settings(&key));
+            let most = settings.unwrap_or_default().async_calls.attempts();
+            run::cut(most, now, attempt).map(|cut| cut.note())
+        };
+        match shared.queue.reclaim(Arc::new(note)).await {
+            Ok(0) => return,
+            Ok(calls) => return tracing::info!(calls, "calls that were cut wait again"),
+            Err(error) => {
+                tracing::error!(%error, "cannot take back the calls that were cut");
+                shared.clock.sleep_until(shared.clock.instant() + QUEUE_PAUSE).await;
+            }
+        }
+    }
 }
 
 /// Leases messages and runs them until the engine stops.
 pub(crate) async fn drain(shared: Arc<Shared>) {
     let stop = shared.tasks.cancelled();
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = take_back(&shared) => {}
+    }
+    let mut jumps = Jumps::of(&*shared.clock);
     let (mut watch, mut lanes) =
         (shared.queue.watch(), Lanes::new(shared.config.async_concurrency));
     let (tell, mut told) = mpsc::channel(shared.config.async_concurrency.max(1));
     let mut leases = FuturesUnordered::new();
     while !stop.is_cancelled() {
+        if jumps.look(&*shared.clock).is_some() {
+            lanes.look_at_all();
+        }
         lanes.time(shared.clock.now());
         while leases.len() < LEASES
             && let Some(turn) = lanes.next()

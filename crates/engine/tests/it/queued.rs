@@ -1,8 +1,12 @@
 //! Asynchronous calls: run, retried, given up.
 
-use engine::EngineConfig;
+use std::time::Duration;
+
+use engine::{EngineConfig, EnqueueOptions};
 use model::Code;
 use model::calls::Attempt;
+use model::function::{AsyncPolicy, Function};
+use model::ids::RequestId;
 use model::ports::{Ended, Enqueued, Standing};
 
 use crate::scripted::{World, bare, call, carried, sleep_ms};
@@ -57,6 +61,82 @@ async fn a_failing_call_gets_three_attempts_a_minute_and_two_apart_then_is_dead(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_function_says_how_often_and_for_how_long_its_calls_are_tried() {
+    let world = World::new(EngineConfig::default()).await;
+    let policy = |text: &str| -> AsyncPolicy { serde_json::from_str(text).unwrap() };
+    let of = |policy: AsyncPolicy| move |f: &mut Function| f.settings.async_calls = policy;
+    let often = r#"{"attempts":4,"retry":{"pauses_seconds":[5,20]},"keep_dead_seconds":7200}"#;
+    world.deploy_with("f", "fail", of(policy(often))).await;
+    let one = call("f", "x");
+    world.engine.enqueue(one.clone(), &bare()).await.unwrap();
+    for (at_ms, attempts) in [(1_000, 1), (5_000, 2), (15_000, 2), (5_000, 3), (20_000, 4)] {
+        sleep_ms(at_ms).await;
+        assert_eq!(world.finished(), attempts);
+    }
+    assert_eq!(world.queued().await, (0, 1));
+
+    // The next attempt would come too late.
+    world.deploy_with("f", "fail", of(policy(r#"{"max_age_seconds":60}"#))).await;
+    let two = call("f", "x");
+    world.engine.enqueue(two.clone(), &bare()).await.unwrap();
+    sleep_ms(1_000).await;
+    let kept = world.engine.call(two.id).await.unwrap().unwrap();
+    assert!(matches!(kept.summary.standing, Standing::Ended(Ended::Dead, _)), "{kept:?}");
+    assert!(kept.history[0].message.as_deref().unwrap().contains("too old"), "{kept:?}");
+
+    // One that waited too long for its turn is not run: nobody knows whether it is still wanted.
+    let off = |f: &mut Function| {
+        f.settings.max_instances = Some(0);
+        f.settings.async_calls =
+            AsyncPolicy { max_age_seconds: Some(60), ..AsyncPolicy::default() };
+    };
+    world.deploy_with("f", "echo", off).await;
+    let (refused, delayed) = (call("f", "x"), call("f", "y"));
+    world.engine.enqueue(refused.clone(), &bare()).await.unwrap();
+    let options = EnqueueOptions { delay: Duration::from_secs(3600) };
+    world.engine.enqueue_with(delayed.clone(), &bare(), options).await.unwrap();
+    sleep_ms(58_000).await;
+    let kept = world.engine.call(refused.id).await.unwrap().unwrap();
+    assert!(matches!(kept.summary.standing, Standing::Waiting(_)), "{kept:?}");
+    sleep_ms(2_000).await;
+    let kept = world.engine.call(refused.id).await.unwrap().unwrap();
+    assert!(matches!(kept.summary.standing, Standing::Ended(Ended::Dead, _)), "{kept:?}");
+    assert_eq!(kept.history.last().unwrap().outcome, "throttled");
+
+    // A delay does not count as age.
+    let finished = world.finished();
+    world.change("f", |f| f.settings.max_instances = None).await;
+    sleep_ms(3_530_000).await;
+    assert_eq!(world.finished(), finished, "not due yet");
+    sleep_ms(20_000).await;
+    let kept = world.engine.call(delayed.id).await.unwrap().unwrap();
+    assert_eq!(kept.result.as_deref(), Some(&b"y"[..]), "{kept:?}");
+    let long = EnqueueOptions { delay: Duration::from_secs(7 * 24 * 3600 + 1) };
+    let e = world.engine.enqueue_with(call("f", ""), &bare(), long).await.unwrap_err();
+    assert_eq!(e.code(), Code::InvalidParameter);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_longer_than_their_age_are_not_run() {
+    let config = EngineConfig { async_concurrency: 1, ..EngineConfig::default() };
+    let world = World::new(config).await;
+    let minute = AsyncPolicy { max_age_seconds: Some(60), ..AsyncPolicy::default() };
+    world.deploy_with("f", "sleep:70000", |f| f.settings.async_calls = minute).await;
+    let (first, second) = (call("f", "x"), call("f", "y"));
+    for new in [&first, &second] {
+        world.engine.enqueue(new.clone(), &bare()).await.unwrap();
+    }
+    sleep_ms(75_000).await;
+    assert_eq!((world.started(), world.finished()), (1, 1), "the second was not run");
+    let kept = world.engine.call(second.id).await.unwrap().unwrap();
+    assert_eq!(kept.history[0].outcome, "too-old");
+    // Brought back to life it is as young as any.
+    world.engine.redrive_call(second.id).await.unwrap();
+    sleep_ms(75_000).await;
+    assert_eq!((world.finished(), world.queued().await), (2, (0, 0)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn throttles_do_not_count_as_attempts() {
     let world = World::new(EngineConfig::default()).await;
     world.deploy_with("f", "fail", |f| f.settings.max_instances = Some(0)).await;
@@ -71,14 +151,104 @@ async fn throttles_do_not_count_as_attempts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_longer_than_its_lease_keeps_it() {
-    let config =
-        EngineConfig { async_lease: std::time::Duration::from_secs(3), ..EngineConfig::default() };
+    let config = EngineConfig { async_lease: Duration::from_secs(3), ..EngineConfig::default() };
     let world = World::new(config).await;
     world.deploy("f", "sleep:20000").await;
     world.engine.enqueue(call("f", "x"), &bare()).await.unwrap();
     sleep_ms(25_000).await;
     assert_eq!((world.started(), world.finished()), (1, 1), "nobody ran it a second time");
     assert_eq!(world.queued().await, (0, 0));
+}
+
+/// What became of each attempt at a call, and where it stands.
+async fn history(world: &World, id: RequestId) -> (Vec<(u32, String)>, u32, Standing) {
+    let kept = world.engine.call(id).await.unwrap().unwrap();
+    let history = kept.history.into_iter().map(|a| (a.attempt, a.outcome)).collect();
+    (history, kept.summary.deliveries, kept.summary.standing)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_a_killed_daemon_was_at_runs_again_when_the_daemon_does() {
+    let mut world = World::new(EngineConfig::default()).await;
+    world.deploy("f", "sleep:20000").await;
+    let one = call("f", "x");
+    world.engine.enqueue(one.clone(), &bare()).await.unwrap();
+    sleep_ms(1_000).await;
+    world.kill().await;
+    sleep_ms(1_000).await;
+    assert_eq!((world.started(), world.finished()), (2, 0), "long before its lease is over");
+    sleep_ms(25_000).await;
+    let (history, deliveries, standing) = history(&world, one.id).await;
+    assert_eq!(history, [(1, "cut".into()), (2, "succeeded".into())]);
+    assert!(matches!(standing, Standing::Ended(Ended::Succeeded, _)) && deliveries == 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_ends_the_daemon_each_time_is_given_up() {
+    let mut world = World::new(EngineConfig::default()).await;
+    world.deploy("f", "sleep:20000").await;
+    let one = call("f", "x");
+    world.engine.enqueue(one.clone(), &bare()).await.unwrap();
+    for started in 1..=3 {
+        sleep_ms(1_000).await;
+        assert_eq!(world.started(), started);
+        world.kill().await;
+    }
+    sleep_ms(1_000).await;
+    assert_eq!(world.started(), 3, "not a fourth time");
+    let (history, deliveries, standing) = history(&world, one.id).await;
+    let numbers: Vec<_> = history.iter().map(|(n, what)| (*n, what.as_str())).collect();
+    assert_eq!(numbers, [(1, "cut"), (2, "cut"), (3, "cut"), (3, "given-up")]);
+    assert!(matches!(standing, Standing::Ended(Ended::Dead, _)) && deliveries == 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_lease_was_lost_is_ended_and_runs_once_more() {
+    let config =
+        EngineConfig { async_lease: std::time::Duration::from_secs(3), ..EngineConfig::default() };
+    let world = World::new(config).await;
+    world.deploy("f", "sleep:20000").await;
+    let one = call("f", "x");
+    world.engine.enqueue(one.clone(), &bare()).await.unwrap();
+    sleep_ms(5_000).await;
+    let note = std::sync::Arc::new(|_: &model::ports::Lane, _| Some(bytes::Bytes::new()));
+    model::ports::Queue::reclaim(&*world.queue, note).await.unwrap();
+    sleep_ms(1_500).await;
+    assert_eq!((world.started(), world.stopped()), (2, 1), "the first found out at its renewal");
+    sleep_ms(20_000).await;
+    let (_, deliveries, standing) = history(&world, one.id).await;
+    assert!(matches!(standing, Standing::Ended(Ended::Succeeded, _)) && deliveries == 2);
+    assert_eq!((world.started(), world.finished()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_neither_doubles_calls_nor_holds_them_up() {
+    const HOUR_MS: i64 = 3_600_000;
+    let world = World::new(EngineConfig::default()).await;
+    world.deploy("long", "sleep:20000").await;
+    world.deploy("bad", "fail").await;
+    world.deploy_with("full", "echo", |f| f.settings.max_instances = Some(0)).await;
+    for name in ["long", "bad", "full"] {
+        world.engine.enqueue(call(name, "x"), &bare()).await.unwrap();
+    }
+    sleep_ms(1_000).await;
+    assert_eq!((world.started(), world.finished()), (2, 1));
+    // Back: pauses last as long as they would have, whatever waited already goes on, and what is new runs at once.
+    world.wall.set(-HOUR_MS);
+    world.deploy("quick", "echo").await;
+    world.deploy_with("full", "echo", |f| f.settings.max_instances = None).await;
+    world.engine.enqueue(call("quick", "x"), &bare()).await.unwrap();
+    sleep_ms(8_000).await;
+    assert_eq!(world.finished(), 3, "the new call, and the one that had been refused");
+    // Forward: the long call keeps its lease.
+    world.wall.set(2 * HOUR_MS);
+    sleep_ms(30_000).await;
+    assert_eq!(
+        (world.started(), world.finished()),
+        (4, 5),
+        "the bad one again, early, by its instance"
+    );
+    assert_eq!(world.queued().await, (1, 0), "all but the bad one have succeeded");
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,7 +324,7 @@ async fn a_call_can_be_waited_for_and_cancelled() {
     let e = world.engine.cancel_call(stops.id).await.unwrap_err();
     assert_eq!(e.code(), Code::Conflict);
 
-    let until = |ms| world.clock.instant() + std::time::Duration::from_millis(ms);
+    let until = |ms| world.clock.instant() + Duration::from_millis(ms);
     let early = world.engine.call_ended(ends.id, until(1_000)).await.unwrap().unwrap();
     assert!(matches!(early.summary.standing, Standing::Leased(_)), "waited in vain");
     let ended = world.engine.call_ended(ends.id, until(60_000)).await.unwrap().unwrap();

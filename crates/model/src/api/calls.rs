@@ -62,7 +62,7 @@ pub struct CallView {
     pub summary: CallSummary,
     /// What became of each attempt, and of each refusal, oldest first; of very many the first and the last.
     pub history: Vec<AttemptView>,
-    /// The function's answer, where it succeeded and that is at most 256 KiB; as text if it is not JSON. Kept for 24 hours.
+    /// The function's answer, where it succeeded and that is at most 256 KiB; as text if it is not JSON. Kept for 24 hours, unless the function's `async` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
     /// The event, unless it succeeded or was cancelled; as text if it is not JSON.
@@ -83,7 +83,7 @@ pub struct AttemptView {
     /// How long the handler ran, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// `succeeded`, the kind of the function's failure, `cancelled`, or the code of the refusal.
+    /// `succeeded`, the kind of the function's failure, `cut` where the daemon ended before the attempt did, `given-up` after the last of those, `cancelled`, or the code of the refusal.
     pub outcome: String,
     /// What there is to say about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
