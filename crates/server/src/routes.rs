@@ -40,6 +40,7 @@
 //! | `…/calls/{call}/cancel`, `…/redrive` | POST | |
 //! | `…/functions/{function}/logs` | GET | |
 //! | `…/functions/{function}/usage` | GET | |
+//! | `/2015-03-31/functions/…` and other dates | as AWS Lambda has them | [`crate::lambda`], before this router |
 //! | `/fn/{namespace}/{function}/…` | any | [`gateway`], before this router: the hot path |
 
 use std::sync::Arc;
