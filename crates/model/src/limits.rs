@@ -11,6 +11,8 @@ pub const ASYNC_PAYLOAD_BYTES: usize = 1024 * 1024;
 
 /// Largest package as uploaded, in bytes; it is held in memory while it is checked.
 pub const PACKAGE_BYTES: usize = 100 * 1024 * 1024;
+/// Largest request of the AWS Lambda API that holds a package, in bytes: that of the service itself, which takes a zip of 50 MiB in base64 so.
+pub const PACKAGE_IN_JSON_BYTES: usize = 70_167_211;
 /// Uploads that are checked at once; further ones wait.
 pub const UPLOADS_AT_ONCE: usize = 2;
 /// Largest package unpacked, in bytes (250 MB: AWS Lambda quotas, "Deployment package").

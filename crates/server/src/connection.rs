@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::App;
 use crate::gateway;
+use crate::lambda;
 use crate::routes;
 use crate::stalled::Stalled;
 
@@ -127,6 +128,8 @@ async fn serve_one(
         async move {
             Ok::<_, Infallible>(if gateway::owns(request.uri().path()) {
                 gateway::serve(&app, peer, request).await.map(Either::Left)
+            } else if lambda::owns(request.uri().path()) {
+                lambda::serve(&app, peer, request).await.map(Either::Right)
             } else {
                 request.extensions_mut().insert(Peer(peer.ip()));
                 match router.call(request).await {

@@ -118,7 +118,8 @@ pub(crate) fn request_id_value(id: RequestId) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-fn log(error: &Error, id: RequestId) {
+/// Tells the log of a refusal, with its causes.
+pub(crate) fn log(error: &Error, id: RequestId) {
     if error.origin() != Origin::Platform {
         tracing::debug!(request = %id, code = %error.code(), "refused: {}", error.message());
         return;

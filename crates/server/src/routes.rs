@@ -44,6 +44,7 @@
 //! | `…/maps/{map}/results` | GET | |
 //! | `…/functions/{function}/logs` | GET | |
 //! | `…/functions/{function}/usage` | GET | |
+//! | `/2015-03-31/functions/…` and other dates | as AWS Lambda has them | [`crate::lambda`], before this router |
 //! | `/fn/{namespace}/{function}/…` | any | [`gateway`], before this router: the hot path |
 
 use std::sync::Arc;

@@ -119,6 +119,7 @@ fn resources(manifest: &Manifest, old: Option<&ConfigView>, new: ConfigView) -> 
         instance_calls: manifest.instance_calls.or(base.instance_calls),
         files: manifest.files.or(base.files),
         readiness_path: manifest.readiness_path.clone().or_else(|| base.readiness_path.clone()),
+        role: base.role.clone(),
         ..new
     }
 }
@@ -245,6 +246,7 @@ mod tests {
                 ]),
                 network: NetworkMode::Egress.into(),
                 layers: vec!["old:1".parse().unwrap()],
+                role: Some("arn:aws:iam::000000000000:role/kept".into()),
                 ..FunctionConfig::new("nodejs22", "index.other")
             },
             settings: FunctionSettings::default(),

@@ -17,6 +17,7 @@ mod alias_moves;
 mod aliases;
 mod async_calls;
 mod auth;
+mod aws_clients;
 mod bad_handlers;
 mod bad_packages;
 mod bad_requests;

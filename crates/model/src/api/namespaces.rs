@@ -101,6 +101,9 @@ pub struct KeyView {
     /// Whose key made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
+    /// Under which access key it signs requests of the AWS Lambda API; absent for keys that open everything, and for those of before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
 }
 
 /// A key that was just made.
@@ -112,4 +115,7 @@ pub struct NewKeyView {
     pub record: KeyView,
     /// The key itself; shown once.
     pub key: String,
+    /// The secret of its access key, with which clients of the AWS Lambda API sign; shown once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_access_key: Option<String>,
 }

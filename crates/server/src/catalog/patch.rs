@@ -29,6 +29,7 @@ pub(super) fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionC
     set(&mut new.readiness_path, patch.readiness_path.as_ref());
     set(&mut new.network, patch.network.as_ref());
     set(&mut new.layers, patch.layers.as_ref());
+    set(&mut new.role, patch.role.as_ref());
     new
 }
 

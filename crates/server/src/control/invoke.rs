@@ -201,7 +201,8 @@ pub(super) fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
     Ok(CallContext { trace: trace(headers), client_context, ..CallContext::default() })
 }
 
-fn client_context(value: &HeaderValue) -> Option<String> {
+/// A client context as it is sent, decoded; `None` if it is not one.
+pub(crate) fn client_context(value: &HeaderValue) -> Option<String> {
     if value.len() > CLIENT_CONTEXT_BYTES {
         return None;
     }
