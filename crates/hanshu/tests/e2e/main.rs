@@ -48,3 +48,4 @@ mod up;
 mod versions;
 mod wasm;
 mod web;
+mod websockets;
