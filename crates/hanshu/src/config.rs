@@ -88,6 +88,8 @@ pub(crate) struct ServerSection {
     pub body_timeout: Duration,
     /// How long a client may take nothing of a response.
     pub write_timeout: Duration,
+    /// How long nothing may pass on a WebSocket.
+    pub websocket_idle: Duration,
     /// How long calls in flight may go on after the daemon was told to stop.
     pub grace: Duration,
     /// How functions are reached from outside, without a slash at the end; absent means the address listened on.
@@ -190,6 +192,7 @@ impl ServerSection {
             connections_max: values.count(&s::CONNECTIONS_MAX)?,
             body_timeout: values.seconds(&s::BODY_TIMEOUT_SECONDS)?,
             write_timeout: values.seconds(&s::WRITE_TIMEOUT_SECONDS)?,
+            websocket_idle: values.seconds(&s::WEBSOCKET_IDLE_SECONDS)?,
             grace: values.seconds(&s::GRACE_SECONDS)?,
             public_url: values.text(&s::PUBLIC_URL)?.map(|u| u.trim_end_matches('/').to_owned()),
         })

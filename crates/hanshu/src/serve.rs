@@ -117,6 +117,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         connections_max: config.server.connections_max,
         body_timeout: config.server.body_timeout,
         write_timeout: config.server.write_timeout,
+        websocket_idle: config.server.websocket_idle,
         drain_grace: config.server.grace,
         public_url: config.server.public_url.clone().unwrap_or_else(|| url.clone()),
         isolation,

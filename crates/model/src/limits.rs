@@ -28,6 +28,8 @@ pub const CONTROL_BODY_BYTES: usize = 256 * 1024;
 pub const BODY_TIMEOUT_SECONDS: u64 = 60;
 /// How long a client may take nothing of a response that waits to be sent.
 pub const WRITE_TIMEOUT_SECONDS: u64 = 60;
+/// How long nothing may pass on a WebSocket, in either direction (10 minutes, as Amazon API Gateway's).
+pub const WEBSOCKET_IDLE_SECONDS: u64 = 600;
 
 /// Default timeout of a function, in milliseconds (AWS Lambda's default).
 pub const TIMEOUT_DEFAULT_MS: u32 = 3_000;

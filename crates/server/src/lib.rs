@@ -54,6 +54,8 @@ pub struct ServerConfig {
     pub head_timeout: Duration,
     /// How long a client may take nothing of a response that waits to be sent; then the connection is closed.
     pub write_timeout: Duration,
+    /// How long nothing may pass on a WebSocket, in either direction; then it is closed.
+    pub websocket_idle: Duration,
     /// How long requests in flight may go on once the server shall stop.
     pub drain_grace: Duration,
     /// Under which URL clients reach this server, for instance `http://127.0.0.1:9000`.
@@ -70,6 +72,7 @@ impl Default for ServerConfig {
             body_timeout: Duration::from_secs(limits::BODY_TIMEOUT_SECONDS),
             head_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS),
+            websocket_idle: Duration::from_secs(limits::WEBSOCKET_IDLE_SECONDS),
             drain_grace: Duration::from_secs(20),
             public_url: "http://127.0.0.1:9000".into(),
             isolation: Isolation::default(),

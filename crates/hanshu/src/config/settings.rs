@@ -240,6 +240,14 @@ pub(crate) static BODY_TIMEOUT_SECONDS: Setting = number(
     limits::BODY_TIMEOUT_SECONDS,
     "How long a request body may take to arrive.",
 );
+/// `server.websocket_idle_seconds`
+pub(crate) static WEBSOCKET_IDLE_SECONDS: Setting = number(
+    "server.websocket_idle_seconds",
+    "seconds",
+    (1, 3_600),
+    limits::WEBSOCKET_IDLE_SECONDS,
+    "How long nothing may pass on a WebSocket, in either direction; then it is closed. Pings count. The function's timeout ends it too.",
+);
 /// `server.grace_seconds`
 pub(crate) static GRACE_SECONDS: Setting = number(
     "server.grace_seconds",
@@ -371,6 +379,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &ASYNC_CONCURRENCY,
     &CONNECTIONS_MAX,
     &WRITE_TIMEOUT_SECONDS,
+    &WEBSOCKET_IDLE_SECONDS,
     &BODY_TIMEOUT_SECONDS,
     &GRACE_SECONDS,
     &PUBLIC_URL,

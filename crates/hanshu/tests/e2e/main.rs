@@ -50,3 +50,4 @@ mod up;
 mod versions;
 mod wasm;
 mod web;
+mod websockets;
