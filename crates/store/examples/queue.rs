@@ -142,7 +142,8 @@ impl Busy {
             let task = task.unwrap().path();
             // A thread may end just now.
             let read = |file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
-            let ns = read("schedstat").split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
+            let ns =
+                read("schedstat").split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
             if read("comm").trim_end() == "store-writer" {
                 busy.writer_ns += ns;
             } else {
