@@ -68,6 +68,7 @@ const ALLOWED: &[(&[&str], &str)] = &[
     (
         &[
             "cargo lambda",
+            "lambda list-",
             "cargo-lambda",
             "lambda_runtime",
             "lambda-runtime",
