@@ -18,10 +18,11 @@ use model::clock::Jumps;
 use model::error::{Code, Error};
 use model::invocation::Call;
 use model::limits;
+use model::map::is_of_map;
 use model::ports::{Batch, Enqueued, Lane, NewMessage};
 use tokio::sync::mpsc;
 
-pub(crate) use self::envelope::event;
+pub(crate) use self::envelope::{ChunkRules, Queued, event, pack};
 use self::lanes::{Found, Lanes, Turn};
 use crate::Shared;
 
@@ -32,12 +33,33 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 /// Longest sleep: bounds what a jump of the host's clock can delay.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
 
+/// What can be asked of an asynchronous call beside what it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EnqueueOptions {
+    /// It is due after this: at most [`limits::ASYNC_DELAY_SECONDS`].
+    pub delay: Duration,
+}
+
+impl EnqueueOptions {
+    /// Errors: `invalid-parameter`.
+    fn check(&self) -> Result<()> {
+        let (delay, most) = (self.delay.as_secs(), limits::ASYNC_DELAY_SECONDS);
+        if self.delay <= Duration::from_secs(most) {
+            return Ok(());
+        }
+        let message = format!("delay {delay} s is too long: expected at most {most}");
+        Err(Error::caller(Code::InvalidParameter, message))
+    }
+}
+
 /// Accepts a call durably, with those of its parameters that it may need.
 pub(crate) async fn enqueue(
     shared: &Shared,
     call: Call,
     parameters: &dyn Parameters,
+    options: EnqueueOptions,
 ) -> Result<Enqueued> {
+    options.check()?;
     let (route, alias) = shared.routes.find(&call.target)?;
     if call.payload.len() > limits::ASYNC_PAYLOAD_BYTES {
         return Err(Error::caller(
@@ -52,22 +74,28 @@ pub(crate) async fn enqueue(
     route.namespace().take_call(|| shared.clock.instant())?;
     let named = alias.iter().flat_map(|alias| alias.parameters());
     let carried = Carried::take(parameters, named);
-    let message = NewMessage {
-        id: call.id,
-        lane: Lane::from(&call.target.key),
-        run_at: shared.clock.now(),
-        key: None,
-        payload: envelope::pack(&call, carried)?,
-    };
+    let run_at = shared.clock.now().after(options.delay);
+    let due = (!options.delay.is_zero()).then_some(run_at);
+    let (id, lane) = (call.id, Lane::from(&call.target.key));
+    let payload = pack(Queued { call, parameters: carried, due, chunk: None })?;
+    let message = NewMessage { id, lane, run_at, key: None, payload };
     let answers = shared.queue.enqueue(vec![message]).await?;
     answers.into_iter().next().ok_or_else(|| Error::internal("the queue gave no answer"))
 }
 
 /// Takes back what an earlier run of this daemon had on lease: nobody else is at it.
-async fn take_back(shared: &Shared) {
+async fn take_back(shared: &Arc<Shared>) {
     loop {
-        let now = shared.clock.now();
-        let note = move |_: &Lane, attempt| run::cut(now, attempt).map(|cut| cut.note());
+        let (now, known) = (shared.clock.now(), Arc::clone(shared));
+        let note = move |lane: &Lane, attempt| {
+            let most = if is_of_map(lane) {
+                limits::MAP_ATTEMPTS_MAX
+            } else {
+                let settings = lane.function().and_then(|key| known.routes.settings(&key));
+                settings.unwrap_or_default().async_calls.attempts()
+            };
+            run::cut(most, now, attempt).map(|cut| cut.note())
+        };
         match shared.queue.reclaim(Arc::new(note)).await {
             Ok(0) => return,
             Ok(calls) => return tracing::info!(calls, "calls that were cut wait again"),

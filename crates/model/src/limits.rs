@@ -131,10 +131,65 @@ pub const LOG_QUERY_LINES: usize = 10_000;
 /// Entries on one page of a listing.
 pub const PAGE_ENTRIES: usize = 1_000;
 
-/// Attempts of an asynchronous call in all, for function errors (`events.md`, delivery defaults: 3).
+/// Attempts of an asynchronous call in all, for function errors, where its function says nothing else (as AWS Lambda).
 pub const ASYNC_ATTEMPTS: u32 = 3;
-/// Longest age of an asynchronous call, in seconds (6 h).
+/// Most attempts that a function can ask for: as many as are noted one by one.
+pub const ASYNC_ATTEMPTS_MAX: u32 = 100;
+/// Age at which an asynchronous call is given up where its function says nothing else, in seconds (6 h, as AWS Lambda).
 pub const ASYNC_MAX_AGE_SECONDS: u64 = 6 * 3600;
+/// Least of the ages that a function can ask for, in seconds (a minute, as AWS Lambda).
+pub const ASYNC_MAX_AGE_LEAST_SECONDS: u64 = 60;
+/// Most of the ages that a function can ask for, in seconds (a week).
+pub const ASYNC_MAX_AGE_MOST_SECONDS: u64 = 7 * 24 * 3600;
+/// Longest delay that an asynchronous call can be accepted with, in seconds (a week; Amazon SQS: 15 min).
+pub const ASYNC_DELAY_SECONDS: u64 = 7 * 24 * 3600;
+/// Pause after the first failed attempt where the function says nothing else, in seconds.
+pub const RETRY_FIRST_SECONDS: u32 = 60;
+/// How much longer the next pause is where the function says nothing else.
+pub const RETRY_FACTOR: u32 = 2;
+/// Highest factor of a retry curve.
+pub const RETRY_FACTOR_MAX: u32 = 10;
+/// Longest pause between attempts where the function says nothing else, in seconds (an hour).
+pub const RETRY_CEILING_SECONDS: u32 = 3600;
+/// Longest pause that a function can ask for, in seconds (a day).
+pub const RETRY_PAUSE_MAX_SECONDS: u32 = 24 * 3600;
+/// Pauses that a retry curve lists.
+pub const RETRY_PAUSES: usize = 20;
+/// Shortest time that a function can ask for what came of its calls to be kept, in seconds.
+pub const ASYNC_KEEP_LEAST_SECONDS: u64 = 60;
+/// Longest time that a function can ask for what came of its calls to be kept, in seconds (30 days).
+pub const ASYNC_KEEP_MOST_SECONDS: u64 = 30 * 24 * 3600;
+
+/// Largest input of a map, in bytes.
+pub const MAP_INPUT_BYTES: u64 = 2 << 30;
+/// Most items of a map's input.
+pub const MAP_ITEMS: u64 = 100_000_000;
+/// Most chunks of a map: each is a call of its own.
+pub const MAP_CHUNKS: u64 = 100_000;
+/// Items of a chunk where nothing else is said.
+pub const MAP_CHUNK_ITEMS_DEFAULT: u32 = 100;
+/// Most items of a chunk.
+pub const MAP_CHUNK_ITEMS_MAX: u32 = 1_000_000;
+/// Most bytes of the items of a chunk, and of one item: what an asynchronous call carries, less a kilobyte that says which chunk it is.
+pub const MAP_CHUNK_BYTES: u32 = 1024 * 1024 - 1024;
+/// How deep the items of a map's input may nest.
+pub const MAP_ITEM_DEPTH: u32 = 128;
+/// Calls of a map that wait or run at once where nothing else is said.
+pub const MAP_CONCURRENCY_DEFAULT: u32 = 20;
+/// Most calls of a map that wait or run at once.
+pub const MAP_CONCURRENCY_MAX: u32 = 1_000;
+/// Most attempts at a chunk.
+pub const MAP_ATTEMPTS_MAX: u32 = 100;
+/// Maps of a namespace that have not ended; the next one is throttled.
+pub const MAPS_RUNNING: usize = 10;
+/// Maps of a namespace that are kept; the next one is throttled.
+pub const MAPS_KEPT: usize = 1_000;
+/// Inputs that are received at once, each with some MiB of memory; the next one is throttled.
+pub const MAP_INPUTS_AT_ONCE: usize = 8;
+/// All results of a map's chunks together, in bytes; with more it fails.
+pub const MAP_RESULT_BYTES: u64 = 1 << 30;
+/// Failures that a map keeps in its document.
+pub const MAP_FAILURES: usize = 10;
 
 /// Largest document of the catalogue, in bytes: a value of the port `Meta`.
 pub const DOCUMENT_BYTES: usize = 1024 * 1024;

@@ -38,6 +38,10 @@
 //! | `…/calls` | GET | |
 //! | `…/calls/{call}` | GET DELETE | |
 //! | `…/calls/{call}/cancel`, `…/redrive` | POST | |
+//! | `…/maps` | POST GET | |
+//! | `…/maps/{map}` | GET DELETE | |
+//! | `…/maps/{map}/cancel` | POST | |
+//! | `…/maps/{map}/results` | GET | |
 //! | `…/functions/{function}/logs` | GET | |
 //! | `…/functions/{function}/usage` | GET | |
 //! | `/fn/{namespace}/{function}/…` | any | [`gateway`], before this router: the hot path |
@@ -60,7 +64,7 @@ use utoipa_axum::routes;
 use crate::App;
 use crate::auth::{self, Caller};
 use crate::control::{
-    aliases, calls, code, daemon, functions, history, invoke, keys, layers, logs, namespaces,
+    aliases, calls, code, daemon, functions, history, invoke, keys, layers, logs, maps, namespaces,
     packages, provisioned, usage, versions,
 };
 use crate::error::{Refusal, Refused, request_id_value};
@@ -116,6 +120,10 @@ fn keyed() -> Api {
         .routes(routes!(calls::get, calls::delete))
         .routes(routes!(calls::cancel))
         .routes(routes!(calls::redrive))
+        .routes(routes!(maps::start, maps::list))
+        .routes(routes!(maps::get, maps::delete))
+        .routes(routes!(maps::cancel))
+        .routes(routes!(maps::results))
         .routes(routes!(logs::get))
         .routes(routes!(usage::get))
 }

@@ -3,7 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use model::Result;
 use model::alias::Carried;
+use model::calls::KEEP_DEAD_SECONDS;
+use model::clock::UnixMillis;
 use model::error::Error;
+use model::function::{AsyncPolicy, RetryCurve};
 use model::ids::FunctionRef;
 use model::invocation::{Call, CallContext};
 use model::ports::Leased;
@@ -19,12 +22,51 @@ struct Envelope {
     /// What the alias's rules and sticky key may read besides the event: the choice is made when the call runs.
     #[serde(default, skip_serializing_if = "Carried::is_empty")]
     parameters: Carried,
+    /// When it was due first, if it was accepted with a delay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due: Option<UnixMillis>,
+    /// Of a call that is a chunk of a map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chunk: Option<ChunkRules>,
+}
+
+/// What holds for a chunk of a map instead of what its function says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChunkRules {
+    /// Attempts in all.
+    pub(crate) attempts: u32,
+}
+
+impl ChunkRules {
+    /// The same as a function would say it. Pauses are short: somebody waits for the whole map. What came of a chunk is kept until the map has it, and forgets it itself.
+    pub(super) fn policy(self) -> AsyncPolicy {
+        let (first_seconds, factor, ceiling_seconds) = (Some(1), Some(2), Some(60));
+        let retry = RetryCurve { first_seconds, factor, ceiling_seconds, ..RetryCurve::default() };
+        AsyncPolicy {
+            attempts: Some(self.attempts),
+            retry: Some(retry),
+            keep_result_seconds: Some(KEEP_DEAD_SECONDS),
+            ..AsyncPolicy::default()
+        }
+    }
+}
+
+/// What lies in a message.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) call: Call,
+    pub(crate) parameters: Carried,
+    /// When it was due first, if it was accepted with a delay.
+    pub(crate) due: Option<UnixMillis>,
+    /// Of a chunk of a map.
+    pub(crate) chunk: Option<ChunkRules>,
 }
 
 /// The message of a call.
-pub(super) fn pack(call: &Call, parameters: Carried) -> Result<Bytes> {
-    let (target, context) = (call.target.clone(), call.context.clone());
-    let envelope = Envelope { v: 1, target, context, parameters };
+pub(crate) fn pack(queued: Queued) -> Result<Bytes> {
+    let Queued { call, parameters, due, chunk } = queued;
+    let (target, context) = (call.target, call.context);
+    let envelope = Envelope { v: 1, target, context, parameters, due, chunk };
     let head = serde_json::to_vec(&envelope).map_err(Error::internal)?;
     let length = u32::try_from(head.len()).map_err(Error::internal)?;
     let mut out = BytesMut::with_capacity(4 + head.len() + call.payload.len());
@@ -47,7 +89,7 @@ pub(crate) fn event(payload: &Bytes) -> Option<Bytes> {
 }
 
 /// The call of a message; none if it is damaged.
-pub(super) fn unpack(message: &Leased) -> Option<(Call, Carried)> {
+pub(super) fn unpack(message: &Leased) -> Option<Queued> {
     let end = end(&message.payload)?;
     let envelope: Envelope = serde_json::from_slice(message.payload.get(4..end)?).ok()?;
     let call = Call {
@@ -56,13 +98,13 @@ pub(super) fn unpack(message: &Leased) -> Option<(Call, Carried)> {
         payload: message.payload.slice(end..),
         context: envelope.context,
     };
-    (envelope.v == 1).then_some((call, envelope.parameters))
+    let Envelope { v, parameters, due, chunk, .. } = envelope;
+    (v == 1).then_some(Queued { call, parameters, due, chunk })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::clock::UnixMillis;
     use model::ids::RequestId;
     use model::ports::Token;
 
@@ -84,12 +126,17 @@ mod tests {
             parameters.insert("header.x-beta".parse().unwrap(), "yes".into());
             parameters
         }] {
-            let packed = pack(&call, parameters.clone()).unwrap();
-            let (back, carried) = unpack(&leased(packed)).unwrap();
-            assert_eq!(
-                (&back.target, &back.payload, &back.context, carried),
-                (&call.target, &call.payload, &call.context, parameters)
-            );
+            for due in [None, Some(UnixMillis(7))] {
+                let chunk = due.map(|_| ChunkRules { attempts: 7 });
+                let queued =
+                    Queued { call: call.clone(), parameters: parameters.clone(), due, chunk };
+                let back = unpack(&leased(pack(queued).unwrap())).unwrap();
+                assert_eq!(
+                    (&back.call.target, &back.call.payload, &back.call.context),
+                    (&call.target, &call.payload, &call.context)
+                );
+                assert_eq!((&back.parameters, back.due, back.chunk), (&parameters, due, chunk));
+            }
         }
     }
 
@@ -98,8 +145,18 @@ mod tests {
         let head = br#"{"v":1,"target":{"namespace":"default","name":"f","qualifier":"$LATEST"},"context":{"hops":0}}"#;
         let length = u32::try_from(head.len()).unwrap().to_le_bytes();
         let packed = [&length[..], head, b"x"].concat();
-        let (call, parameters) = unpack(&leased(packed.into())).unwrap();
-        assert_eq!((&*call.payload, parameters.is_empty()), (&b"x"[..], true));
+        let back = unpack(&leased(packed.into())).unwrap();
+        assert_eq!((&*back.call.payload, back.parameters.is_empty()), (&b"x"[..], true));
+        assert_eq!((back.due, back.chunk), (None, None));
+    }
+
+    #[test]
+    fn a_chunk_is_tried_again_soon() {
+        let policy = ChunkRules { attempts: 9 }.policy();
+        policy.validate().unwrap();
+        let pauses = (1..9).map(|failed| policy.retry.as_ref().unwrap().pause(failed).as_secs());
+        assert_eq!(pauses.collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(policy.attempts(), 9);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod blind;
 mod freezing;
 mod keeping;
 mod lines;
+mod maps;
 mod namespaces;
 mod provisioned;
 mod queued;
