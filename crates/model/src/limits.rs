@@ -6,8 +6,8 @@ pub const SYNC_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
 pub const RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 /// Pieces of a streamed answer that are held for a caller who has not taken them yet; a piece has at most 64 KiB.
 pub const STREAM_PIECES: usize = 4;
-/// Largest payload of an asynchronous call, in bytes (1 MB: AWS Lambda quotas).
-pub const ASYNC_PAYLOAD_BYTES: usize = 1024 * 1024;
+/// Largest payload of an asynchronous call, in bytes; as that of a synchronous one (AWS Lambda takes 1 MB).
+pub const ASYNC_PAYLOAD_BYTES: usize = SYNC_PAYLOAD_BYTES;
 
 /// Largest package as uploaded, in bytes; it is held in memory while it is checked.
 pub const PACKAGE_BYTES: usize = 100 * 1024 * 1024;
@@ -133,6 +133,19 @@ pub const PAGE_ENTRIES: usize = 1_000;
 pub const ASYNC_ATTEMPTS: u32 = 3;
 /// Longest age of an asynchronous call, in seconds (6 h).
 pub const ASYNC_MAX_AGE_SECONDS: u64 = 6 * 3600;
+
+/// Default of the asynchronous calls of one function that may wait or run, in calls.
+pub const QUEUED_CALLS_PER_FUNCTION: u64 = 2_000_000;
+/// Default of what those take in the queue, in bytes: 4 GiB.
+pub const QUEUED_BYTES_PER_FUNCTION: u64 = 4 << 30;
+/// Default of the asynchronous calls of one namespace that may wait or run, in calls.
+pub const QUEUED_CALLS_PER_NAMESPACE: u64 = 10_000_000;
+/// Default of what those take in the queue, in bytes: 16 GiB.
+pub const QUEUED_BYTES_PER_NAMESPACE: u64 = 16 << 30;
+/// Highest limit of asynchronous calls that may wait or run, in calls.
+pub const QUEUED_CALLS_MAX: u64 = 1_000_000_000;
+/// Highest limit of what those take in the queue, in bytes: 1 PiB.
+pub const QUEUED_BYTES_MAX: u64 = 1 << 50;
 
 /// Largest document of the catalogue, in bytes: a value of the port `Meta`.
 pub const DOCUMENT_BYTES: usize = 1024 * 1024;
