@@ -6,8 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::alias::Carried;
 use model::calls::{Attempt, KEEP_DEAD_SECONDS, KEEP_SECONDS};
+use model::clock::UnixMillis;
 use model::error::{Code, Error};
 use model::invocation::{Call, Completed, Timings};
+use model::limits;
 use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
 use serde::Deserialize;
 
@@ -44,6 +46,7 @@ pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
                 then: Then::Not(Verdict::Dead(why.into())),
             }
         }
+        Some(_) if message.deliveries > limits::ASYNC_ATTEMPTS => exhausted(shared, &message),
         Some((call, parameters)) => {
             let kept = keep_lease(shared, &message);
             let running = shared.watched.run(message.id);
@@ -76,7 +79,9 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
                 None => reason,
             });
             let keep = Duration::from_secs(KEEP_DEAD_SECONDS);
-            End { as_what: Ended::Dead, note: Some(attempt.note()), result: None, keep }
+            // What ran has a version.
+            let (note, counted) = (Some(attempt.note()), attempt.version.is_some());
+            End { as_what: Ended::Dead, note, result: None, keep, counted }
         }
         Then::Succeeded(body) => {
             let kept = body.len() <= RESULT_BYTES;
@@ -86,7 +91,7 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
             }
             let keep = Duration::from_secs(KEEP_SECONDS);
             let (note, result) = (Some(attempt.note()), kept.then_some(body));
-            End { as_what: Ended::Succeeded, note, result, keep }
+            End { as_what: Ended::Succeeded, note, result, keep, counted: true }
         }
     };
     match shared.queue.end(id, token, end.clone()).await {
@@ -173,6 +178,26 @@ fn refused(shared: &Shared, message: &Leased, error: &Error) -> Judged {
     let verdict = retry::after_refusal(message.enqueued_at, shared.clock.now());
     let attempt = refusal(shared, message, error.code().as_str(), error.message());
     Judged { found: Found::Refusal, attempt, then: Then::Not(verdict) }
+}
+
+/// The attempt that a killed daemon was at; none if it was about to give the call up.
+pub(super) fn cut(at: UnixMillis, attempt: u32) -> Option<Attempt> {
+    (attempt <= limits::ASYNC_ATTEMPTS).then(|| Attempt {
+        at,
+        attempt,
+        version: None,
+        duration_ms: None,
+        outcome: "cut".into(),
+        message: Some("the daemon ended before the attempt did".into()),
+    })
+}
+
+/// Its last attempt was cut. It may have done what it was for, and it may be what ends the daemon: it does not run again by itself.
+fn exhausted(shared: &Shared, message: &Leased) -> Judged {
+    let attempts = message.deliveries - 1;
+    let why = format!("{attempts} attempts, and nobody knows what came of the last");
+    let attempt = Attempt { attempt: attempts, ..refusal(shared, message, "given-up", &why) };
+    Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead("given up".into())) }
 }
 
 /// Renews the lease while the call runs; returns once it is lost.

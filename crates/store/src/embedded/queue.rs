@@ -1,11 +1,12 @@
 //! The queue as one table, in which a message stays from its enqueue until it is forgotten; what is large lies in [`files`].
 //!
 //! A lease moves the time at which a message is due to its own end, so an expired lease needs nobody to notice it. What memory knows besides is in
-//! [`lanes`]. Reading is in [`show`].
+//! [`lanes`]. Leasing is in [`take`], reading in [`show`], what follows a kill or a clock that was set in [`recover`].
 
 pub(crate) mod files;
 pub(crate) mod lanes;
 mod notes;
+pub(crate) mod recover;
 pub(crate) mod schema;
 mod show;
 mod take;
@@ -18,8 +19,8 @@ use bytes::Bytes;
 use model::clock::UnixMillis;
 use model::ids::RequestId;
 use model::ports::{
-    Again, Batch, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, Lane, LaneWatch, Listing, NewMessage,
-    Queue, Record, Standing, Summary, Token,
+    Again, Batch, CutNote, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, Lane, LaneWatch, Listing,
+    NewMessage, Queue, Record, Standing, Summary, Token,
 };
 use model::{Code, Error, Result};
 use rusqlite::{OptionalExtension, Row};
@@ -285,7 +286,8 @@ impl Queue for EmbeddedQueue {
     }
 
     async fn cancel(&self, id: RequestId, note: Bytes, keep: Duration) -> Result<Standing> {
-        let end = End { as_what: Ended::Cancelled, note: Some(note), result: None, keep };
+        let (as_what, note, counted) = (Ended::Cancelled, Some(note), true);
+        let end = End { as_what, note, result: None, keep, counted };
         end.check()?;
         let (stood, gone) = self
             .db
@@ -341,6 +343,10 @@ impl Queue for EmbeddedQueue {
             .await?;
         self.files.remove(gone).await;
         Ok(found)
+    }
+
+    async fn reclaim(&self, note: CutNote) -> Result<usize> {
+        self.db.write(move |tx| recover::reclaim(tx, &note)).await
     }
 
     async fn find(&self, id: RequestId) -> Result<Option<Record>> {
@@ -455,7 +461,7 @@ fn finish(tx: &mut Tx<'_>, message: &Message, end: &End) -> Result<Vec<Name>, Fa
     tx.conn
         .prepare_cached(
             "UPDATE queued SET state = ?2, due_at = ?3, ended_at = ?4, token = NULL, notes = ?5, result = ?6,
-             payload = CASE ?7 WHEN 1 THEN payload END WHERE seq = ?1",
+             payload = CASE ?7 WHEN 1 THEN payload END, deliveries = deliveries - ?8 WHERE seq = ?1",
         )?
         .execute((
             message.seq,
@@ -465,6 +471,7 @@ fn finish(tx: &mut Tx<'_>, message: &Message, end: &End) -> Result<Vec<Name>, Fa
             message.with_note(end.note.as_ref()),
             end.result.as_deref(),
             dead,
+            !end.counted,
         ))?;
     tx.lane_changed(message.change(-1, false));
     if dead || message.bytes <= int(INLINE_BYTES) {

@@ -12,6 +12,7 @@ mod full;
 mod killed;
 mod large;
 mod migration;
+mod queue_model;
 mod retention;
 mod support;
 mod vault;
