@@ -21,6 +21,7 @@ use model::limits;
 use model::ports::{Batch, Depth, Enqueued, Lane, NewMessage};
 use tokio::sync::mpsc;
 
+use self::envelope::Queued;
 pub(crate) use self::envelope::event;
 use self::lanes::{Found, Lanes, Turn};
 use crate::{Shared, backlog};
@@ -32,12 +33,33 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 /// Longest sleep: bounds what a jump of the host's clock can delay.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
 
+/// What can be asked of an asynchronous call beside what it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EnqueueOptions {
+    /// It is due after this: at most [`limits::ASYNC_DELAY_SECONDS`].
+    pub delay: Duration,
+}
+
+impl EnqueueOptions {
+    /// Errors: `invalid-parameter`.
+    fn check(&self) -> Result<()> {
+        let (delay, most) = (self.delay.as_secs(), limits::ASYNC_DELAY_SECONDS);
+        if self.delay <= Duration::from_secs(most) {
+            return Ok(());
+        }
+        let message = format!("delay {delay} s is too long: expected at most {most}");
+        Err(Error::caller(Code::InvalidParameter, message))
+    }
+}
+
 /// Accepts a call durably, with those of its parameters that it may need.
 pub(crate) async fn enqueue(
     shared: &Shared,
     call: Call,
     parameters: &dyn Parameters,
+    options: EnqueueOptions,
 ) -> Result<Enqueued> {
+    options.check()?;
     let (route, alias) = shared.routes.find(&call.target)?;
     if call.payload.len() > limits::ASYNC_PAYLOAD_BYTES {
         return Err(Error::caller(
@@ -52,13 +74,11 @@ pub(crate) async fn enqueue(
     route.namespace().take_call(|| shared.clock.instant())?;
     let named = alias.iter().flat_map(|alias| alias.parameters());
     let carried = Carried::take(parameters, named);
-    let message = NewMessage {
-        id: call.id,
-        lane: Lane::from(&call.target.key),
-        run_at: shared.clock.now(),
-        key: None,
-        payload: envelope::pack(&call, carried)?,
-    };
+    let run_at = shared.clock.now().after(options.delay);
+    let due = (!options.delay.is_zero()).then_some(run_at);
+    let (id, lane) = (call.id, Lane::from(&call.target.key));
+    let payload = envelope::pack(Queued { call, parameters: carried, due })?;
+    let message = NewMessage { id, lane, run_at, key: None, payload };
     let new = Depth { messages: 1, bytes: message.payload.len() as u64 };
     let _places = backlog::enter(shared, &message.lane, new, Some(&route), route.namespace())?;
     let answers = shared.queue.enqueue(vec![message]).await?;
@@ -66,10 +86,14 @@ pub(crate) async fn enqueue(
 }
 
 /// Takes back what an earlier run of this daemon had on lease: nobody else is at it.
-async fn take_back(shared: &Shared) {
+async fn take_back(shared: &Arc<Shared>) {
     loop {
-        let now = shared.clock.now();
-        let note = move |_: &Lane, attempt| run::cut(now, attempt).map(|cut| cut.note());
+        let (now, known) = (shared.clock.now(), Arc::clone(shared));
+        let note = move |lane: &Lane, attempt| {
+            let settings = lane.function().and_then(|key| known.routes.settings(&key));
+            let most = settings.unwrap_or_default().async_calls.attempts();
+            run::cut(most, now, attempt).map(|cut| cut.note())
+        };
         match shared.queue.reclaim(Arc::new(note)).await {
             Ok(0) => return,
             Ok(calls) => return tracing::info!(calls, "calls that were cut wait again"),

@@ -3,6 +3,7 @@
 //! One [`Function`] document holds everything that changes together, so that single-key compare-and-set is enough. A published
 //! [`Version`] is an immutable document of its own.
 
+mod async_policy;
 mod environment;
 mod resources;
 mod summary;
@@ -24,6 +25,7 @@ use crate::limits;
 use crate::network::NetworkPolicy;
 use crate::provisioned::{Provisioned, ProvisionedRecord};
 
+pub use async_policy::{AsyncPolicy, RetryCurve};
 pub(crate) use environment::validate_environment;
 pub use environment::{EnvironmentValue, RESERVED_ENVIRONMENT, Variable};
 pub(crate) use resources::decimal;
@@ -288,6 +290,9 @@ pub struct FunctionSettings {
     /// When versions are published.
     #[serde(default)]
     pub publish: Publish,
+    /// What happens to asynchronous calls.
+    #[serde(default, rename = "async", skip_serializing_if = "AsyncPolicy::is_default")]
+    pub async_calls: AsyncPolicy,
 }
 
 /// When a function's versions are published.
@@ -349,7 +354,7 @@ impl FunctionSettings {
                 ),
             ));
         }
-        Ok(())
+        self.async_calls.validate()
     }
 }
 

@@ -1,27 +1,50 @@
 //! One leased call: it runs, its lease is kept, it is settled.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use model::alias::Carried;
-use model::calls::{Attempt, KEEP_DEAD_SECONDS, KEEP_SECONDS};
+use model::calls::Attempt;
 use model::clock::UnixMillis;
 use model::error::{Code, Error};
-use model::invocation::{Call, Completed, Timings};
-use model::limits;
+use model::function::{AsyncPolicy, FunctionSettings};
+use model::ids::FunctionKey;
+use model::invocation::{Completed, Timings};
 use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
 use serde::Deserialize;
 
-use super::envelope::unpack;
+use super::envelope::{Queued, unpack};
 use super::lanes::Found;
 use crate::Shared;
 use crate::attempt::serve;
-use crate::retry::{self, Verdict};
+use crate::retry::{self, Tried, Verdict};
 use crate::route::Asked;
 
 /// A call that waited longer than this for an instance that was there already found a crowd.
 const CROWDED_US: u64 = 10_000;
+
+/// A leased message, and what its function says about asynchronous calls.
+struct Case {
+    message: Leased,
+    /// When it was due first, or brought back to life.
+    due: UnixMillis,
+    settings: Arc<FunctionSettings>,
+}
+
+impl Case {
+    fn new(message: Leased, due: Option<UnixMillis>, settings: Arc<FunctionSettings>) -> Self {
+        let due = due.unwrap_or(message.enqueued_at).max(message.enqueued_at);
+        Self { message, due, settings }
+    }
+
+    fn policy(&self) -> &AsyncPolicy {
+        &self.settings.async_calls
+    }
+
+    fn tried(&self, now: UnixMillis) -> Tried {
+        let (id, attempts, due) = (self.message.id, self.message.deliveries, self.due);
+        Tried { id, attempts, due, now }
+    }
+}
 
 /// What came of a call that ran, or was refused.
 struct Judged {
@@ -37,37 +60,50 @@ enum Then {
 
 /// Runs one leased message and settles it.
 pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
-    let judged = match unpack(&message) {
+    let (case, judged) = match unpack(&message) {
         None => {
-            let why = "the queued message cannot be read";
-            Judged {
-                found: Found::Room,
-                attempt: refusal(shared, &message, "unreadable", why),
-                then: Then::Not(Verdict::Dead(why.into())),
-            }
+            let case = Case::new(message, None, Arc::default());
+            let judged = unreadable(shared, &case);
+            (case, judged)
         }
-        Some(_) if message.deliveries > limits::ASYNC_ATTEMPTS => exhausted(shared, &message),
-        Some((call, parameters)) => {
-            let kept = keep_lease(shared, &message);
-            let running = shared.watched.run(message.id);
-            tokio::select! {
-                judged = judge(shared, call, &parameters, &message) => judged,
+        Some(queued) => {
+            let case = Case::new(message, queued.due, settings(shared, &queued.call.target.key));
+            if case.message.deliveries > case.policy().attempts() {
+                let judged = exhausted(shared, &case);
+                return over(shared, &case, judged).await;
+            }
+            let kept = keep_lease(shared, &case.message);
+            let running = shared.watched.run(case.message.id);
+            let judged = tokio::select! {
+                judged = judge(shared, queued, &case) => judged,
                 // Somebody else has the message now and settles it.
                 () = kept => return Found::Room,
                 () = running.cancelled() => return Found::Room,
-            }
+            };
+            drop(running);
+            (case, judged)
         }
     };
+    over(shared, &case, judged).await
+}
+
+/// Settles a message.
+async fn over(shared: &Shared, case: &Case, judged: Judged) -> Found {
     let found = judged.found;
-    if let Err(error) = settle(shared, &message, judged).await {
+    if let Err(error) = settle(shared, case, judged).await {
         // The lease expires and the call runs again: at least once.
-        tracing::warn!(request = %message.id, %error, "cannot settle a queued call");
+        tracing::warn!(request = %case.message.id, %error, "cannot settle a queued call");
     }
     found
 }
 
-async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Result<()> {
-    let (id, token, mut attempt) = (message.id, message.token, judged.attempt);
+/// What a function says, or the defaults if there is none.
+fn settings(shared: &Shared, key: &FunctionKey) -> Arc<FunctionSettings> {
+    shared.routes.settings(key).unwrap_or_default()
+}
+
+async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<()> {
+    let (id, token, mut attempt) = (case.message.id, case.message.token, judged.attempt);
     let end = match judged.then {
         Then::Not(Verdict::Again { delay, counted }) => {
             let again = Again { delay, counted, note: Some(attempt.note()) };
@@ -78,7 +114,7 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
                 Some(said) => format!("{reason}: {said}"),
                 None => reason,
             });
-            let keep = Duration::from_secs(KEEP_DEAD_SECONDS);
+            let keep = case.policy().keep_dead();
             // What ran has a version.
             let (note, counted) = (Some(attempt.note()), attempt.version.is_some());
             End { as_what: Ended::Dead, note, result: None, keep, counted }
@@ -89,7 +125,7 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
                 attempt.message =
                     Some(format!("the answer of {} bytes is longer than what is kept", body.len()));
             }
-            let keep = Duration::from_secs(KEEP_SECONDS);
+            let keep = case.policy().keep_result();
             let (note, result) = (Some(attempt.note()), kept.then_some(body));
             End { as_what: Ended::Succeeded, note, result, keep, counted: true }
         }
@@ -106,30 +142,44 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
     Ok(())
 }
 
+fn unreadable(shared: &Shared, case: &Case) -> Judged {
+    let why = "the queued message cannot be read";
+    let attempt = refusal(shared, case, "unreadable", why);
+    Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead(why.into())) }
+}
+
 /// Runs the call.
-async fn judge(shared: &Arc<Shared>, call: Call, parameters: &Carried, message: &Leased) -> Judged {
+async fn judge(shared: &Arc<Shared>, queued: Queued, case: &Case) -> Judged {
+    let Queued { call, parameters, .. } = queued;
     let accepted = shared.clock.instant();
-    let (routes, asked) = (&shared.routes, Asked::of(&call, parameters));
+    if let Some(why) = case.tried(shared.clock.now()).too_old(case.policy()) {
+        let mut attempt = refusal(shared, case, "too-old", "it was not run");
+        // The attempt that would be the next one is none.
+        attempt.attempt = attempt.attempt.saturating_sub(1);
+        return Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead(why)) };
+    }
+    let (routes, asked) = (&shared.routes, Asked::of(&call, &parameters));
     let led = async { routes.pool(asked, routes.lead(asked)?).await };
     let led = match led.await {
         Ok(led) => led,
         Err(e) if e.code() == Code::NotFound => {
-            let attempt = refusal(shared, message, e.code().as_str(), e.message());
+            let attempt = refusal(shared, case, e.code().as_str(), e.message());
             let then = Then::Not(Verdict::Dead("it has nowhere to run".into()));
             return Judged { found: Found::Room, attempt, then };
         }
-        Err(e) => return refused(shared, message, &e),
+        Err(e) => return refused(shared, case, &e),
     };
-    match serve(shared, led, call, message.deliveries, accepted).await {
-        Ok(done) => completed(shared, message, done),
-        Err(e) => refused(shared, message, &e),
+    match serve(shared, led, call, case.message.deliveries, accepted).await {
+        Ok(done) => completed(shared, case, done),
+        Err(e) => refused(shared, case, &e),
     }
 }
 
-fn completed(shared: &Shared, message: &Leased, done: Completed) -> Judged {
+fn completed(shared: &Shared, case: &Case, done: Completed) -> Judged {
+    let now = shared.clock.now();
     let attempt = Attempt {
-        at: shared.clock.now(),
-        attempt: message.deliveries,
+        at: now,
+        attempt: case.message.deliveries,
         version: Some(done.version.to_string()),
         duration_ms: Some(done.outcome.run_us.div_ceil(1000)),
         outcome: done
@@ -143,7 +193,7 @@ fn completed(shared: &Shared, message: &Leased, done: Completed) -> Judged {
     let found = found(&done.timings);
     let then = match done.outcome.result {
         Ok(body) => Then::Succeeded(body),
-        Err(f) => Then::Not(retry::after_failure(message.deliveries, f.kind.as_str())),
+        Err(f) => Then::Not(retry::after_failure(case.policy(), case.tried(now), f.kind.as_str())),
     };
     Judged { found, attempt, then }
 }
@@ -163,10 +213,10 @@ fn found(timings: &Timings) -> Found {
     if !timings.cold && timings.queue_us > CROWDED_US { Found::Crowd } else { Found::Room }
 }
 
-fn refusal(shared: &Shared, message: &Leased, outcome: &str, why: &str) -> Attempt {
+fn refusal(shared: &Shared, case: &Case, outcome: &str, why: &str) -> Attempt {
     Attempt {
         at: shared.clock.now(),
-        attempt: message.deliveries,
+        attempt: case.message.deliveries,
         version: None,
         duration_ms: None,
         outcome: outcome.to_owned(),
@@ -174,15 +224,15 @@ fn refusal(shared: &Shared, message: &Leased, outcome: &str, why: &str) -> Attem
     }
 }
 
-fn refused(shared: &Shared, message: &Leased, error: &Error) -> Judged {
-    let verdict = retry::after_refusal(message.enqueued_at, shared.clock.now());
-    let attempt = refusal(shared, message, error.code().as_str(), error.message());
+fn refused(shared: &Shared, case: &Case, error: &Error) -> Judged {
+    let verdict = retry::after_refusal(case.policy(), case.tried(shared.clock.now()));
+    let attempt = refusal(shared, case, error.code().as_str(), error.message());
     Judged { found: Found::Refusal, attempt, then: Then::Not(verdict) }
 }
 
 /// The attempt that a killed daemon was at; none if it was about to give the call up.
-pub(super) fn cut(at: UnixMillis, attempt: u32) -> Option<Attempt> {
-    (attempt <= limits::ASYNC_ATTEMPTS).then(|| Attempt {
+pub(super) fn cut(most: u32, at: UnixMillis, attempt: u32) -> Option<Attempt> {
+    (attempt <= most).then(|| Attempt {
         at,
         attempt,
         version: None,
@@ -193,10 +243,13 @@ pub(super) fn cut(at: UnixMillis, attempt: u32) -> Option<Attempt> {
 }
 
 /// Its last attempt was cut. It may have done what it was for, and it may be what ends the daemon: it does not run again by itself.
-fn exhausted(shared: &Shared, message: &Leased) -> Judged {
-    let attempts = message.deliveries - 1;
-    let why = format!("{attempts} attempts, and nobody knows what came of the last");
-    let attempt = Attempt { attempt: attempts, ..refusal(shared, message, "given-up", &why) };
+fn exhausted(shared: &Shared, case: &Case) -> Judged {
+    let (attempts, most) = (case.message.deliveries - 1, case.policy().attempts());
+    let why = match attempts == most {
+        true => format!("{attempts} attempts, and nobody knows what came of the last"),
+        false => format!("{attempts} attempts, and at most {most} are wanted by now"),
+    };
+    let attempt = Attempt { attempt: attempts, ..refusal(shared, case, "given-up", &why) };
     Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead("given up".into())) }
 }
 

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 
 const AFTER_HELP: &str = "\
-A dead call is kept for 14 days, with its event and its history.
+A dead call is kept for 14 days, unless its function says otherwise (`async.keep_dead`), with its event and its history.
 
 With --all, calls go on from where they stand if the command or the daemon is interrupted: what was redriven is not dead any more, so the same
 command goes on with the rest. A daemon that is started anew, and a queue that is full, are waited for, a minute at most.
