@@ -18,11 +18,11 @@ use model::clock::Jumps;
 use model::error::{Code, Error};
 use model::invocation::Call;
 use model::limits;
+use model::map::is_of_map;
 use model::ports::{Batch, Depth, Enqueued, Lane, NewMessage};
 use tokio::sync::mpsc;
 
-use self::envelope::Queued;
-pub(crate) use self::envelope::event;
+pub(crate) use self::envelope::{ChunkRules, Queued, event, pack};
 use self::lanes::{Found, Lanes, Turn};
 use crate::{Shared, backlog};
 
@@ -77,7 +77,7 @@ pub(crate) async fn enqueue(
     let run_at = shared.clock.now().after(options.delay);
     let due = (!options.delay.is_zero()).then_some(run_at);
     let (id, lane) = (call.id, Lane::from(&call.target.key));
-    let payload = envelope::pack(Queued { call, parameters: carried, due })?;
+    let payload = pack(Queued { call, parameters: carried, due, chunk: None })?;
     let message = NewMessage { id, lane, run_at, key: None, payload };
     let new = Depth { messages: 1, bytes: message.payload.len() as u64 };
     let _places = backlog::enter(shared, &message.lane, new, Some(&route), route.namespace())?;
@@ -90,8 +90,12 @@ async fn take_back(shared: &Arc<Shared>) {
     loop {
         let (now, known) = (shared.clock.now(), Arc::clone(shared));
         let note = move |lane: &Lane, attempt| {
-            let settings = lane.function().and_then(|key| known.routes.settings(&key));
-            let most = settings.unwrap_or_default().async_calls.attempts();
+            let most = if is_of_map(lane) {
+                limits::MAP_ATTEMPTS_MAX
+            } else {
+                let settings = lane.function().and_then(|key| known.routes.settings(&key));
+                settings.unwrap_or_default().async_calls.attempts()
+            };
             run::cut(most, now, attempt).map(|cut| cut.note())
         };
         match shared.queue.reclaim(Arc::new(note)).await {

@@ -1,7 +1,7 @@
 //! Decides which instance serves which call, and when instances start and stop. Knows no HTTP, no SQL, no process.
 //!
 //! [`Engine::invoke`], [`Engine::invoke_in_pieces`] and [`Engine::enqueue`] are the only doors to execution. Inside, a call passes `route` (name, alias → version → pool), `pool` with
-//! `admit` (an instance, within the limits of function, `namespace` and host) and `attempt` (run it); queued calls take the same way through `drain`, answers in pieces go on in `stream`.
+//! `admit` (an instance, within the limits of function, `namespace` and host) and `attempt` (run it); queued calls take the same way through `drain`, answers in pieces go on in `stream`. `maps` has a queued call for each chunk of an input.
 //! `swap` makes ready what a change of a function brings, `forecast` learns when calls come. What an alias wants to know of its calls is counted in `shift` and compared by way of `shadow`.
 
 use std::collections::HashSet;
@@ -18,7 +18,7 @@ use model::error::{Code, Error};
 use model::function::{Function, FunctionSettings};
 use model::ids::{FunctionRef, NamespaceName, RequestId, VersionRef};
 use model::invocation::{Call, Completed, IdleCounts};
-use model::ports::{Enqueued, Meta, Queue, Revision, Sandbox, Usage, UsageDelta, Watch};
+use model::ports::{Blobs, Enqueued, Meta, Queue, Revision, Sandbox, Usage, UsageDelta, Watch};
 use model::tasks::Tasks;
 use tokio::sync::mpsc;
 
@@ -33,6 +33,7 @@ mod forecast;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod line;
+mod maps;
 mod meter;
 mod namespace;
 mod pool;
@@ -50,6 +51,7 @@ pub use calls::KeptCall;
 pub use config::EngineConfig;
 pub use dead::{DeadCalls, Sweep, Swept};
 pub use drain::EnqueueOptions;
+pub use maps::{KeptMap, MapProgress};
 pub use route::Readiness;
 pub use shadow::{Answer, Room, SHADOW_WHOLE_BYTES, ShadowPair, ShadowSkips, Shadowed};
 pub use shift::Shifting;
@@ -78,6 +80,8 @@ pub struct Deps {
     pub meta: Arc<dyn Meta>,
     /// Asynchronous calls.
     pub queue: Arc<dyn Queue>,
+    /// Inputs and results of maps.
+    pub blobs: Arc<dyn Blobs>,
     /// Where code runs.
     pub sandbox: Arc<dyn Sandbox>,
     /// Where use is reported.
@@ -96,10 +100,12 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) routes: Routes,
     pub(crate) shadows: Shadows,
     pub(crate) watched: calls::Watched,
+    pub(crate) maps: Arc<maps::Maps>,
     /// Attempts, and the loops that end first at a drain.
     pub(crate) tasks: Tasks,
     pools: Arc<PoolDeps>,
@@ -146,10 +152,12 @@ impl Engine {
         let shared = Arc::new(Shared {
             config,
             queue: deps.queue,
+            blobs: deps.blobs,
             clock: deps.clock,
             routes,
             shadows: Shadows::new(),
             watched: calls::Watched::default(),
+            maps: Arc::default(),
             tasks,
             pools,
             usage: deps.usage,
@@ -159,6 +167,7 @@ impl Engine {
         shared.start_watch().await?;
         let tasks = &shared.tasks;
         drop(tasks.spawn("drain-queue", drain::drain(Arc::clone(&shared))));
+        maps::start(&shared);
         let admission = Arc::clone(&shared.pools.admission);
         tasks.spawn_until_cancelled("feed-starved", async move { admission.feed_starved().await });
         let keeper = Arc::clone(&shared);

@@ -242,6 +242,7 @@ async fn start_engine(
     let deps = engine::Deps {
         meta: Arc::clone(&store.meta),
         queue: Arc::clone(&store.queue),
+        blobs: Arc::clone(&store.blobs),
         sandbox: Arc::clone(sandbox),
         usage: Arc::clone(&store.usage),
         clock: Arc::clone(clock),

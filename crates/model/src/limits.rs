@@ -170,6 +170,38 @@ pub const QUEUED_BYTES_PER_NAMESPACE: u64 = 16 << 30;
 pub const QUEUED_CALLS_MAX: u64 = 1_000_000_000;
 /// Highest limit of what those take in the queue, in bytes: 1 PiB.
 pub const QUEUED_BYTES_MAX: u64 = 1 << 50;
+/// Largest input of a map, in bytes.
+pub const MAP_INPUT_BYTES: u64 = 2 << 30;
+/// Most items of a map's input.
+pub const MAP_ITEMS: u64 = 100_000_000;
+/// Most chunks of a map: each is a call of its own.
+pub const MAP_CHUNKS: u64 = 100_000;
+/// Items of a chunk where nothing else is said.
+pub const MAP_CHUNK_ITEMS_DEFAULT: u32 = 100;
+/// Most items of a chunk.
+pub const MAP_CHUNK_ITEMS_MAX: u32 = 1_000_000;
+/// Most bytes of the items of a chunk, and of one item: what an asynchronous call carries, less a kilobyte that says which chunk it is.
+pub const MAP_CHUNK_BYTES: u32 = 1024 * 1024 - 1024;
+/// How deep the items of a map's input may nest.
+pub const MAP_ITEM_DEPTH: u32 = 128;
+/// Calls of a map that wait or run at once where nothing else is said.
+pub const MAP_CONCURRENCY_DEFAULT: u32 = 20;
+/// Most calls of a map that wait or run at once.
+pub const MAP_CONCURRENCY_MAX: u32 = 1_000;
+/// Most attempts at a chunk.
+pub const MAP_ATTEMPTS_MAX: u32 = 100;
+/// Maps of a namespace that have not ended; the next one is throttled.
+pub const MAPS_RUNNING: usize = 10;
+/// Maps of a namespace that are kept; the next one is throttled.
+pub const MAPS_KEPT: usize = 1_000;
+/// Inputs that are received at once, each with some MiB of memory; the next one is throttled.
+pub const MAP_INPUTS_AT_ONCE: usize = 8;
+/// Largest answer for a chunk of a map, in bytes: as many as run at once, and some more, are in memory.
+pub const MAP_ANSWER_BYTES: usize = 256 * 1024;
+/// All results of a map's chunks together, in bytes; with more it fails.
+pub const MAP_RESULT_BYTES: u64 = 1 << 30;
+/// Failures that a map keeps in its document.
+pub const MAP_FAILURES: usize = 10;
 
 /// Largest document of the catalogue, in bytes: a value of the port `Meta`.
 pub const DOCUMENT_BYTES: usize = 1024 * 1024;

@@ -127,12 +127,12 @@ where
 }
 
 /// Whether the client sends its body without being asked to (RFC 9110, section 10.1.1).
-fn waits_for_nothing(headers: &HeaderMap) -> bool {
+pub(crate) fn waits_for_nothing(headers: &HeaderMap) -> bool {
     !headers.contains_key(header::EXPECT)
 }
 
 /// Lets the client finish its sending while the refusal is on its way.
-fn discard<B>(mut body: B, tasks: &Tasks)
+pub(crate) fn discard<B>(mut body: B, tasks: &Tasks)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {

@@ -69,6 +69,10 @@ pub(crate) struct RevisionPath(pub u64);
 #[derive(Debug)]
 pub(crate) struct CallPath(pub NamespaceName, pub RequestId);
 
+/// Path parameters `{namespace}` and `{map}`.
+#[derive(Debug)]
+pub(crate) struct MapPath(pub NamespaceName, pub RequestId);
+
 /// The path parameter `{key}`.
 #[derive(Debug)]
 pub(crate) struct KeyPath(pub FunctionName);
@@ -204,6 +208,16 @@ impl<S: Sync + Send> FromRequestParts<S> for CallPath {
         let params = path_params(parts, state).await?;
         let namespace = path_param(&params, "namespace")?.parse()?;
         Ok(Self(namespace, path_param(&params, "call")?.parse()?))
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for MapPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        let namespace = path_param(&params, "namespace")?.parse()?;
+        Ok(Self(namespace, path_param(&params, "map")?.parse()?))
     }
 }
 

@@ -39,6 +39,10 @@
 //! | `…/calls/{call}` | GET DELETE | |
 //! | `…/calls/{call}/cancel`, `…/redrive` | POST | |
 //! | `…/dead-letters/redrive`, `…/purge` | POST | |
+//! | `…/maps` | POST GET | |
+//! | `…/maps/{map}` | GET DELETE | |
+//! | `…/maps/{map}/cancel` | POST | |
+//! | `…/maps/{map}/results` | GET | |
 //! | `…/functions/{function}/logs` | GET | |
 //! | `…/functions/{function}/usage` | GET | |
 //! | `/fn/{namespace}/{function}/…` | any | [`gateway`], before this router: the hot path |
@@ -62,7 +66,7 @@ use crate::App;
 use crate::auth::{self, Caller};
 use crate::control::{
     aliases, calls, code, daemon, dead_letters, functions, history, invoke, keys, layers, logs,
-    namespaces, packages, provisioned, usage, versions,
+    maps, namespaces, packages, provisioned, usage, versions,
 };
 use crate::error::{Refusal, Refused, request_id_value};
 use crate::gateway;
@@ -119,6 +123,10 @@ fn keyed() -> Api {
         .routes(routes!(calls::redrive))
         .routes(routes!(dead_letters::redrive))
         .routes(routes!(dead_letters::purge))
+        .routes(routes!(maps::start, maps::list))
+        .routes(routes!(maps::get, maps::delete))
+        .routes(routes!(maps::cancel))
+        .routes(routes!(maps::results))
         .routes(routes!(logs::get))
         .routes(routes!(usage::get))
 }

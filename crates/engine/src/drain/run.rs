@@ -7,7 +7,6 @@ use model::calls::Attempt;
 use model::clock::UnixMillis;
 use model::error::{Code, Error};
 use model::function::{AsyncPolicy, FunctionSettings};
-use model::ids::FunctionKey;
 use model::invocation::{Completed, Timings};
 use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
 use serde::Deserialize;
@@ -67,7 +66,7 @@ pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
             (case, judged)
         }
         Some(queued) => {
-            let case = Case::new(message, queued.due, settings(shared, &queued.call.target.key));
+            let case = Case::new(message, queued.due, settings(shared, &queued));
             if case.message.deliveries > case.policy().attempts() {
                 let judged = exhausted(shared, &case);
                 return over(shared, &case, judged).await;
@@ -97,9 +96,15 @@ async fn over(shared: &Shared, case: &Case, judged: Judged) -> Found {
     found
 }
 
-/// What a function says, or the defaults if there is none.
-fn settings(shared: &Shared, key: &FunctionKey) -> Arc<FunctionSettings> {
-    shared.routes.settings(key).unwrap_or_default()
+/// What a function says, or the defaults if there is none; of a chunk of a map, what the map says.
+fn settings(shared: &Shared, queued: &Queued) -> Arc<FunctionSettings> {
+    match queued.chunk {
+        Some(rules) => {
+            let async_calls = rules.policy();
+            Arc::new(FunctionSettings { async_calls, ..FunctionSettings::default() })
+        }
+        None => shared.routes.settings(&queued.call.target.key).unwrap_or_default(),
+    }
 }
 
 async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<()> {

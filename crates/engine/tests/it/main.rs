@@ -9,6 +9,7 @@ mod dead;
 mod freezing;
 mod keeping;
 mod lines;
+mod maps;
 mod namespaces;
 mod provisioned;
 mod queued;

@@ -33,6 +33,7 @@ mod layers;
 mod limits;
 mod listing;
 mod logs;
+mod maps;
 mod namespaces;
 mod old_folder;
 mod provided;

@@ -40,6 +40,9 @@ pub struct CallSummary {
     pub id: String,
     /// The function.
     pub function: String,
+    /// The map that it is a chunk of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<String>,
     /// Where it stands.
     pub state: CallState,
     /// RFC 3339; of a redriven one, when it was redriven.

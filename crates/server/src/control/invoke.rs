@@ -188,7 +188,7 @@ fn options(headers: &HeaderMap, kind: InvocationKind) -> Result<EnqueueOptions, 
     }
 }
 
-fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
+pub(super) fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
     let client_context = match headers.get(HEADER_CLIENT_CONTEXT) {
         None => None,
         Some(value) => Some(client_context(value).ok_or_else(|| {

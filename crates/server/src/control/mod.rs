@@ -11,6 +11,7 @@ pub(crate) mod invoke;
 pub(crate) mod keys;
 pub(crate) mod layers;
 pub(crate) mod logs;
+pub(crate) mod maps;
 pub(crate) mod namespaces;
 pub(crate) mod packages;
 pub(crate) mod provisioned;
