@@ -227,6 +227,14 @@ pub struct PatchConfig {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub reserved_instances: Option<Option<u32>>,
+    /// See [`FunctionSettings::max_queued_calls`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub max_queued_calls: Option<Option<u64>>,
+    /// See [`FunctionSettings::max_queued_bytes`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub max_queued_bytes: Option<Option<u64>>,
     /// See [`FunctionSettings::url_auth`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_auth: Option<UrlAuth>,

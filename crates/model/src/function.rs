@@ -283,6 +283,12 @@ pub struct FunctionSettings {
     /// shares what nobody has reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_instances: Option<u32>,
+    /// Asynchronous calls that may wait or run; the next one is refused; 0: none is accepted. Absent: the daemon's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_queued_calls: Option<u64>,
+    /// What those may take in the queue, in bytes. Absent: the daemon's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_queued_bytes: Option<u64>,
     /// Who may call the function's URL.
     #[serde(default)]
     pub url_auth: UrlAuth,
@@ -335,6 +341,15 @@ impl FunctionSettings {
                     Code::InvalidParameter,
                     format!("reserved_instances {n} is out of range: expected 0 to {most}{what}"),
                 ));
+            }
+        }
+        for (name, set, most) in [
+            ("max_queued_calls", self.max_queued_calls, limits::QUEUED_CALLS_MAX),
+            ("max_queued_bytes", self.max_queued_bytes, limits::QUEUED_BYTES_MAX),
+        ] {
+            if let Some(set) = set.filter(|set| *set > most) {
+                let message = format!("{name} {set} is out of range: expected 0 to {most}");
+                return Err(Error::caller(Code::InvalidParameter, message));
             }
         }
         if self.tags.len() > limits::TAGS {

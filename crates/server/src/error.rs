@@ -31,7 +31,7 @@ pub fn status_of(code: Code) -> StatusCode {
         Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Code::PackageTooLarge | Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::InitFailed => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::Throttled => StatusCode::TOO_MANY_REQUESTS,
+        Code::Throttled | Code::QueueFull => StatusCode::TOO_MANY_REQUESTS,
         Code::StorageUnusable | Code::SandboxFailed | Code::Internal => {
             StatusCode::INTERNAL_SERVER_ERROR
         }

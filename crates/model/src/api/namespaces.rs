@@ -42,6 +42,12 @@ pub struct NamespaceUse {
     /// Instances that functions have reserved, live or not.
     #[serde(default)]
     pub reserved_instances: u64,
+    /// Asynchronous calls that wait or run.
+    #[serde(default)]
+    pub queued_calls: u64,
+    /// What those take in the queue, in bytes.
+    #[serde(default)]
+    pub queued_bytes: u64,
 }
 
 /// Request: create a namespace.

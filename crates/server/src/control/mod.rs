@@ -4,6 +4,7 @@ pub(crate) mod aliases;
 pub(crate) mod calls;
 pub(crate) mod code;
 pub(crate) mod daemon;
+pub(crate) mod dead_letters;
 pub(crate) mod functions;
 pub(crate) mod history;
 pub(crate) mod invoke;
