@@ -13,7 +13,6 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hmac::{Hmac, Mac as _};
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
@@ -23,7 +22,7 @@ use model::network::{NetworkMode, NetworkPolicy, Reach};
 use model::ports::{Vault, Webhook, Webhooks};
 use model::secret::{SecretPlace, SecretText};
 use model::{Code, Error, Result};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use crate::process::network::Networks;
@@ -153,10 +152,19 @@ fn signature(secret: &SecretText, id: &str, seconds: u64, body: &[u8]) -> Result
         })?,
         None => text.as_bytes().to_vec(),
     };
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(Error::internal)?;
-    mac.update(format!("{id}.{seconds}.").as_bytes());
-    mac.update(body);
-    Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+    let text = [format!("{id}.{seconds}.").as_bytes(), body].concat();
+    Ok(format!("v1,{}", STANDARD.encode(hmac(&key, &text))))
+}
+
+/// HMAC-SHA256 (RFC 2104).
+fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
+    let mut block = [0; 64];
+    match key.len() {
+        0..=64 => block.iter_mut().zip(key).for_each(|(to, from)| *to = *from),
+        _ => block.iter_mut().zip(Sha256::digest(key)).for_each(|(to, from)| *to = from),
+    }
+    let inner = Sha256::new().chain_update(block.map(|b| b ^ 0x36)).chain_update(text).finalize();
+    Sha256::new().chain_update(block.map(|b| b ^ 0x5c)).chain_update(inner).finalize().into()
 }
 
 #[cfg(test)]
@@ -176,5 +184,8 @@ mod tests {
             signature(&plain, "a", 2, b"").unwrap()
         );
         assert!(signature(&SecretText::new("whsec_%"), "a", 1, b"").is_err());
+        // RFC 4231, test case 6: a key longer than a block.
+        let long = hmac(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First");
+        assert!(hex::encode(long).starts_with("60e431591ee0b67f0d8a26aacbf5b77f"));
     }
 }

@@ -119,7 +119,15 @@ async fn over(shared: &Shared, case: &Case, judged: Judged) -> Found {
 
 async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<()> {
     let (id, token, mut attempt) = (case.message.id, case.message.token, judged.attempt);
-    tell(shared, case, &attempt, &judged.then, judged.error.as_deref()).await?;
+    let told = tell(shared, case, &attempt, &judged.then, judged.error.as_deref()).await;
+    if let Err(error) = told {
+        // What has run does not run again because the disk is full: its record says that nobody was told.
+        if error.code() != Code::StorageFull {
+            return Err(error);
+        }
+        tracing::error!(request = %id, %error, "nobody is told of the end of a call");
+        attempt.message = Some(format!("nobody was told of the end: {error}"));
+    }
     let end = match judged.then {
         Then::Not(Verdict::Again { delay, counted }) => {
             let again = Again { delay, counted, note: Some(attempt.note()) };
@@ -147,7 +155,14 @@ async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<(
             End { as_what: Ended::Succeeded, note, result, keep, counted: true }
         }
     };
-    shared.queue.end(id, token, end).await?;
+    match shared.queue.end(id, token, end.clone()).await {
+        // That it ended is worth more than what it answered.
+        Err(e) if e.code() == Code::StorageFull && end.result.is_some() => {
+            tracing::warn!(request = %id, "the disk is full: the answer of a call is not kept");
+            shared.queue.end(id, token, End { result: None, ..end }).await?;
+        }
+        ended => ended?,
+    }
     shared.watched.ended(id);
     Ok(())
 }
