@@ -10,10 +10,10 @@ use model::Result;
 use model::calls::Attempt;
 use model::error::{Code, Error};
 use model::ids::RequestId;
-use model::ports::{Listing, Record, Standing, Summary};
+use model::ports::{Depth, Ended, Listing, Record, Standing, Summary};
 use tokio::sync::{Notify, mpsc};
 
-use crate::{Engine, Shared, drain};
+use crate::{Engine, Shared, backlog, drain};
 
 /// Who may wait for calls at once.
 const WAITERS_MAX: usize = 1_024;
@@ -238,9 +238,28 @@ impl Engine {
 
     /// Accepts a dead call once more, with all its attempts before it.
     ///
-    /// Errors: `not-found`; `conflict` if it is not dead.
+    /// Errors: `not-found`; `conflict` if it is not dead; `queue-full` where there is no room for it.
     pub async fn redrive_call(&self, id: RequestId) -> Result<()> {
-        self.shared.queue.redrive(id).await
+        let found = self.shared.queue.find(id).await?;
+        let summary = found.ok_or_else(|| Error::not_found("call", id))?.summary;
+        self.redrive(&summary).await
+    }
+
+    pub(crate) async fn redrive(&self, call: &Summary) -> Result<()> {
+        let shared = &self.shared;
+        let key = call.lane.function();
+        let is_dead = matches!(call.standing, Standing::Ended(Ended::Dead, _));
+        let _places = match key.filter(|_| is_dead) {
+            None => None,
+            Some(key) => {
+                let new = Depth { messages: 1, bytes: call.bytes };
+                let namespace = shared.pools.admission.namespace(&key.namespace);
+                // Of a function that is gone, only its namespace is left.
+                let route = shared.routes.route(&key).ok();
+                Some(backlog::enter(shared, &call.lane, new, route.as_deref(), &namespace)?)
+            }
+        };
+        shared.queue.redrive(call.id).await
     }
 
     /// Forgets a call that has ended; says whether there was one.

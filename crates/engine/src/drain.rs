@@ -19,12 +19,12 @@ use model::error::{Code, Error};
 use model::invocation::Call;
 use model::limits;
 use model::map::is_of_map;
-use model::ports::{Batch, Enqueued, Lane, NewMessage};
+use model::ports::{Batch, Depth, Enqueued, Lane, NewMessage};
 use tokio::sync::mpsc;
 
 pub(crate) use self::envelope::{ChunkRules, Queued, event, pack};
 use self::lanes::{Found, Lanes, Turn};
-use crate::Shared;
+use crate::{Shared, backlog};
 
 /// Leases under way at once: they share the store's commits.
 const LEASES: usize = 32;
@@ -79,6 +79,8 @@ pub(crate) async fn enqueue(
     let (id, lane) = (call.id, Lane::from(&call.target.key));
     let payload = pack(Queued { call, parameters: carried, due, chunk: None })?;
     let message = NewMessage { id, lane, run_at, key: None, payload };
+    let new = Depth { messages: 1, bytes: message.payload.len() as u64 };
+    let _places = backlog::enter(shared, &message.lane, new, Some(&route), route.namespace())?;
     let answers = shared.queue.enqueue(vec![message]).await?;
     answers.into_iter().next().ok_or_else(|| Error::internal("the queue gave no answer"))
 }

@@ -24,8 +24,10 @@ use tokio::sync::mpsc;
 
 mod admit;
 mod attempt;
+mod backlog;
 mod calls;
 mod config;
+mod dead;
 mod drain;
 mod forecast;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -47,6 +49,7 @@ mod swap;
 
 pub use calls::KeptCall;
 pub use config::EngineConfig;
+pub use dead::{DeadCalls, Sweep, Swept};
 pub use drain::EnqueueOptions;
 pub use maps::{KeptMap, MapProgress};
 pub use route::Readiness;
@@ -241,7 +244,7 @@ impl Engine {
 
     /// Accepts an asynchronous call: durable when this returns. An alias's rules see the same `parameters` when the call runs.
     ///
-    /// Errors: `not-found`, `payload-too-large`, `throttled`, `storage-full`, `unavailable`.
+    /// Errors: `not-found`, `payload-too-large`, `throttled`, `queue-full`, `storage-full`, `unavailable`.
     pub async fn enqueue(&self, call: Call, parameters: &dyn Parameters) -> Result<Enqueued> {
         self.enqueue_with(call, parameters, EnqueueOptions::default()).await
     }
@@ -314,7 +317,9 @@ impl Engine {
     /// What a namespace uses now, from the local cache.
     pub fn namespace_use(&self, name: &NamespaceName) -> NamespaceUse {
         let known = self.shared.pools.admission.known_namespace(name);
-        known.map_or_else(NamespaceUse::default, |namespace| namespace.used())
+        let used = known.map_or_else(NamespaceUse::default, |namespace| namespace.used());
+        let queued = self.shared.queue.group_depth(name.as_str());
+        NamespaceUse { queued_calls: queued.messages, queued_bytes: queued.bytes, ..used }
     }
 
     /// How many instances are kept started for a version or an alias, and how many of them are there.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 use model::Result;
-use model::error::Error;
+use model::error::{Code, Error};
 use model::ids::{NamespaceName, RequestId};
 use model::keys;
 use model::limits;
@@ -36,6 +36,9 @@ pub use self::live::MapProgress;
 pub(crate) use self::live::Maps;
 use self::live::Place;
 use crate::{Engine, Shared};
+
+/// Maps of one read, where all are forgotten.
+const FORGET_AT_ONCE: usize = 100;
 
 /// A map and how far it is.
 #[derive(Clone, Debug)]
@@ -122,6 +125,27 @@ impl Engine {
         self.shared.delete_map(&At { namespace: namespace.clone(), id }).await
     }
 
+    /// Cancels and forgets all maps of a namespace that is no more.
+    pub async fn forget_maps(&self, namespace: &NamespaceName) -> Result<()> {
+        loop {
+            let maps = self.maps(namespace, None, FORGET_AT_ONCE).await?;
+            if maps.is_empty() {
+                return Ok(());
+            }
+            for KeptMap { map, .. } in maps {
+                match self.cancel_map(namespace, map.id).await {
+                    // It has ended, or its input was refused, by itself.
+                    Err(e) if matches!(e.code(), Code::Conflict | Code::NotFound) => {}
+                    cancelled => cancelled?,
+                }
+                match self.delete_map(namespace, map.id).await {
+                    Err(e) if e.code() == Code::NotFound => {}
+                    deleted => deleted?,
+                }
+            }
+        }
+    }
+
     /// What came of the chunks of a segment of results: a line of JSON each, `{"chunk":3,"result":…}` or `{"chunk":4,"error":"…"}`.
     pub async fn map_results(&self, segment: &Segment) -> Result<Bytes> {
         segment::body(self.shared.map_blob(&segment.digest).await?)
@@ -172,4 +196,23 @@ async fn accept(
 pub(crate) fn start(shared: &Arc<Shared>) {
     let owned = Arc::clone(shared);
     shared.tasks.spawn_until_cancelled("maps", task::look_after(owned));
+}
+
+/// The items of an input that comes in pieces of so many bytes; none if it is refused.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn items_of(
+    format: model::map::InputFormat,
+    input: &[u8],
+    piece: usize,
+) -> Option<Vec<Vec<u8>>> {
+    let (mut items, mut found) = (items::Items::new(format), Vec::new());
+    let mut sink = |item: &[u8]| {
+        found.push(item.to_vec());
+        Ok(())
+    };
+    for piece in input.chunks(piece) {
+        items.push(piece, &mut sink).ok()?;
+    }
+    items.finish(&mut sink).ok()?;
+    Some(found)
 }

@@ -13,6 +13,7 @@ mod calls;
 mod completion;
 mod config;
 mod context;
+mod dead_letters;
 mod delete;
 mod deploy;
 mod differences;
@@ -103,8 +104,8 @@ enum Command {
     Logs(logs::LogsArgs),
     Calls(calls::CallsArgs),
     Cancel(calls::CancelArgs),
-    DeadLetters(calls::DeadLettersArgs),
-    Redrive(calls::RedriveArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
+    Redrive(dead_letters::RedriveArgs),
     Map(maps::MapArgs),
     Maps(maps::MapsArgs),
     Config(config::ConfigArgs),

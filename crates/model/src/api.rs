@@ -216,6 +216,10 @@ pub struct PatchConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>)]
     pub layers: Option<Vec<LayerRef>>,
+    /// See [`FunctionConfig::role`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub role: Option<Option<String>>,
     /// See [`FunctionSettings::max_instances`]; 0 stops all calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,
@@ -223,6 +227,14 @@ pub struct PatchConfig {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub reserved_instances: Option<Option<u32>>,
+    /// See [`FunctionSettings::max_queued_calls`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub max_queued_calls: Option<Option<u64>>,
+    /// See [`FunctionSettings::max_queued_bytes`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub max_queued_bytes: Option<Option<u64>>,
     /// See [`FunctionSettings::url_auth`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_auth: Option<UrlAuth>,

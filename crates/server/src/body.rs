@@ -44,6 +44,9 @@ impl Limit {
     /// A package, or the one source file of it.
     pub(crate) const PACKAGE: Self =
         Self { what: "package", bytes: limits::PACKAGE_BYTES, code: Code::PackageTooLarge };
+    /// JSON that holds a package in base64, as clients of the AWS Lambda API send one.
+    pub(crate) const PACKAGE_IN_JSON: Self =
+        Self { what: "request", bytes: limits::PACKAGE_IN_JSON_BYTES, code: Code::PackageTooLarge };
     /// The JSON body of a control call.
     pub(crate) const CONTROL: Self =
         Self { what: "body", bytes: limits::CONTROL_BODY_BYTES, code: Code::PayloadTooLarge };

@@ -20,6 +20,7 @@ use model::ids::{
     VersionRef,
 };
 use model::layer::LayerKey;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::App;
@@ -351,7 +352,7 @@ fn without_value(message: &str) -> String {
 }
 
 /// Reads JSON; the error names the field at fault, and repeats no value.
-fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+pub(crate) fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
     let bad = |what: String| {
         let message = format!("the body is not the JSON that was expected: {what}");
         Error::caller(Code::InvalidBody, message)

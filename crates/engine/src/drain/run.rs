@@ -135,7 +135,14 @@ async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<(
             End { as_what: Ended::Succeeded, note, result, keep, counted: true }
         }
     };
-    shared.queue.end(id, token, end).await?;
+    match shared.queue.end(id, token, end.clone()).await {
+        // That it ended is worth more than what it answered.
+        Err(e) if e.code() == Code::StorageFull && end.result.is_some() => {
+            tracing::warn!(request = %id, "the disk is full: the answer of a call is not kept");
+            shared.queue.end(id, token, End { result: None, ..end }).await?;
+        }
+        ended => ended?,
+    }
     shared.watched.ended(id);
     Ok(())
 }

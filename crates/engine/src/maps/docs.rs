@@ -83,7 +83,7 @@ impl Shared {
                 Err(e) => return Err(e),
             }
         }
-        Err(Error::caller(Code::Conflict, format!("map '{}' changes all the time", at.id)))
+        Err(changes_all_the_time(at))
     }
 
     /// Stores a blob of a map that has not ended. The document names it before it is there, so that none is left behind.
@@ -112,13 +112,23 @@ impl Shared {
 
     /// Deletes a map's blobs and then its document.
     pub(super) async fn remove_map(&self, at: &At) -> Result<()> {
-        let Some(entry) = self.meta.get(&at.key()).await? else { return Ok(()) };
-        for digest in read(&entry.value)?.blobs {
-            self.blobs.delete(&digest).await?;
+        for _ in 0..TRIES {
+            let Some(entry) = self.meta.get(&at.key()).await? else { return Ok(()) };
+            for digest in read(&entry.value)?.blobs {
+                self.blobs.delete(&digest).await?;
+            }
+            match self.meta.delete_if(&at.key(), entry.revision).await {
+                // It changed meanwhile, and may name other blobs.
+                Err(e) if e.code() == Code::Conflict => {}
+                deleted => return deleted.map(drop),
+            }
         }
-        self.meta.delete_if(&at.key(), entry.revision).await?;
-        Ok(())
+        Err(changes_all_the_time(at))
     }
+}
+
+fn changes_all_the_time(at: &At) -> Error {
+    Error::caller(Code::Conflict, format!("map '{}' changes all the time", at.id))
 }
 
 /// Errors: `conflict` where the map has ended.

@@ -16,8 +16,7 @@ use model::invocation::Call;
 use model::limits;
 use model::map::{ChunkFailure, Map};
 use model::ports::{
-    Ended, Enqueued, LIST_MAX, Lane, ListedStanding, Listing, NewMessage, RESULT_BYTES, Record,
-    Standing,
+    Ended, Enqueued, LIST_MAX, Lane, ListedStanding, Listing, NewMessage, Record, Standing,
 };
 
 use super::docs::At;
@@ -313,10 +312,11 @@ pub(super) fn slot_of(record: &Record) -> Slot {
         Standing::Waiting(_) | Standing::Leased(_) => Slot::Open,
         Standing::Ended(Ended::Succeeded, _) => {
             let line = record.result.as_deref().and_then(|answer| one_line(answer).ok());
-            match line.filter(|line| line.get().len() <= RESULT_BYTES) {
+            match line.filter(|line| line.get().len() <= limits::MAP_ANSWER_BYTES) {
                 Some(line) => Slot::Succeeded(Some(String::from(Box::<str>::from(line)).into())),
                 None => Slot::Failed(format!(
-                    "its answer is longer than the {RESULT_BYTES} bytes that are kept"
+                    "its answer is longer than the {} bytes that are kept",
+                    limits::MAP_ANSWER_BYTES
                 )),
             }
         }

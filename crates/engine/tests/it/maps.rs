@@ -265,4 +265,10 @@ async fn what_cannot_run_is_refused_and_nothing_is_left_of_it() {
     let e = world.start_map(spec("f", 1), "[1]").await.unwrap_err();
     assert_eq!(e.code(), Code::Throttled);
     assert!(e.message().contains("10 maps"), "{}", e.message());
+    // They go with their namespace.
+    world.engine.forget_maps(&namespace).await.unwrap();
+    sleep_ms(100).await;
+    assert!(world.engine.maps(&namespace, None, 10).await.unwrap().is_empty());
+    assert_eq!(world.queue.depths(), []);
+    world.start_map(spec("f", 1), "[1]").await.unwrap();
 }

@@ -29,12 +29,15 @@ pub(super) fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionC
     set(&mut new.readiness_path, patch.readiness_path.as_ref());
     set(&mut new.network, patch.network.as_ref());
     set(&mut new.layers, patch.layers.as_ref());
+    set(&mut new.role, patch.role.as_ref());
     new
 }
 
 pub(super) fn patch_settings(settings: &mut FunctionSettings, patch: &PatchConfig) {
     settings.max_instances = patch.max_instances.or(settings.max_instances);
     set(&mut settings.reserved_instances, patch.reserved_instances.as_ref());
+    set(&mut settings.max_queued_calls, patch.max_queued_calls.as_ref());
+    set(&mut settings.max_queued_bytes, patch.max_queued_bytes.as_ref());
     set(&mut settings.url_auth, patch.url_auth.as_ref());
     set(&mut settings.publish, patch.publish.as_ref());
     merge(&mut settings.tags, patch.tags.as_ref());

@@ -84,6 +84,7 @@ pub(crate) async fn list(
         until: params.until.map(millis),
         after: params.after,
         limit,
+        ..Listing::default()
     };
     let found = app.engine.calls(listing).await?;
     let more = found.len() == limit;
@@ -147,6 +148,7 @@ pub(crate) async fn cancel(
     responses(
         (status = 202, description = "accepted: it runs again"),
         (status = 409, description = "`conflict`: it is not dead", body = ErrorBody),
+        (status = 429, description = "`queue-full`: as many calls wait or run as may", body = ErrorBody),
         Refusals,
     ),
 )]

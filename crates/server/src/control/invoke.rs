@@ -36,7 +36,7 @@ const TRACE_BYTES: usize = 1_024;
 /// Largest status and headers of an answer in pieces that are said to the caller, in bytes.
 const STREAM_HEADER_BYTES: usize = 8 * 1024;
 
-/// Calls a function. The body is the event, at most 6 MiB (1 MiB when asynchronous), and is never looked into.
+/// Calls a function. The body is the event, at most 6 MiB, and is never looked into.
 ///
 /// The rules of an alias see the request's headers, cookies and source address beside the event; path, query and method are the API's own.
 /// A synchronous call is answered with the function's answer. When the function failed the status is 200 as well, the header
@@ -58,7 +58,7 @@ const STREAM_HEADER_BYTES: usize = 8 * 1024;
         (status = 204, description = "a dry run: the call would be possible"),
         (status = 408, description = "`request-timeout`", body = ErrorBody),
         (status = 413, description = "`payload-too-large`", body = ErrorBody),
-        (status = 429, description = "`throttled`", body = ErrorBody),
+        (status = 429, description = "`throttled`; `queue-full`: as many asynchronous calls wait or run as may", body = ErrorBody),
         (status = 503, description = "`unavailable`", body = ErrorBody),
         Refusals,
     ),
@@ -201,7 +201,8 @@ pub(super) fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
     Ok(CallContext { trace: trace(headers), client_context, ..CallContext::default() })
 }
 
-fn client_context(value: &HeaderValue) -> Option<String> {
+/// A client context as it is sent, decoded; `None` if it is not one.
+pub(crate) fn client_context(value: &HeaderValue) -> Option<String> {
     if value.len() > CLIENT_CONTEXT_BYTES {
         return None;
     }

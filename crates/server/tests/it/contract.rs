@@ -62,6 +62,8 @@ const OPERATIONS: &[&str] = &[
     "POST /v1/namespaces",
     "POST /v1/namespaces/{namespace}/calls/{call}/cancel",
     "POST /v1/namespaces/{namespace}/calls/{call}/redrive",
+    "POST /v1/namespaces/{namespace}/dead-letters/purge",
+    "POST /v1/namespaces/{namespace}/dead-letters/redrive",
     "POST /v1/namespaces/{namespace}/functions/{function}/aliases/{alias}/resolve",
     "POST /v1/namespaces/{namespace}/functions/{function}/aliases/{alias}/rollback",
     "POST /v1/namespaces/{namespace}/functions/{function}/invoke",
