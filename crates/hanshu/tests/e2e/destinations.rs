@@ -109,6 +109,11 @@ fn the_end_of_a_call_is_told_though_the_daemon_is_killed_in_between() {
 
     let (failed, worked) = (enqueue(&daemon, "fails"), enqueue(&daemon, "works"));
     let first = got.recv_timeout(PATIENCE).unwrap();
+    // An attempt that is cut has no error to tell.
+    eventually("the call fails", PATIENCE, || {
+        let call = daemon.http.get(&format!("/v1/namespaces/default/calls/{failed}")).json();
+        (call["state"] == "dead").then_some(())
+    });
     daemon.kill();
     let daemon = start();
     let second = got.recv_timeout(PATIENCE).unwrap();
