@@ -261,7 +261,7 @@ def calls():
     refused("ResourceNotFoundException", aws.invoke, FunctionName="nobody")
     refused("ResourceNotFoundException", aws.invoke, FunctionName="f:nobody")
     refused("RequestTooLargeException", aws.invoke, FunctionName="f", Payload=b'"' + b"x" * (6 << 20) + b'"')
-    refused("RequestTooLargeException", aws.invoke, FunctionName="f", Payload=b'"' + b"x" * (1 << 20) + b'"', InvocationType="Event")
+    refused("RequestTooLargeException", aws.invoke, FunctionName="f", Payload=b'"' + b"x" * (6 << 20) + b'"', InvocationType="Event")
     refused("InvalidParameterValueException", aws.invoke, FunctionName="f", InvocationType="Later")
     refused("InvalidParameterValueException", aws.invoke, FunctionName="f", ClientContext="{}")
 
