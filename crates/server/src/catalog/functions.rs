@@ -151,33 +151,35 @@ impl Catalog {
         let layers = self.attach(&key.namespace, &config.layers).await?;
         let what = if code.is_some() { What::Deploy } else { What::Configure };
         let wish = Wish { what, publish, described: None };
-        let change = self.change_latest(key, intent, wish, |current, turn| {
-            let kept = current.as_ref().map(|f| f.latest.code);
-            let stored = current.as_ref().map(|f| f.latest.config.environment.clone());
-            let environment =
-                self.environment(key, &stored.unwrap_or_default()).replaced(&config.environment)?;
-            let config = config.with_environment(environment);
-            config.validate()?;
-            let latest = Version {
-                key: key.clone(),
-                number: None,
-                config,
-                code: code.or(kept).ok_or_else(no_code)?,
-                layers: layers.clone(),
-                runtime: runtime.clone(),
-                modified_at: turn.now,
-            };
-            let mut function = match current {
-                Some(function) => with_latest(function, latest),
-                None => new_function(latest, turn),
-            };
-            if let Some(settings) = &settings {
-                function.settings = settings.clone();
-            }
-            Ok(function)
-        });
-        // As in a rollback.
-        Box::pin(change).await
+        let changed = self
+            .change_latest(key, intent, wish, |current, turn| {
+                let kept = current.as_ref().map(|f| f.latest.code);
+                let stored = current.as_ref().map(|f| f.latest.config.environment.clone());
+                let environment = self
+                    .environment(key, &stored.unwrap_or_default())
+                    .replaced(&config.environment)?;
+                let config = config.with_environment(environment);
+                config.validate()?;
+                let latest = Version {
+                    key: key.clone(),
+                    number: None,
+                    config,
+                    code: code.or(kept).ok_or_else(no_code)?,
+                    layers: layers.clone(),
+                    runtime: runtime.clone(),
+                    modified_at: turn.now,
+                };
+                let mut function = match current {
+                    Some(function) => with_latest(function, latest),
+                    None => new_function(latest, turn),
+                };
+                if let Some(settings) = &settings {
+                    function.settings = settings.clone();
+                }
+                Ok(function)
+            })
+            .await?;
+        Ok(changed)
     }
 
     /// Replaces a function's code.
