@@ -184,7 +184,7 @@ pub const MAP_CHUNKS: u64 = 100_000;
 pub const MAP_CHUNK_ITEMS_DEFAULT: u32 = 100;
 /// Most items of a chunk.
 pub const MAP_CHUNK_ITEMS_MAX: u32 = 1_000_000;
-/// Most bytes of the items of a chunk, and of one item: what an asynchronous call carries, less a kilobyte that says which chunk it is.
+/// Most bytes of the items of a chunk, and of one item: 1 MiB, less a kilobyte that says which chunk it is. Calls carry more, but a thousand at once of that size are enough.
 pub const MAP_CHUNK_BYTES: u32 = 1024 * 1024 - 1024;
 /// How deep the items of a map's input may nest.
 pub const MAP_ITEM_DEPTH: u32 = 128;
