@@ -15,14 +15,16 @@ use futures_util::stream::FuturesUnordered;
 use model::Result;
 use model::alias::{Carried, Parameters};
 use model::error::{Code, Error};
-use model::invocation::Call;
+use model::invocation::{Call, Completed};
 use model::limits;
-use model::ports::{Batch, Enqueued, Lane, NewMessage};
+use model::ports::{Batch, Enqueued, Lane, Leased, NewMessage, UniqueKey};
 use tokio::sync::mpsc;
 
+use self::envelope::Queued;
 pub(crate) use self::envelope::event;
 use self::lanes::{Found, Lanes, Turn};
-use crate::Shared;
+pub(crate) use self::run::prelude;
+use crate::{Shared, once};
 
 /// Leases under way at once: they share the store's commits.
 const LEASES: usize = 32;
@@ -37,29 +39,65 @@ pub(crate) async fn enqueue(
     call: Call,
     parameters: &dyn Parameters,
 ) -> Result<Enqueued> {
-    let (route, alias) = shared.routes.find(&call.target)?;
+    let (route, _) = shared.routes.find(&call.target)?;
+    route.namespace().take_call(|| shared.clock.instant())?;
+    let key = once::key(&route.settings, &call, parameters, &*shared.clock)?;
+    let message = message(
+        shared,
+        Queued { call, parameters: Carried::default(), awaited: false },
+        parameters,
+        key,
+    )?;
+    let answers = shared.queue.enqueue(vec![message]).await?;
+    match answers.into_iter().next() {
+        Some(Enqueued::Different(first)) => Err(once::reused(first)),
+        Some(answer) => Ok(answer),
+        None => Err(Error::internal("the queue gave no answer")),
+    }
+}
+
+/// The message of a call whose caller waits.
+pub(crate) fn awaited(
+    shared: &Shared,
+    call: Call,
+    parameters: &dyn Parameters,
+    key: UniqueKey,
+) -> Result<NewMessage> {
+    let queued = Queued { call, parameters: Carried::default(), awaited: true };
+    message(shared, queued, parameters, Some(key))
+}
+
+/// Runs a call whose caller waits, once; `None` if somebody else has it now, or it was called off.
+pub(crate) async fn run_awaited(
+    shared: &Arc<Shared>,
+    message: Leased,
+) -> Option<Result<Completed>> {
+    run::run(shared, message, true).await.1
+}
+
+/// The message of a call.
+fn message(
+    shared: &Shared,
+    mut queued: Queued,
+    parameters: &dyn Parameters,
+    key: Option<UniqueKey>,
+) -> Result<NewMessage> {
+    let call = &queued.call;
+    let (_, alias) = shared.routes.find(&call.target)?;
     if call.payload.len() > limits::ASYNC_PAYLOAD_BYTES {
         return Err(Error::caller(
             Code::PayloadTooLarge,
             format!(
-                "payload of an asynchronous call is {} bytes: expected at most {}",
+                "payload of an asynchronous call, or of one with a key, is {} bytes: expected at most {}",
                 call.payload.len(),
                 limits::ASYNC_PAYLOAD_BYTES
             ),
         ));
     }
-    route.namespace().take_call(|| shared.clock.instant())?;
-    let named = alias.iter().flat_map(|alias| alias.parameters());
-    let carried = Carried::take(parameters, named);
-    let message = NewMessage {
-        id: call.id,
-        lane: Lane::from(&call.target.key),
-        run_at: shared.clock.now(),
-        key: None,
-        payload: envelope::pack(&call, carried)?,
-    };
-    let answers = shared.queue.enqueue(vec![message]).await?;
-    answers.into_iter().next().ok_or_else(|| Error::internal("the queue gave no answer"))
+    let (id, lane) = (call.id, Lane::from(&call.target.key));
+    queued.parameters = Carried::take(parameters, alias.iter().flat_map(|a| a.parameters()));
+    let payload = envelope::pack(queued)?;
+    Ok(NewMessage { id, lane, run_at: shared.clock.now(), key, payload })
 }
 
 /// Leases messages and runs them until the engine stops.
@@ -120,7 +158,7 @@ fn start(shared: &Arc<Shared>, lane: &Lane, batch: Batch, tell: &mpsc::Sender<(L
         let (shared, lane, tell) = (Arc::clone(shared), lane.clone(), tell.clone());
         let tasks = shared.tasks.clone();
         drop(tasks.spawn("queued-call", async move {
-            let found = run::run(&shared, message).await;
+            let (found, _) = run::run(&shared, message, false).await;
             // There is room for as many as run; the receiver goes when the engine stops.
             drop(tell.send((lane, found)).await);
         }));

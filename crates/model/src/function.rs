@@ -4,6 +4,7 @@
 //! [`Version`] is an immutable document of its own.
 
 mod environment;
+mod idempotency;
 mod resources;
 mod summary;
 
@@ -26,6 +27,7 @@ use crate::provisioned::{Provisioned, ProvisionedRecord};
 
 pub(crate) use environment::validate_environment;
 pub use environment::{EnvironmentValue, RESERVED_ENVIRONMENT, Variable};
+pub use idempotency::{CallKey, HEADER_IDEMPOTENCY_KEY, Idempotency, read_idempotency_key};
 pub(crate) use resources::decimal;
 pub use resources::{Cores, MemoryShare, WASM, WEB};
 pub use summary::{Fingerprint, VersionSummary};
@@ -282,6 +284,9 @@ pub struct FunctionSettings {
     /// When versions are published.
     #[serde(default)]
     pub publish: Publish,
+    /// Which calls are the same call, and have one effect and one result.
+    #[serde(default, skip_serializing_if = "Idempotency::is_default")]
+    pub idempotency: Idempotency,
 }
 
 /// When a function's versions are published.
@@ -303,6 +308,7 @@ impl FunctionSettings {
 
     /// Checks every field against its rule.
     pub fn validate(&self) -> Result<(), Error> {
+        self.idempotency.validate()?;
         if let Some(n) = self.max_instances
             && n > limits::INSTANCES_MAX
         {

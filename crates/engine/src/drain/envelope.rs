@@ -19,12 +19,25 @@ struct Envelope {
     /// What the alias's rules and sticky key may read besides the event: the choice is made when the call runs.
     #[serde(default, skip_serializing_if = "Carried::is_empty")]
     parameters: Carried,
+    /// Somebody waited for it when it was accepted: see [`Queued::awaited`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    awaited: bool,
+}
+
+/// What lies in a message.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) call: Call,
+    pub(super) parameters: Carried,
+    /// A synchronous call: the function's first failure is its result.
+    pub(super) awaited: bool,
 }
 
 /// The message of a call.
-pub(super) fn pack(call: &Call, parameters: Carried) -> Result<Bytes> {
-    let (target, context) = (call.target.clone(), call.context.clone());
-    let envelope = Envelope { v: 1, target, context, parameters };
+pub(super) fn pack(queued: Queued) -> Result<Bytes> {
+    let Queued { call, parameters, awaited } = queued;
+    let envelope =
+        Envelope { v: 1, target: call.target, context: call.context, parameters, awaited };
     let head = serde_json::to_vec(&envelope).map_err(Error::internal)?;
     let length = u32::try_from(head.len()).map_err(Error::internal)?;
     let mut out = BytesMut::with_capacity(4 + head.len() + call.payload.len());
@@ -47,7 +60,7 @@ pub(crate) fn event(payload: &Bytes) -> Option<Bytes> {
 }
 
 /// The call of a message; none if it is damaged.
-pub(super) fn unpack(message: &Leased) -> Option<(Call, Carried)> {
+pub(super) fn unpack(message: &Leased) -> Option<Queued> {
     let end = end(&message.payload)?;
     let envelope: Envelope = serde_json::from_slice(message.payload.get(4..end)?).ok()?;
     let call = Call {
@@ -56,7 +69,8 @@ pub(super) fn unpack(message: &Leased) -> Option<(Call, Carried)> {
         payload: message.payload.slice(end..),
         context: envelope.context,
     };
-    (envelope.v == 1).then_some((call, envelope.parameters))
+    let Envelope { v, parameters, awaited, .. } = envelope;
+    (v == 1).then_some(Queued { call, parameters, awaited })
 }
 
 #[cfg(test)]
@@ -84,8 +98,11 @@ mod tests {
             parameters.insert("header.x-beta".parse().unwrap(), "yes".into());
             parameters
         }] {
-            let packed = pack(&call, parameters.clone()).unwrap();
-            let (back, carried) = unpack(&leased(packed)).unwrap();
+            let (call, awaited) = (call.clone(), !parameters.is_empty());
+            let queued = Queued { call: call.clone(), parameters: parameters.clone(), awaited };
+            let back = unpack(&leased(pack(queued).unwrap())).unwrap();
+            assert_eq!(back.awaited, awaited);
+            let (back, carried) = (back.call, back.parameters);
             assert_eq!(
                 (&back.target, &back.payload, &back.context, carried),
                 (&call.target, &call.payload, &call.context, parameters)
@@ -98,8 +115,9 @@ mod tests {
         let head = br#"{"v":1,"target":{"namespace":"default","name":"f","qualifier":"$LATEST"},"context":{"hops":0}}"#;
         let length = u32::try_from(head.len()).unwrap().to_le_bytes();
         let packed = [&length[..], head, b"x"].concat();
-        let (call, parameters) = unpack(&leased(packed.into())).unwrap();
-        assert_eq!((&*call.payload, parameters.is_empty()), (&b"x"[..], true));
+        let back = unpack(&leased(packed.into())).unwrap();
+        assert_eq!((&*back.call.payload, back.parameters.is_empty()), (&b"x"[..], true));
+        assert!(!back.awaited);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod freezing;
 mod keeping;
 mod lines;
 mod namespaces;
+mod once;
 mod provisioned;
 mod queued;
 mod reserved;

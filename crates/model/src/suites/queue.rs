@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a suite panics at a broken promise")]
 
 mod ends;
+mod keys;
 mod looks;
 mod random;
 
@@ -44,6 +45,7 @@ pub async fn run(make: impl AsyncFn() -> Box<dyn Subject<dyn Queue>>) {
     messages_and_leases_survive(make().await).await;
     limits_are_kept(&*make().await.port()).await;
     ends::run(&make).await;
+    keys::run(&make).await;
     looks::run(&make).await;
     for seed in 1..=4 {
         random::operations_agree_with_a_model(make().await, seed).await;

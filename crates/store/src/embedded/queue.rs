@@ -1,8 +1,9 @@
 //! The queue as one table, in which a message stays from its enqueue until it is forgotten.
 //!
 //! A lease moves the time at which a message is due to its own end, so an expired lease needs nobody to notice it. What memory knows besides is in
-//! [`lanes`]. Reading is in [`show`].
+//! [`lanes`], who has a key is in [`keys`]. Reading is in [`show`].
 
+mod keys;
 pub(crate) mod lanes;
 mod notes;
 pub(crate) mod schema;
@@ -17,8 +18,8 @@ use bytes::Bytes;
 use model::clock::UnixMillis;
 use model::ids::RequestId;
 use model::ports::{
-    Again, Batch, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, Lane, LaneWatch, Listing, NewMessage,
-    Queue, Record, Standing, Summary, Token,
+    Again, Batch, Begun, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, Lane, LaneWatch, Listing,
+    NewMessage, Queue, Record, Standing, Summary, Token,
 };
 use model::{Code, Error, Result};
 use rusqlite::{OptionalExtension, Row};
@@ -143,6 +144,22 @@ impl Queue for EmbeddedQueue {
         self.db.write(move |tx| messages.iter().map(|message| insert(tx, message)).collect()).await
     }
 
+    async fn begin(&self, message: NewMessage, ttl: Duration) -> Result<Begun> {
+        message.check()?;
+        self.db
+            .write(move |tx| {
+                Ok(match insert(tx, &message)? {
+                    Enqueued::New => {
+                        let id = message.id;
+                        let found = find(tx, id)?.ok_or_else(|| Error::not_found("message", id))?;
+                        Begun::Leased(take::begin(tx, &message, found.seq, ttl)?)
+                    }
+                    known => Begun::Known(known),
+                })
+            })
+            .await
+    }
+
     async fn lease(&self, lane: &Lane, n: usize, ttl: Duration) -> Result<Batch> {
         let lane = lane.clone();
         self.db.write(move |tx| take::lease(tx, &lane, n, ttl)).await
@@ -185,6 +202,17 @@ impl Queue for EmbeddedQueue {
     async fn end(&self, id: RequestId, token: Token, end: End) -> Result<()> {
         end.check()?;
         self.settle(id, token, move |tx, message| finish(tx, message, &end)).await
+    }
+
+    async fn withdraw(&self, id: RequestId, token: Token) -> Result<()> {
+        self.settle(id, token, move |tx, message| {
+            remove_payload(tx, message.seq)?;
+            keys::free(tx, id)?;
+            tx.conn.prepare_cached("DELETE FROM queued WHERE seq = ?1")?.execute([message.seq])?;
+            tx.lane_changed(message.change(-1, false));
+            Ok(())
+        })
+        .await
     }
 
     async fn cancel(&self, id: RequestId, note: Bytes, keep: Duration) -> Result<Standing> {
@@ -233,6 +261,7 @@ impl Queue for EmbeddedQueue {
                 }
                 Some(message) => {
                     remove_payload(tx, message.seq)?;
+                    keys::free(tx, id)?;
                     tx.conn
                         .prepare_cached("DELETE FROM queued WHERE seq = ?1")?
                         .execute([message.seq])?;
@@ -268,9 +297,9 @@ fn conflict(message: String) -> Error {
 }
 
 fn insert(tx: &mut Tx<'_>, message: &NewMessage) -> Result<Enqueued, Failure> {
-    let known = message.key.map(|key| holder(tx, key.digest.as_bytes())).transpose()?.flatten();
-    if let Some(holder) = known {
-        return Ok(Enqueued::Duplicate(holder));
+    let refusal = message.key.map(|key| keys::refusal(tx, &key)).transpose()?.flatten();
+    if let Some(refusal) = refusal {
+        return Ok(refusal);
     }
     let forgotten_at = tx.now.after(DEDUPE_WINDOW);
     let keep_until = message.key.map_or(forgotten_at, |key| key.until.max(forgotten_at));
@@ -299,28 +328,11 @@ fn insert(tx: &mut Tx<'_>, message: &NewMessage) -> Result<Enqueued, Failure> {
             .execute((tx.conn.last_insert_rowid(), message.payload.as_ref()))?;
     }
     if let Some(key) = message.key {
-        tx.conn
-            .prepare_cached(
-                "INSERT OR REPLACE INTO queued_key (key, id, until) VALUES (?1, ?2, ?3)",
-            )?
-            .execute((key.digest.as_bytes(), message.id.as_bytes(), int(key.until.0)))?;
+        keys::give(tx, &key, message.id)?;
     }
     let (lane, bytes) = (message.lane.clone(), int(message.payload.len()));
     tx.lane_changed(LaneChange { lane, messages: 1, bytes, due: true });
     Ok(Enqueued::New)
-}
-
-/// Who has a key: within its window, and beyond it until the message has ended.
-fn holder(tx: &Tx<'_>, key: &[u8; 32]) -> rusqlite::Result<Option<RequestId>> {
-    let found: Option<([u8; 16], u64)> = tx
-        .conn
-        .prepare_cached("SELECT id, until FROM queued_key WHERE key = ?1")?
-        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((id, until)) = found else { return Ok(None) };
-    let id = RequestId::from_bytes(id);
-    let held = UnixMillis(until) > tx.now || find(tx, id)?.is_some_and(|m| m.is_active());
-    Ok(held.then_some(id))
 }
 
 /// Ends an active message.
@@ -365,13 +377,6 @@ fn purge_some(tx: &mut Tx<'_>) -> Result<usize, Failure> {
         remove_payload(tx, *seq)?;
         tx.conn.prepare_cached("DELETE FROM queued WHERE seq = ?1")?.execute([seq])?;
     }
-    tx.conn
-        .prepare_cached(
-            "DELETE FROM queued_key WHERE key IN (
-                SELECT key FROM queued_key WHERE until <= ?1
-                AND NOT EXISTS (SELECT 1 FROM queued WHERE queued.id = queued_key.id AND state = 0)
-                LIMIT ?2)",
-        )?
-        .execute((now, int(PURGE_ROWS)))?;
+    keys::purge(tx, PURGE_ROWS)?;
     Ok(old.len())
 }

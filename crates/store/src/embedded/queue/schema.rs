@@ -3,6 +3,8 @@
 /// Part of the catalogue's schema. `state`: 0 waiting (`token` NULL) or on lease, 1 succeeded, 2 dead, 3 cancelled. `due_at`: when it is due; on lease, when that
 /// ends; ended, when it is forgotten. `tier`: 0 never leased, 1 leased before. `keep_until`: not forgotten before. `notes`: each its length (`u32`, little-endian) and its bytes.
 ///
+/// `queued_key` was that of format 4, and always empty.
+///
 /// A payload over [`INLINE_BYTES`] lies in a table of its own, or each change of its row would write all of it again.
 pub(crate) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS queued (
@@ -14,9 +16,11 @@ CREATE INDEX IF NOT EXISTS queued_ended ON queued (state, lane) WHERE state > 0;
 CREATE INDEX IF NOT EXISTS queued_forget ON queued (due_at) WHERE state > 0;
 CREATE INDEX IF NOT EXISTS queued_lane ON queued (lane);
 CREATE TABLE IF NOT EXISTS queued_payload (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS queued_key (
-    key BLOB PRIMARY KEY, id BLOB NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS queued_key_until ON queued_key (until);
+DROP TABLE IF EXISTS queued_key;
+CREATE TABLE IF NOT EXISTS queued_once (
+    key BLOB PRIMARY KEY, id BLOB NOT NULL, until INTEGER NOT NULL, print BLOB) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS queued_once_until ON queued_once (until);
+CREATE INDEX IF NOT EXISTS queued_once_id ON queued_once (id);
 ";
 
 /// Largest payload that lies in the message's row, in bytes: half a page of the database.
