@@ -154,14 +154,15 @@ fn files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The WebAssembly programs that the sandbox's tests have built: that user has no toolchain (`crates/sandbox/tests/it/wasm/{guests,languages}.rs`).
-fn guests() -> [(PathBuf, &'static str); 5] {
+/// What the sandbox's tests have built: that user has no toolchain (`crates/sandbox/tests/it/{wasm/guests,wasm/languages,provided/clients}.rs`).
+fn guests() -> [(PathBuf, &'static str); 6] {
     [
         ("wasm32-wasip1/debug/command.wasm", "command.wasm"),
         ("wasm32-wasip2/debug/command.wasm", "run.wasm"),
         ("wasm32-wasip2/debug/guests.wasm", "guests.wasm"),
         ("c.wasm", "c.wasm"),
         ("go.wasm", "go.wasm"),
+        ("client-node.zip", "client-node.zip"),
     ]
     .map(|(file, name)| (shell::root().join("target/guests").join(file), name))
 }

@@ -26,6 +26,26 @@ struct Tool {
 const TOOLS: &[Tool] = &[
     Tool { purpose: "the nodejs runtimes", probe: &["node", "--version"], package: "nodejs" },
     Tool { purpose: "npm packages", probe: &["npm", "--version"], package: "npm" },
+    Tool {
+        purpose: "native parts of npm packages: the headers of Node.js",
+        probe: &[
+            "node",
+            "-e",
+            "fs.accessSync(path.resolve(process.execPath, '../../include/node/node_api.h'))",
+        ],
+        package: "libnode-dev",
+    },
+    Tool {
+        purpose: "native parts of npm packages",
+        probe: &["cmake", "--version"],
+        package: "cmake",
+    },
+    Tool {
+        purpose: "native parts of npm packages",
+        probe: &["make", "--version"],
+        package: "make",
+    },
+    Tool { purpose: "native parts of npm packages", probe: &["c++", "--version"], package: "g++" },
     Tool { purpose: "the python runtimes", probe: &["python3", "--version"], package: "python3" },
     Tool {
         purpose: "Python packages",
@@ -71,6 +91,7 @@ const TOOLS: &[Tool] = &[
 const TARGETS: [&str; 2] = ["wasm32-wasip1", "wasm32-wasip2"];
 /// The device that pasta makes interfaces with. udev opens it to everybody; a machine without udev does not.
 const TUN: &str = "/dev/net/tun";
+
 /// What the fuzzers need beside Rust: libFuzzer is built from its C++ source.
 const FUZZING: &[Tool] =
     &[Tool { purpose: "libFuzzer", probe: &["c++", "--version"], package: "g++" }];

@@ -1,7 +1,7 @@
 //! From the durable queue to the same attempt that synchronous calls take.
 //!
-//! A message is settled exactly once per lease: ended on success, due again or dead otherwise. A daemon that dies in between leaves the lease to
-//! expire, and the call runs again. [`lanes`] decides whose turn it is, [`run`] runs one call, [`envelope`] is its form in the queue.
+//! A message is settled exactly once per lease: ended on success, due again or dead otherwise. A daemon that dies in between takes its leases back when it starts
+//! again, and the calls run again: what was cut counts as an attempt, so that a call that kills the daemon each time is given up like any other. [`lanes`] decides whose turn it is, [`run`] runs one call, [`envelope`] is its form in the queue.
 
 mod envelope;
 mod lanes;
@@ -14,6 +14,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use model::Result;
 use model::alias::{Carried, Parameters};
+use model::clock::Jumps;
 use model::error::{Code, Error};
 use model::invocation::{Call, Completed};
 use model::limits;
@@ -100,14 +101,43 @@ fn message(
     Ok(NewMessage { id, lane, run_at: shared.clock.now(), key, payload })
 }
 
+/// Takes back what an earlier run of this daemon had on lease: nobody else is at it.
+async fn take_back(shared: &Shared) {
+    loop {
+        let now = shared.clock.now();
+        let note = move |_: &Lane, attempt| run::cut(now, attempt).map(|cut| cut.note());
+        match shared.queue.reclaim(Arc::new(note)).await {
+            Ok(calls) => {
+                if calls > 0 {
+                    tracing::info!(calls, "calls that were cut wait again");
+                }
+                shared.taken_back.send_replace(true);
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot take back the calls that were cut");
+                shared.clock.sleep_until(shared.clock.instant() + QUEUE_PAUSE).await;
+            }
+        }
+    }
+}
+
 /// Leases messages and runs them until the engine stops.
 pub(crate) async fn drain(shared: Arc<Shared>) {
     let stop = shared.tasks.cancelled();
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = take_back(&shared) => {}
+    }
+    let mut jumps = Jumps::of(&*shared.clock);
     let (mut watch, mut lanes) =
         (shared.queue.watch(), Lanes::new(shared.config.async_concurrency));
     let (tell, mut told) = mpsc::channel(shared.config.async_concurrency.max(1));
     let mut leases = FuturesUnordered::new();
     while !stop.is_cancelled() {
+        if jumps.look(&*shared.clock).is_some() {
+            lanes.look_at_all();
+        }
         lanes.time(shared.clock.now());
         while leases.len() < LEASES
             && let Some(turn) = lanes.next()

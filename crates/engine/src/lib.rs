@@ -20,7 +20,7 @@ use model::ids::{FunctionRef, NamespaceName, RequestId, VersionRef};
 use model::invocation::{Call, Completed, IdleCounts};
 use model::ports::{Enqueued, Meta, Queue, Revision, Sandbox, UniqueKey, Usage, UsageDelta, Watch};
 use model::tasks::Tasks;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 mod admit;
 mod attempt;
@@ -97,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) routes: Routes,
     pub(crate) shadows: Shadows,
     pub(crate) watched: calls::Watched,
+    /// Whether what an earlier run of the daemon had on lease was taken back: from then on what is on lease is ours.
+    pub(crate) taken_back: watch::Sender<bool>,
     /// Attempts, and the loops that end first at a drain.
     pub(crate) tasks: Tasks,
     pools: Arc<PoolDeps>,
@@ -147,6 +149,7 @@ impl Engine {
             routes,
             shadows: Shadows::new(),
             watched: calls::Watched::default(),
+            taken_back: watch::Sender::new(false),
             tasks,
             pools,
             usage: deps.usage,

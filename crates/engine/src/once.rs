@@ -133,6 +133,13 @@ impl Engine {
         key: UniqueKey,
     ) -> Result<Completed> {
         let message = drain::awaited(&self.shared, call, parameters, key)?;
+        let mut taken_back = self.shared.taken_back.subscribe();
+        tokio::select! {
+            biased;
+            // It ends with the engine.
+            taken_back = taken_back.wait_for(|taken_back| *taken_back) => drop(taken_back.map_err(|_| stopping())?),
+            () = self.shared.tasks.cancelled().cancelled_owned() => return Err(stopping()),
+        }
         for _ in 0..ROUNDS {
             let (shared, message) = (Arc::clone(&self.shared), message.clone());
             let run = async move {

@@ -26,7 +26,7 @@ pub struct Attempt {
     /// How long the handler ran, in milliseconds, rounded up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// `succeeded`, the kind of the function's failure, or the code of the platform's refusal.
+    /// `succeeded`, the kind of the function's failure, `cut` where the daemon ended before the attempt did, or the code of the platform's refusal.
     pub outcome: String,
     /// What there is to say about it; never the function's answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

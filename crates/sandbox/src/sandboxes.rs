@@ -93,7 +93,8 @@ impl Sandbox for Sandboxes {
     }
 
     fn end_calls(&self) -> bool {
-        self.processes.end_calls()
+        let processes = self.processes.end_calls();
+        self.wasm.iter().fold(processes, |any, wasm| wasm.end_calls() | any)
     }
 
     fn starts(&self) -> StartCounts {

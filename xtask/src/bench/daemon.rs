@@ -167,6 +167,11 @@ impl Api {
         self.connection.call(&request("POST", &path, headers, b"{}"))
     }
 
+    /// What became of an asynchronous call, once it has ended.
+    pub(crate) fn call_ended(&mut self, id: &str) -> Result<Value> {
+        self.json("GET", &format!("/v1/namespaces/default/calls/{id}?wait=30"), "", b"")
+    }
+
     /// Calls a function's URL; its body has to be the hello.
     pub(crate) fn hello(&mut self, name: &str, headers: &str) -> Result<Answer> {
         self.hello_of(name, &request("GET", &url(name), headers, b""))

@@ -2,7 +2,7 @@
 //!
 //! One module a bench: [`warm`] (warm calls, with [`calls`] and [`workerd`]), [`cold`] (first calls), [`burst`] (many of them at once), [`density`] (many live instances), [`idle`] (a daemon with nothing to do),
 //! [`stream`] (answers in pieces), [`web`] (web servers), [`kill`] (the end at the deadline), [`sandbox`] (the jail around a static binary), [`provided`] (an executable of the function's own),
-//! [`resolve`] (which version a call reaches), [`swap`] (new code under load), [`freeze`] (functions that go on while they are idle), [`wasm`] (WebAssembly), [`runtimes`] (all runtimes side by side). They share
+//! [`resolve`] (which version a call reaches), [`swap`] (new code under load), [`freeze`] (functions that go on while they are idle), [`wasm`] (WebAssembly), [`queue`] (asynchronous calls), [`fair`] (many of one function beside others), [`runtimes`] (all runtimes side by side). They share
 //! [`daemon`] (`hanshu serve` and its REST API), [`bare`] (a runtime without sandbox or daemon, over [`frames`]), [`load`] and [`paced`]
 //! (the client, over [`http`]), [`stats`] and [`report`].
 //!
@@ -15,6 +15,7 @@ mod child;
 mod cold;
 mod daemon;
 mod density;
+mod fair;
 mod frames;
 mod freeze;
 mod http;
@@ -26,6 +27,7 @@ mod load;
 mod memory;
 mod paced;
 mod provided;
+mod queue;
 mod report;
 mod resolve;
 mod runtimes;
@@ -77,6 +79,9 @@ pub(crate) struct Options {
     /// WebAssembly components that a daemon holds
     #[arg(long, default_value_t = 10_000)]
     components: usize,
+    /// Asynchronous calls that wait
+    #[arg(long, default_value_t = 1_000_000)]
+    backlog: usize,
     /// Swaps under load, of each kind
     #[arg(long, default_value_t = 1000)]
     swaps: usize,
@@ -121,6 +126,10 @@ enum Name {
     Freeze,
     /// Calls of WebAssembly, each in a fresh instance, and beside programs that compute for ever
     Wasm,
+    /// Asynchronous calls: accepted, settled, started, and a million that wait
+    Queue,
+    /// A million calls of one function beside those of a thousand others
+    Fair,
     /// Every runtime side by side: first and warm calls, memory of idle instances
     Runtimes,
 }
@@ -139,9 +148,9 @@ struct Setup {
 impl Setup {
     fn new(options: Options) -> Result<Self> {
         let seconds = options.seconds;
-        let Options { rounds, samples, functions, burst, instances, swaps, components, .. } =
-            options;
-        let counts = [rounds, samples, functions, burst, instances, swaps, components];
+        let Options { rounds, samples, functions, burst, instances, swaps, .. } = options;
+        let Options { components, backlog, .. } = options;
+        let counts = [rounds, samples, functions, burst, instances, swaps, components, backlog];
         if counts.contains(&0) || seconds <= 0.0 {
             bail!("expected all counts, and seconds, above 0");
         }
@@ -197,6 +206,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Name::Swap => swap::run(&setup)?,
             Name::Freeze => freeze::run(&setup)?,
             Name::Wasm => wasm::run(&setup)?,
+            Name::Queue => queue::run(&setup)?,
+            Name::Fair => fair::run(&setup)?,
             Name::Runtimes => runtimes::run(&setup).map(|()| Vec::new())?,
         });
     }
@@ -214,6 +225,7 @@ pub(crate) fn run_short() -> Result<()> {
         functions: 1000,
         burst: 40,
         instances: 40,
+        backlog: 50_000,
         swaps: 40,
         markdown: false,
         components: 100,

@@ -99,6 +99,11 @@ impl Lanes {
         }
     }
 
+    /// Times are not what they were: every lane is looked at again.
+    pub(super) fn look_at_all(&mut self) {
+        self.time(UnixMillis(u64::MAX));
+    }
+
     /// When [`Lanes::time`] has something to do next.
     pub(super) fn next_time(&self) -> Option<UnixMillis> {
         self.times.first().map(|(at, _)| *at)

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::calls::{Attempt, KEEP_DEAD_SECONDS, KEEP_SECONDS};
+use model::clock::UnixMillis;
 use model::error::{Code, Error};
 use model::invocation::{Completed, Timings};
+use model::limits;
 use model::ports::{Again, End, Ended, Leased, NOTE_BYTES, RESULT_BYTES};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +65,7 @@ pub(super) async fn run(
                 answer: Err(Error::internal(why)),
             }
         }
+        Some(_) if message.deliveries > limits::ASYNC_ATTEMPTS => exhausted(shared, &message),
         Some(queued) => {
             let kept = keep_lease(shared, &message);
             let running = shared.watched.run(message.id);
@@ -105,7 +108,9 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
                 None => reason,
             });
             let keep = Duration::from_secs(KEEP_DEAD_SECONDS);
-            End { as_what: Ended::Dead, note: Some(attempt.note()), result: None, keep }
+            // What ran has a version.
+            let (note, counted) = (Some(attempt.note()), attempt.version.is_some());
+            End { as_what: Ended::Dead, note, result: None, keep, counted }
         }
         Then::Withdrawn => {
             shared.queue.withdraw(id, token).await?;
@@ -115,7 +120,7 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
         Then::Failed(error) => {
             let keep = Duration::from_secs(KEEP_DEAD_SECONDS);
             let result = (error.len() <= RESULT_BYTES).then_some(error);
-            End { as_what: Ended::Dead, note: Some(attempt.note()), result, keep }
+            End { as_what: Ended::Dead, note: Some(attempt.note()), result, keep, counted: true }
         }
         Then::Succeeded(body, prelude) => {
             let note = match prelude {
@@ -130,7 +135,7 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
             let keep = Duration::from_secs(KEEP_SECONDS);
             let note = note.filter(|_| kept).or_else(|| Some(attempt.note()));
             let result = kept.then_some(body);
-            End { as_what: Ended::Succeeded, note, result, keep }
+            End { as_what: Ended::Succeeded, note, result, keep, counted: true }
         }
     };
     shared.queue.end(id, token, end).await?;
@@ -231,6 +236,27 @@ fn refused(shared: &Shared, message: &Leased, error: Error) -> Judged {
     let verdict = retry::after_refusal(message.enqueued_at, shared.clock.now());
     let attempt = refusal(shared, message, error.code().as_str(), error.message());
     Judged { found: Found::Refusal, attempt, then: Then::Not(verdict), answer: Err(error) }
+}
+
+/// The attempt that a killed daemon was at; none if it was about to give the call up.
+pub(super) fn cut(at: UnixMillis, attempt: u32) -> Option<Attempt> {
+    (attempt <= limits::ASYNC_ATTEMPTS).then(|| Attempt {
+        at,
+        attempt,
+        version: None,
+        duration_ms: None,
+        outcome: "cut".into(),
+        message: Some("the daemon ended before the attempt did".into()),
+    })
+}
+
+/// Its last attempt was cut. It may have done what it was for, and it may be what ends the daemon: it does not run again by itself.
+fn exhausted(shared: &Shared, message: &Leased) -> Judged {
+    let attempts = message.deliveries - 1;
+    let why = format!("{attempts} attempts, and nobody knows what came of the last");
+    let attempt = Attempt { attempt: attempts, ..refusal(shared, message, "given-up", &why) };
+    let then = Then::Not(Verdict::Dead("given up".into()));
+    Judged { found: Found::Room, attempt, then, answer: Err(Error::internal(why)) }
 }
 
 /// Renews the lease while the call runs; returns once it is lost.

@@ -3,6 +3,7 @@
 use engine::EngineConfig;
 use model::Code;
 use model::calls::Attempt;
+use model::ids::RequestId;
 use model::ports::{Ended, Enqueued, Standing};
 
 use crate::scripted::{World, bare, call, carried, sleep_ms};
@@ -79,6 +80,97 @@ async fn a_call_longer_than_its_lease_keeps_it() {
     sleep_ms(25_000).await;
     assert_eq!((world.started(), world.finished()), (1, 1), "nobody ran it a second time");
     assert_eq!(world.queued().await, (0, 0));
+}
+
+/// What became of each attempt at a call, and where it stands.
+async fn history(world: &World, id: RequestId) -> (Vec<(u32, String)>, u32, Standing) {
+    let kept = world.engine.call(id).await.unwrap().unwrap();
+    let history = kept.history.into_iter().map(|a| (a.attempt, a.outcome)).collect();
+    (history, kept.summary.deliveries, kept.summary.standing)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_a_killed_daemon_was_at_runs_again_when_the_daemon_does() {
+    let mut world = World::new(EngineConfig::default()).await;
+    world.deploy("f", "sleep:20000").await;
+    let one = call("f", "x");
+    world.engine.enqueue(one.clone(), &bare()).await.unwrap();
+    sleep_ms(1_000).await;
+    world.kill().await;
+    sleep_ms(1_000).await;
+    assert_eq!((world.started(), world.finished()), (2, 0), "long before its lease is over");
+    sleep_ms(25_000).await;
+    let (history, deliveries, standing) = history(&world, one.id).await;
+    assert_eq!(history, [(1, "cut".into()), (2, "succeeded".into())]);
+    assert!(matches!(standing, Standing::Ended(Ended::Succeeded, _)) && deliveries == 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_ends_the_daemon_each_time_is_given_up() {
+    let mut world = World::new(EngineConfig::default()).await;
+    world.deploy("f", "sleep:20000").await;
+    let one = call("f", "x");
+    world.engine.enqueue(one.clone(), &bare()).await.unwrap();
+    for started in 1..=3 {
+        sleep_ms(1_000).await;
+        assert_eq!(world.started(), started);
+        world.kill().await;
+    }
+    sleep_ms(1_000).await;
+    assert_eq!(world.started(), 3, "not a fourth time");
+    let (history, deliveries, standing) = history(&world, one.id).await;
+    let numbers: Vec<_> = history.iter().map(|(n, what)| (*n, what.as_str())).collect();
+    assert_eq!(numbers, [(1, "cut"), (2, "cut"), (3, "cut"), (3, "given-up")]);
+    assert!(matches!(standing, Standing::Ended(Ended::Dead, _)) && deliveries == 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_lease_was_lost_is_ended_and_runs_once_more() {
+    let config =
+        EngineConfig { async_lease: std::time::Duration::from_secs(3), ..EngineConfig::default() };
+    let world = World::new(config).await;
+    world.deploy("f", "sleep:20000").await;
+    let one = call("f", "x");
+    world.engine.enqueue(one.clone(), &bare()).await.unwrap();
+    sleep_ms(5_000).await;
+    let note = std::sync::Arc::new(|_: &model::ports::Lane, _| Some(bytes::Bytes::new()));
+    model::ports::Queue::reclaim(&*world.queue, note).await.unwrap();
+    sleep_ms(1_500).await;
+    assert_eq!((world.started(), world.stopped()), (2, 1), "the first found out at its renewal");
+    sleep_ms(20_000).await;
+    let (_, deliveries, standing) = history(&world, one.id).await;
+    assert!(matches!(standing, Standing::Ended(Ended::Succeeded, _)) && deliveries == 2);
+    assert_eq!((world.started(), world.finished()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_neither_doubles_calls_nor_holds_them_up() {
+    const HOUR_MS: i64 = 3_600_000;
+    let world = World::new(EngineConfig::default()).await;
+    world.deploy("long", "sleep:20000").await;
+    world.deploy("bad", "fail").await;
+    world.deploy_with("full", "echo", |f| f.settings.max_instances = Some(0)).await;
+    for name in ["long", "bad", "full"] {
+        world.engine.enqueue(call(name, "x"), &bare()).await.unwrap();
+    }
+    sleep_ms(1_000).await;
+    assert_eq!((world.started(), world.finished()), (2, 1));
+    // Back: pauses last as long as they would have, whatever waited already goes on, and what is new runs at once.
+    world.wall.set(-HOUR_MS);
+    world.deploy("quick", "echo").await;
+    world.deploy_with("full", "echo", |f| f.settings.max_instances = None).await;
+    world.engine.enqueue(call("quick", "x"), &bare()).await.unwrap();
+    sleep_ms(8_000).await;
+    assert_eq!(world.finished(), 3, "the new call, and the one that had been refused");
+    // Forward: the long call keeps its lease.
+    world.wall.set(2 * HOUR_MS);
+    sleep_ms(30_000).await;
+    assert_eq!(
+        (world.started(), world.finished()),
+        (4, 5),
+        "the bad one again, early, by its instance"
+    );
+    assert_eq!(world.queued().await, (1, 0), "all but the bad one have succeeded");
 }
 
 #[tokio::test(start_paused = true)]

@@ -339,6 +339,9 @@ pub(crate) struct World {
     pub(crate) usage: Arc<MemoryUsage>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The same, to be set.
+    pub(crate) wall: Arc<TestClock>,
+    config: EngineConfig,
 }
 
 impl World {
@@ -348,7 +351,8 @@ impl World {
 
     /// `start_ms`: how long an instance takes to start.
     pub(crate) async fn with_start(config: EngineConfig, start_ms: u64) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(TestClock::new());
+        let wall = Arc::new(TestClock::new());
+        let clock: Arc<dyn Clock> = wall.clone();
         let meta = Arc::new(MemoryMeta::default());
         let blindness = Blindness::default();
         let queue = Arc::new(MemoryQueue::new(Arc::clone(&clock)));
@@ -363,7 +367,21 @@ impl World {
             clock: clock.clone(),
         };
         let engine = Engine::start(config, deps).await.unwrap();
-        Self { engine, meta, blindness, queue, usage, counts, clock }
+        Self { engine, meta, blindness, queue, usage, counts, clock, wall, config }
+    }
+
+    /// The daemon is killed, and starts again.
+    pub(crate) async fn kill(&mut self) {
+        self.engine.drain(Duration::ZERO).await;
+        let sandbox = ScriptedSandbox { counts: Arc::clone(&self.counts), start_ms: 10 };
+        let deps = Deps {
+            meta: self.meta.clone(),
+            queue: self.queue.clone(),
+            sandbox: Arc::new(sandbox),
+            usage: self.usage.clone(),
+            clock: self.clock.clone(),
+        };
+        self.engine = Engine::start(self.config, deps).await.unwrap();
     }
 
     /// Deploys or changes a function; the engine knows it when this returns.

@@ -32,22 +32,42 @@ fn an_asynchronous_call_runs_and_is_in_the_log() {
     });
 }
 
+/// Long before leases are over: a daemon that starts again takes back what it was at.
+const SOON: Duration = Duration::from_secs(20);
+
 #[test]
 fn accepted_calls_outlive_the_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let mut daemon = Start::dev().on(&data).start();
     daemon.node("later", SAYS, &json!({}));
-    let ids: Vec<String> = (0..30).map(|n| enqueue(&daemon, n)).collect();
-    daemon.kill();
-    let daemon = Start::dev().on(&data).start();
-    // Calls that were running when it died are free again when their lease ends. What the first daemon ran may have ended before its lines were on disk: the calls
-    // themselves say what became of them.
-    let has_run = |id: &String| {
-        let call = daemon.http.get(&format!("/v1/namespaces/default/calls/{id}")).json();
-        call["state"] == "succeeded" && call["result"] == "nobody reads this"
+    let slow = "exports.handler = () => new Promise((done) => setTimeout(() => done(7), 400));";
+    daemon.node("slow", slow, &json!({}));
+    let ask = |daemon: &Daemon, name: &str| {
+        let reply = daemon.http.invoke(name, b"{}", &LATER);
+        reply.json()["request_id"].as_str().unwrap().to_owned()
     };
-    eventually("all calls ran", Duration::from_secs(90), || ids.iter().all(has_run).then_some(()));
+    let mut ids = Vec::new();
+    // Twice, as the third attempt at a call that is cut would be its last.
+    for _ in 0..2 {
+        let slow: Vec<String> = (0..4).map(|_| ask(&daemon, "slow")).collect();
+        ids.extend((0..15).map(|n| enqueue(&daemon, n)).chain(slow));
+        daemon.kill();
+        daemon = Start::dev().on(&data).start();
+    }
+    let call = |id: &String| daemon.http.get(&format!("/v1/namespaces/default/calls/{id}")).json();
+    let has_run = |id: &String| call(id)["state"] == "succeeded";
+    eventually("all calls ran", SOON, || ids.iter().all(has_run).then_some(()));
+    // What was cut is told, and counted once.
+    let mut cut = 0;
+    for id in &ids {
+        let call = call(id);
+        let attempts = call["history"].as_array().unwrap();
+        let numbers = attempts.iter().map(|a| a["attempt"].as_u64().unwrap());
+        assert!(numbers.eq(1..=attempts.len() as u64), "{call}");
+        cut += attempts.iter().filter(|a| a["outcome"] == "cut").count();
+    }
+    assert!(cut > 0, "no call was running when its daemon was killed");
 }
 
 #[test]

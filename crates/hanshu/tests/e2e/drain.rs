@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{Daemon, Start};
+use crate::wasm;
 
 #[test]
 fn sigterm_lets_a_running_call_end() {
@@ -33,17 +34,20 @@ fn a_call_that_outlasts_the_grace_is_ended_and_its_caller_is_told() {
     let mut daemon = Start::dev().set("HANSHU_SERVER_GRACE_SECONDS", "1").start();
     let code = "exports.handler = async () => { await new Promise(r => setTimeout(r, 600_000)); };";
     daemon.node("endless", code, &json!({"timeout_ms": 900_000}));
-    let (http, pid) = (daemon.http.clone(), daemon.id());
-    let call = thread::spawn(move || http.invoke("endless", b"{}", &[]));
+    wasm::deploy(&daemon, &wasm::component(), "computes", "900s");
+    let pid = daemon.id();
+    let calls = [("endless", "{}"), ("computes", r#"{"op":"busy"}"#)].map(|(name, event)| {
+        let http = daemon.http.clone();
+        thread::spawn(move || http.invoke(name, event.as_bytes(), &[]))
+    });
     thread::sleep(Duration::from_millis(1_000));
     assert!(!groups_of(pid, Path::new("/sys/fs/cgroup")).is_empty(), "no control group is found");
     daemon.signal(Signal::TERM);
-    let reply = call.join().unwrap();
-    assert_eq!(
-        (reply.status, reply.json()["error"]["code"].as_str()),
-        (503, Some("unavailable")),
-        "{reply:?}"
-    );
+    for call in calls {
+        let reply = call.join().unwrap();
+        let told = (reply.status, reply.json()["error"]["code"].as_str().map(str::to_owned));
+        assert_eq!(told, (503, Some("unavailable".into())), "{reply:?}");
+    }
     assert!(daemon.ended().success());
     assert_eq!(groups_of(pid, Path::new("/sys/fs/cgroup")), Vec::<PathBuf>::new());
 }

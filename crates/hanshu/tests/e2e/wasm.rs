@@ -26,12 +26,12 @@ fn guest(target_name: &str, what: &[&str], file: &str) -> PathBuf {
     target.join(target_name).join("debug").join(file)
 }
 
-fn component() -> PathBuf {
+pub(crate) fn component() -> PathBuf {
     guest("wasm32-wasip2", &["--lib", "--features", "proxy"], "guests.wasm")
 }
 
 /// Deploys a program under this name, with this timeout, and answers with what the daemon says of it.
-fn deploy(daemon: &Daemon, program: &Path, name: &str, time: &str) -> Value {
+pub(crate) fn deploy(daemon: &Daemon, program: &Path, name: &str, time: &str) -> Value {
     let path = program.to_str().unwrap();
     daemon.cli(&["deploy", path, "--name", name, "--timeout", time, "--output", "json"]).json()
 }

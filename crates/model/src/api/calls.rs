@@ -83,7 +83,7 @@ pub struct AttemptView {
     /// How long the handler ran, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// `succeeded`, the kind of the function's failure, `cancelled`, or the code of the refusal.
+    /// `succeeded`, the kind of the function's failure, `cut` where the daemon ended before the attempt did, `given-up` after the last of those, `cancelled`, or the code of the refusal.
     pub outcome: String,
     /// What there is to say about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -181,6 +181,10 @@ impl Again {
     }
 }
 
+/// What is noted of a delivery that was cut, by the message's lane and the delivery's number ([`Leased::deliveries`]); at most [`NOTE_BYTES`]. `None`: it was for nothing that could have begun, and is
+/// not counted.
+pub type CutNote = Arc<dyn Fn(&Lane, u32) -> Option<Bytes> + Send + Sync>;
+
 /// How a message ends.
 #[derive(Clone, Debug)]
 pub struct End {
@@ -192,6 +196,8 @@ pub struct End {
     pub result: Option<Bytes>,
     /// How long it is kept; its payload only if it is dead.
     pub keep: Duration,
+    /// Not counted: this delivery never reached the function, and is taken back.
+    pub counted: bool,
 }
 
 impl End {
@@ -304,6 +310,9 @@ pub struct Depth {
 /// Durable before acknowledged, in every method. Among due messages of a lane the one due first is leased first; of those that were
 /// leased before, one comes for each [`FRESH_PER_RETRIED`] that were not, so that neither holds up the other. De-duplication by id holds as long as a
 /// message is kept, and at least [`DEDUPE_WINDOW`] after it was enqueued. Settling with a stale token, or what has ended, fails with `conflict` and changes nothing.
+///
+/// Pauses and leases are lengths of time: where the wall clock is set back, what waits waits no longer for that; where it is set forward, leases last as long as before, and
+/// what waits may be due early.
 #[async_trait]
 pub trait Queue: Send + Sync + fmt::Debug {
     /// Stores messages, all or none; an answer each, in order.
@@ -342,6 +351,12 @@ pub trait Queue: Send + Sync + fmt::Debug {
     ///
     /// Errors: `conflict` if it has not ended.
     async fn forget(&self, id: RequestId) -> Result<bool>;
+
+    /// Gives back whatever is on lease, for one who alone leases from this queue and has not begun to: those who had the leases are gone with the process that they ran in.
+    /// Each message is due at once; the delivery that was cut counts, as nobody knows what came of it, and `note` of it is appended. Says how many there were.
+    ///
+    /// Where several nodes share a queue, only the leases of this node are meant.
+    async fn reclaim(&self, note: CutNote) -> Result<usize>;
 
     /// All that is kept of a message.
     async fn find(&self, id: RequestId) -> Result<Option<Record>>;

@@ -3,6 +3,7 @@
 mod queue;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -30,14 +31,23 @@ fn conflict(what: &str) -> Error {
     Error::caller(Code::Conflict, format!("{what} was changed by somebody else"))
 }
 
-/// A clock whose wall time follows tokio's, so that a test with paused time decides both.
+/// A clock whose wall time follows tokio's, so that a test with paused time decides both; and which can be set.
 #[derive(Debug)]
-pub struct TestClock(Instant);
+pub struct TestClock {
+    start: Instant,
+    /// How far it was set forward.
+    set_ms: AtomicI64,
+}
 
 impl TestClock {
     /// Wall time starts at 2026-01-01T00:00:00Z.
     pub fn new() -> Self {
-        Self(SystemClock.instant())
+        Self { start: SystemClock.instant(), set_ms: AtomicI64::new(0) }
+    }
+
+    /// Sets the wall clock so many milliseconds forward, or back.
+    pub fn set(&self, by_ms: i64) {
+        self.set_ms.fetch_add(by_ms, Ordering::SeqCst);
     }
 }
 
@@ -50,7 +60,8 @@ impl Default for TestClock {
 #[async_trait]
 impl Clock for TestClock {
     fn now(&self) -> UnixMillis {
-        UnixMillis(1_767_225_600_000).after(self.instant() - self.0)
+        let start = 1_767_225_600_000_u64.saturating_add_signed(self.set_ms.load(Ordering::SeqCst));
+        UnixMillis(start).after(self.instant() - self.start)
     }
 
     fn instant(&self) -> Instant {

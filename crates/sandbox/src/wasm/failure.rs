@@ -4,6 +4,7 @@ use std::io;
 
 use model::invocation::{Failure, FailureKind};
 use model::limits;
+use tokio::task::JoinError;
 use wasmtime::{Error, Trap};
 use wasmtime_wasi::I32Exit;
 
@@ -76,6 +77,14 @@ impl End {
 /// Its folders cannot be made.
 pub(super) fn no_files(why: &io::Error) -> Failure {
     protocol(&format!("its files cannot be made: {why}"))
+}
+
+/// The task that ran it is gone.
+pub(super) fn task(why: &JoinError) -> Failure {
+    if why.is_cancelled() {
+        return Failure::new(FailureKind::Exited, "Runtime.ExitError", "the call was ended");
+    }
+    protocol("the guest's task broke down")
 }
 
 /// The answer cannot be handed on as JSON.

@@ -5,8 +5,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use wasmtime::{Engine, EngineWeak};
 
 use super::host::FILES;
 use super::machine::{CALLS_AT_ONCE, KEPT};
+use super::printed::lock;
 
 /// How long a guest computes before others have their turn. Longer delays them, shorter costs switches.
 const TICK: Duration = Duration::from_millis(1);
@@ -32,7 +33,9 @@ const EVENT_INTERVAL: u32 = 2;
 /// Where guests run.
 pub(super) struct Guests {
     /// Taken when it ends.
-    runtime: Option<Runtime>,
+    runtime: Mutex<Option<Runtime>>,
+    /// Where to spawn a guest. Once the runtime has ended, that guest ends before it runs.
+    pub(super) handle: Handle,
     /// Who may run: as many as the pool has room for.
     pub(super) room: Arc<Semaphore>,
     /// Who may have files: with as many descriptors as the daemon can spare.
@@ -69,7 +72,8 @@ impl Guests {
         let [room, kept] = [CALLS_AT_ONCE, KEPT]
             .map(|n| Arc::new(Semaphore::new(usize::try_from(n).unwrap_or(1))));
         let files = Arc::new(Semaphore::new(with_files()));
-        Ok(Self { runtime: Some(runtime), room, files, kept, clock, thread })
+        let handle = runtime.handle().clone();
+        Ok(Self { runtime: Mutex::new(Some(runtime)), handle, room, files, kept, clock, thread })
     }
 
     /// The right to keep an instance until its next call; `None` if too many are kept already. `with_files`: whether it has some.
@@ -79,9 +83,13 @@ impl Guests {
         spare.then(|| Arc::clone(&self.kept).try_acquire_owned().ok()).flatten()
     }
 
-    /// Where to spawn a guest; `None` while the daemon stops.
-    pub(super) fn handle(&self) -> Option<&Handle> {
-        self.runtime.as_ref().map(Runtime::handle)
+    /// Ends every guest, at its next tick or where it waits, and those to come. Whether there was any.
+    pub(super) fn end(&self) -> bool {
+        if let Some(runtime) = lock(&self.runtime).take() {
+            // A runtime that is dropped waits for its threads, which a thread of another one must not.
+            runtime.shutdown_background();
+        }
+        self.clock.running.load(Ordering::SeqCst) > 0
     }
 
     /// One more guest runs, until what is returned is dropped.
@@ -96,10 +104,7 @@ impl Guests {
 
 impl Drop for Guests {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // A runtime that is dropped waits for its threads, which a thread of another one must not.
-            runtime.shutdown_background();
-        }
+        self.end();
     }
 }
 

@@ -72,7 +72,7 @@ impl Handed {
 
     /// What came of it at last; the guest's instance is gone then.
     async fn ended(&mut self) -> Result<Timed, Failure> {
-        (&mut self.guest.0).await.map_err(|_| failure::protocol("the guest's task broke down"))
+        (&mut self.guest.0).await.map_err(|broken| failure::task(&broken))
     }
 }
 
@@ -97,7 +97,7 @@ impl WasmInstance {
         }
     }
 
-    fn spawn(&mut self, invocation: &Invocation, stream: Stream) -> Option<JoinHandle<Timed>> {
+    fn spawn(&mut self, invocation: &Invocation, stream: Stream) -> JoinHandle<Timed> {
         let mut call = Call {
             id: invocation.id,
             program: Arc::clone(&self.program),
@@ -111,8 +111,7 @@ impl WasmInstance {
         let (guests, clock) = (Arc::clone(&self.shared.guests), Arc::clone(&self.shared.clock));
         let cores = self.version.config.cpu_cores;
         let running = guests.enter();
-        let handle = self.shared.guests.handle()?;
-        Some(handle.spawn(async move {
+        self.shared.guests.handle.spawn(async move {
             let _running = running;
             // It is never closed.
             let _room = guests.room.acquire().await;
@@ -123,7 +122,7 @@ impl WasmInstance {
             let (ended, used) = metered(call.run(alive, stream, &guests), cores).await;
             tracing::trace!(target: "sandbox::wasm", request = %id, processor_us = used.as_micros());
             (ended, micros(begun, clock.instant()))
-        }))
+        })
     }
 
     fn note(&self, failure: &Failure) {
@@ -168,10 +167,8 @@ impl Instance for WasmInstance {
         lock(&self.output).begin(Some(invocation.id));
         let begun = self.shared.clock.instant();
         let ((tell, prelude), (send, pieces)) = (oneshot::channel(), mpsc::channel(1));
-        let Some(guest) = self.spawn(invocation, Stream { prelude: tell, pieces: send }) else {
-            return false;
-        };
-        let (guest, prelude) = (Guest(guest), Some(prelude));
+        let guest = Guest(self.spawn(invocation, Stream { prelude: tell, pieces: send }));
+        let prelude = Some(prelude);
         let timeout = invocation.timeout;
         self.call = Some(Handed { timeout, begun, guest, prelude, pieces });
         true

@@ -172,6 +172,10 @@ impl Sandbox for WasmSandbox {
         Ok(())
     }
 
+    fn end_calls(&self) -> bool {
+        self.shared.guests.end()
+    }
+
     async fn check_package(&self, package: Bytes) -> Result<PackageInfo> {
         self.packages.take(package).await
     }

@@ -473,3 +473,9 @@ impl Logs for MemoryLogs {
         Ok(())
     }
 }
+
+/// Where the tests keep what other toolchains made for them, below the folder that cargo builds into, whatever it is called: this program lies in `deps` below it.
+pub(crate) fn guests() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(3).unwrap().join("guests")
+}

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use model::clock::Clock;
+use model::clock::{Clock, Jumps};
 use model::ports::{Depth, Lane};
 use model::{Error, Result};
 use rusqlite::Connection;
@@ -73,18 +73,19 @@ impl Db {
         let path: PathBuf = folder.join(FILE);
         let unusable = |e: rusqlite::Error| unusable(&path, e.into());
         let conn = connect(&path).map_err(unusable)?;
-        let now = clock.now();
         let counters = Counters {
             revision: last_revision(&conn).map_err(unusable)?,
-            // Tokens of an earlier run must not come back: start from the time, with room for 65 536 leases a millisecond.
-            token: (now.0 << 16) & i64::MAX.unsigned_abs(),
+            // Those of an earlier run that are still good must not come back, whatever the clock says. From the time on, with room for 65 536 leases a millisecond.
+            token: ((clock.now().0 << 16) & i64::MAX.unsigned_abs())
+                .max(last_token(&conn).map_err(unusable)?),
         };
         let signals = Signals {
             revision: watch::Sender::new(counters.revision),
             lanes: Arc::new(Lanes::new(depths(&conn).map_err(unusable)?)),
         };
         let (inbox, receiver) = mpsc::channel(INBOX);
-        let writer = Writer { conn, clock, counters, signals: signals.clone() };
+        let jumps = Jumps::of(&*clock);
+        let writer = Writer { conn, clock, jumps, counters, signals: signals.clone() };
         let held = folder.clone();
         let thread = thread::Builder::new()
             .name("store-writer".into())
@@ -191,6 +192,11 @@ fn depths(conn: &Connection) -> rusqlite::Result<HashMap<Lane, Depth>> {
             Ok((queue::lane(row, 0)?, depth))
         })?
         .collect()
+}
+
+fn last_token(conn: &Connection) -> rusqlite::Result<u64> {
+    let token = "SELECT coalesce(max(token), 0) FROM queued WHERE token IS NOT NULL";
+    conn.query_row(token, [], |row| row.get(0))
 }
 
 fn last_revision(conn: &Connection) -> rusqlite::Result<u64> {

@@ -1,11 +1,12 @@
 //! The queue as one table, in which a message stays from its enqueue until it is forgotten.
 //!
 //! A lease moves the time at which a message is due to its own end, so an expired lease needs nobody to notice it. What memory knows besides is in
-//! [`lanes`], who has a key is in [`keys`]. Reading is in [`show`].
+//! [`lanes`]. Leasing is in [`take`], reading in [`show`], who has a key in [`keys`], what follows a kill or a clock that was set in [`recover`].
 
 mod keys;
 pub(crate) mod lanes;
 mod notes;
+pub(crate) mod recover;
 pub(crate) mod schema;
 mod show;
 mod take;
@@ -18,8 +19,8 @@ use bytes::Bytes;
 use model::clock::UnixMillis;
 use model::ids::RequestId;
 use model::ports::{
-    Again, Batch, Begun, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, Lane, LaneWatch, Listing,
-    NewMessage, Queue, Record, Standing, Summary, Token,
+    Again, Batch, Begun, CutNote, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, Lane, LaneWatch,
+    Listing, NewMessage, Queue, Record, Standing, Summary, Token,
 };
 use model::{Code, Error, Result};
 use rusqlite::{OptionalExtension, Row};
@@ -216,7 +217,8 @@ impl Queue for EmbeddedQueue {
     }
 
     async fn cancel(&self, id: RequestId, note: Bytes, keep: Duration) -> Result<Standing> {
-        let end = End { as_what: Ended::Cancelled, note: Some(note), result: None, keep };
+        let (as_what, note, counted) = (Ended::Cancelled, Some(note), true);
+        let end = End { as_what, note, result: None, keep, counted };
         end.check()?;
         self.db
             .write(move |tx| {
@@ -269,6 +271,10 @@ impl Queue for EmbeddedQueue {
                 }
             })
             .await
+    }
+
+    async fn reclaim(&self, note: CutNote) -> Result<usize> {
+        self.db.write(move |tx| recover::reclaim(tx, &note)).await
     }
 
     async fn find(&self, id: RequestId) -> Result<Option<Record>> {
@@ -342,7 +348,7 @@ fn finish(tx: &mut Tx<'_>, message: &Message, end: &End) -> Result<(), Failure> 
     tx.conn
         .prepare_cached(
             "UPDATE queued SET state = ?2, due_at = ?3, ended_at = ?4, token = NULL, notes = ?5, result = ?6,
-             payload = CASE ?7 WHEN 1 THEN payload END WHERE seq = ?1",
+             payload = CASE ?7 WHEN 1 THEN payload END, deliveries = deliveries - ?8 WHERE seq = ?1",
         )?
         .execute((
             message.seq,
@@ -352,6 +358,7 @@ fn finish(tx: &mut Tx<'_>, message: &Message, end: &End) -> Result<(), Failure> 
             message.with_note(end.note.as_ref()),
             end.result.as_deref(),
             dead,
+            !end.counted,
         ))?;
     if !dead && message.bytes > int(INLINE_BYTES) {
         remove_payload(tx, message.seq)?;

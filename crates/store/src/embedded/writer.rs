@@ -8,11 +8,12 @@
 use std::sync::Arc;
 
 use model::Result;
-use model::clock::{Clock, UnixMillis};
+use model::clock::{Clock, Jump, Jumps, UnixMillis};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::queue::lanes::{LaneChange, Lanes};
+use super::queue::recover;
 use crate::fault::{self, Failure};
 
 /// Operations per transaction.
@@ -131,6 +132,7 @@ where
 pub(crate) struct Writer {
     pub(crate) conn: Connection,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) jumps: Jumps,
     pub(crate) counters: Counters,
     pub(crate) signals: Signals,
 }
@@ -147,11 +149,25 @@ impl Writer {
                 batch.push(next);
             }
             batch.retain(|op| !op.abandoned());
+            if let Some(jump) = self.jumps.look(&*self.clock) {
+                self.follow(jump);
+            }
             self.commit(&mut batch);
         }
         if let Err((_, e)) = self.conn.close() {
             tracing::warn!(error = %e, "closing the catalogue database failed");
         }
+    }
+
+    /// The wall clock was set, and what waits is not to be late for it.
+    fn follow(&self, jump: Jump) {
+        match recover::follow(&self.conn, jump, self.clock.now()) {
+            Ok(changed) => tracing::warn!(?jump, changed, "the clock was set"),
+            Err(e) => {
+                tracing::error!(?jump, error = %e, "the clock was set, and queued calls cannot follow it")
+            }
+        }
+        self.signals.lanes.all_due();
     }
 
     fn commit(&mut self, batch: &mut Vec<Box<dyn Operation>>) {

@@ -11,6 +11,7 @@ mod folder;
 mod full;
 mod killed;
 mod migration;
+mod queue_model;
 mod retention;
 mod support;
 mod vault;

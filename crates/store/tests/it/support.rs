@@ -31,15 +31,24 @@ pub(crate) async fn open_by(config: StoreConfig, clock: Arc<dyn Clock>) -> model
 /// One port of a store in a folder of its own.
 pub(crate) struct Embedded<P: ?Sized> {
     folder: TempDir,
+    clock: Arc<dyn Clock>,
     store: Store,
     port: fn(&Store) -> Arc<P>,
 }
 
 impl<P: ?Sized + Send + Sync + 'static> Embedded<P> {
     pub(crate) async fn make(port: fn(&Store) -> Arc<P>) -> Box<dyn Subject<P>> {
+        Self::by(Arc::new(SystemClock), port).await
+    }
+
+    /// The same, with a clock of the test's.
+    pub(crate) async fn by(
+        clock: Arc<dyn Clock>,
+        port: fn(&Store) -> Arc<P>,
+    ) -> Box<dyn Subject<P>> {
         let folder = tempfile::tempdir().unwrap();
-        let store = open_at(folder.path()).await.unwrap();
-        Box::new(Self { folder, store, port })
+        let store = open_by(StoreConfig::at(folder.path()), Arc::clone(&clock)).await.unwrap();
+        Box::new(Self { folder, clock, store, port })
     }
 }
 
@@ -51,7 +60,8 @@ impl<P: ?Sized + Send + Sync + 'static> Subject<P> for Embedded<P> {
 
     async fn reopen(&mut self) {
         self.store.close().await.unwrap();
-        self.store = open_at(self.folder.path()).await.unwrap();
+        let config = StoreConfig::at(self.folder.path());
+        self.store = open_by(config, Arc::clone(&self.clock)).await.unwrap();
     }
 }
 
@@ -140,5 +150,5 @@ pub(crate) fn lane() -> Lane {
 /// Ended well, and kept for an hour.
 pub(crate) fn succeeded() -> End {
     let keep = std::time::Duration::from_secs(3600);
-    End { as_what: Ended::Succeeded, note: None, result: None, keep }
+    End { as_what: Ended::Succeeded, note: None, result: None, keep, counted: true }
 }

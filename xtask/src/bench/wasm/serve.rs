@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -20,6 +21,8 @@ pub(super) fn start(component: &Path, build: bool) -> Result<Option<(Running, So
     let Some(program) = program(build)? else { return Ok(None) };
     let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let mut command = shell::command(program);
+    // It says of each connection that is cut off that it was.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     command.args(["serve", "-S", "cli", "--addr", &address.to_string()]).arg(component);
     let running = Running::start(&mut command)?;
     let mut patience = 100;

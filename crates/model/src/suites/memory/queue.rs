@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use super::lock;
 use crate::Result;
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::{Clock, Jump, Jumps, UnixMillis};
 use crate::error::{Code, Error};
 use crate::ids::{Digest, RequestId};
 use crate::ports::{
-    Again, Batch, Begun, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, FRESH_PER_RETRIED,
+    Again, Batch, Begun, CutNote, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, FRESH_PER_RETRIED,
     LEASE_MESSAGES, LIST_MAX, Lane, LaneWatch, Leased, ListedStanding, Listing, NOTES_MAX,
     NewMessage, Queue, Record, Standing, Summary, Token, UniqueKey,
 };
@@ -42,6 +42,22 @@ struct Messages {
 impl Messages {
     fn forget_old(&mut self, now: UnixMillis) {
         self.all.retain(|_, m| !m.has_ended() || m.forget_at > now);
+    }
+
+    /// The clock was set: see [`Queue`].
+    fn follow(&mut self, jump: Jump, now: UnixMillis) {
+        for stored in self.all.values_mut() {
+            let on_lease = stored.token.is_some();
+            if let Standing::Waiting(due) | Standing::Leased(due) =
+                &mut stored.record.summary.standing
+            {
+                match jump {
+                    Jump::Forward(by) if on_lease => *due = due.after(by),
+                    Jump::Back(by) if *due > now => *due = due.before(by),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Who has a key: within its window, and beyond it until the message has ended.
@@ -178,6 +194,7 @@ impl Stored {
     fn end(&mut self, now: UnixMillis, end: End) {
         self.note(end.note);
         self.record.result = end.result;
+        self.record.summary.deliveries -= u32::from(!end.counted);
         self.record.summary.standing = Standing::Ended(end.as_what, now);
         self.token = None;
         self.forget_at = now.after(end.keep).max(self.keep_until);
@@ -191,6 +208,7 @@ impl Stored {
 #[derive(Debug)]
 pub struct MemoryQueue {
     clock: Arc<dyn Clock>,
+    jumps: Mutex<Jumps>,
     inner: Arc<Mutex<Messages>>,
     /// Counts what may have made something due.
     changes: watch::Sender<u64>,
@@ -199,7 +217,8 @@ pub struct MemoryQueue {
 impl MemoryQueue {
     /// An empty queue.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, inner: Arc::default(), changes: watch::Sender::new(1) }
+        let jumps = Mutex::new(Jumps::of(&*clock));
+        Self { clock, jumps, inner: Arc::default(), changes: watch::Sender::new(1) }
     }
 
     fn changed(&self) {
@@ -207,8 +226,13 @@ impl MemoryQueue {
     }
 
     fn with<T>(&self, then: impl FnOnce(&mut Messages, UnixMillis) -> Result<T>) -> Result<T> {
+        let jump = lock(&self.jumps).look(&*self.clock);
         let now = self.clock.now();
         let mut inner = lock(&self.inner);
+        if let Some(jump) = jump {
+            inner.follow(jump, now);
+            self.changed();
+        }
         inner.forget_old(now);
         then(&mut inner, now)
     }
@@ -292,7 +316,8 @@ impl Queue for MemoryQueue {
     }
 
     async fn cancel(&self, id: RequestId, note: Bytes, keep: Duration) -> Result<Standing> {
-        let end = End { as_what: Ended::Cancelled, note: Some(note), result: None, keep };
+        let (as_what, note, counted) = (Ended::Cancelled, Some(note), true);
+        let end = End { as_what, note, result: None, keep, counted };
         end.check()?;
         self.with(|inner, now| {
             let stored = inner.all.get_mut(&id).ok_or_else(|| Error::not_found("message", id))?;
@@ -330,6 +355,24 @@ impl Queue for MemoryQueue {
             }
             Some(_) => Ok(inner.remove(id)),
         })
+    }
+
+    async fn reclaim(&self, note: CutNote) -> Result<usize> {
+        let count = self.with(|inner, now| {
+            let leased = inner.all.values_mut().filter(|m| m.token.is_some());
+            Ok(leased
+                .map(|stored| {
+                    stored.token = None;
+                    let summary = &mut stored.record.summary;
+                    let noted = note(&summary.lane, summary.deliveries);
+                    summary.deliveries -= u32::from(noted.is_none());
+                    summary.standing = Standing::Waiting(now);
+                    stored.note(noted);
+                })
+                .count())
+        });
+        self.changed();
+        count
     }
 
     async fn find(&self, id: RequestId) -> Result<Option<Record>> {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,12 +14,15 @@ use tempfile::TempDir;
 
 use super::{AMPLE, call, fails, value};
 use crate::native::{install, zip};
-use crate::support::{World, cc, in_runtime, version, zip_with_modes};
+use crate::support::{World, cc, guests, in_runtime, version, zip_with_modes};
 use crate::{Place, Test};
 
 const PYTHON: &str = "#!/usr/bin/env -S python3 -m awslambdaric ${_HANDLER}\n";
 const JAVA: &str = "#!/usr/bin/env -S java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp /var/task:/var/task/lib/* com.amazonaws.services.lambda.runtime.api.client.AWSLambda ${_HANDLER}\n";
-/// The client and what it needs, each by its version.
+const NODE: &str = "#!/usr/bin/env -S node node_modules/aws-lambda-ric/index.mjs ${_HANDLER}\n";
+/// The client in JavaScript. Its own script compiles its native part, from sources that come with it.
+const NODE_PACKAGE: &str = "aws-lambda-ric@4.0.2";
+/// The client in Python and what it needs, each by its version.
 const PYTHON_PACKAGES: [&str; 3] =
     ["awslambdaric==4.2.2", "simplejson==4.3.0", "snapshot-restore-py==1.0.0"];
 
@@ -32,7 +36,14 @@ pub(super) fn tests() -> Vec<Test> {
             },)*]
         };
     }
-    tests![a_client_in_python, a_client_in_java, a_client_in_node, a_client_in_c, a_client_in_shell,]
+    tests![
+        a_client_in_python,
+        a_client_in_java,
+        a_client_in_javascript,
+        a_client_in_node_alone,
+        a_client_in_c,
+        a_client_in_shell,
+    ]
 }
 
 async fn a_client_in_python(world: &World) {
@@ -63,8 +74,40 @@ async fn a_client_in_java(world: &World) {
     does_all(world, package, ["Main::handler", "Main$Broken::handler"]).await;
 }
 
-/// The one of its registry is compiled by tools that hosts of functions need not have.
-async fn a_client_in_node(world: &World) {
+/// As with the guests in WebAssembly: made once, and whoever copied the tests to where there is no toolchain copied it as well.
+async fn a_client_in_javascript(world: &World) {
+    const NAME: &str = "client-node.zip";
+    let package = tokio::task::spawn_blocking(|| fs::read(NAME).unwrap_or_else(|_| compiled(NAME)));
+    does_all(world, package.await.unwrap().into(), ["handler.handler", "handler.broken"]).await;
+}
+
+/// The package with the client of npm, kept.
+fn compiled(name: &str) -> Vec<u8> {
+    let package = guests().join(name);
+    if !package.exists() {
+        let folder = TempDir::new().unwrap();
+        // The headers of the Node.js that is there: by itself it would fetch them from where they are made.
+        let headers = format!("--nodedir={}", node_prefix());
+        let npm = ["install", "--silent", "--no-fund", "--no-audit", &headers, NODE_PACKAGE];
+        install(folder.path(), "npm", &npm);
+        write(folder.path(), "handler.js", include_str!("clients/handler.js"));
+        let draft = package.with_extension("draft");
+        fs::write(&draft, scripted(folder.path(), NODE)).unwrap();
+        fs::rename(draft, &package).unwrap();
+    }
+    fs::read(package).unwrap()
+}
+
+/// Where Node.js is installed: the folder above its `bin`, and above `include` with its headers.
+#[expect(clippy::disallowed_methods, reason = "asks what the package manager is told")]
+fn node_prefix() -> String {
+    let asked = ["-p", "path.resolve(process.execPath, '../..')"];
+    let said = Command::new("node").args(asked).output().expect("`node` runs");
+    String::from_utf8(said.stdout).unwrap().trim().to_owned()
+}
+
+/// No more than Node.js itself has.
+async fn a_client_in_node_alone(world: &World) {
     let package = zip_with_modes(&[("bootstrap", include_bytes!("clients/main.js"), 0o755)]);
     does_all(world, package, ["main.handler", "main.broken"]).await;
 }

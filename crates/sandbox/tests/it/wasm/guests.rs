@@ -1,6 +1,6 @@
 //! Programs for the tests, built from `tests/guests` by this toolchain, which `cargo x test` has fetch what WebAssembly needs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -58,16 +58,10 @@ impl Guest {
     }
 }
 
-/// The folder that cargo builds into, whatever it is called: this program lies in `deps` below it.
-fn target() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    own.ancestors().nth(3).unwrap().join("guests")
-}
-
 #[expect(clippy::disallowed_methods, reason = "builds what the tests run")]
 fn build(target_name: &str, what: &[&str], file: &str) -> Vec<u8> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests");
-    let target = target();
+    let target = crate::support::guests();
     let built = Command::new("cargo")
         .args(["build", "--locked", "--quiet", "--target", target_name, "--target-dir"])
         .arg(&target)

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::run::{AMPLE, sandboxes, start, version};
-use crate::support::{self, World, invocation, zip_of};
+use crate::support::{self, World, guests, invocation, zip_of};
 use crate::{Place, Test};
 
 /// Its release: what comes with it compiles for WASI.
@@ -43,12 +43,6 @@ fn program(language: &str, build: fn(&Path)) -> Vec<u8> {
         build(&program);
         std::fs::read(program).unwrap()
     })
-}
-
-/// Beside what cargo builds.
-fn guests() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    own.ancestors().nth(3).unwrap().join("guests")
 }
 
 fn source(name: &str) -> PathBuf {

@@ -74,6 +74,18 @@ impl Lanes {
         });
     }
 
+    /// Whoever watches looks at every lane again.
+    pub(crate) fn all_due(&self) {
+        let mut inner = lock(&self.0);
+        let Inner { depths, watchers, .. } = &mut *inner;
+        watchers.retain(|watcher| {
+            let Some(watcher) = watcher.upgrade() else { return false };
+            lock(&watcher.changed).lanes.extend(depths.keys().cloned());
+            watcher.notify.notify_one();
+            true
+        });
+    }
+
     pub(crate) fn depth(&self, lane: &Lane) -> Depth {
         lock(&self.0).depths.get(lane).copied().unwrap_or_default()
     }

@@ -3,7 +3,7 @@
 /// Part of the catalogue's schema. `state`: 0 waiting (`token` NULL) or on lease, 1 succeeded, 2 dead, 3 cancelled. `due_at`: when it is due; on lease, when that
 /// ends; ended, when it is forgotten. `tier`: 0 never leased, 1 leased before. `keep_until`: not forgotten before. `notes`: each its length (`u32`, little-endian) and its bytes.
 ///
-/// `queued_key` was that of format 4, and always empty.
+/// `queued_leased` is as small as what runs, and finds that at once among any number that wait. `queued_key` was that of format 4, and always empty.
 ///
 /// A payload over [`INLINE_BYTES`] lies in a table of its own, or each change of its row would write all of it again.
 pub(crate) const SCHEMA: &str = "
@@ -15,6 +15,7 @@ CREATE INDEX IF NOT EXISTS queued_due ON queued (lane, tier, due_at, bytes) WHER
 CREATE INDEX IF NOT EXISTS queued_ended ON queued (state, lane) WHERE state > 0;
 CREATE INDEX IF NOT EXISTS queued_forget ON queued (due_at) WHERE state > 0;
 CREATE INDEX IF NOT EXISTS queued_lane ON queued (lane);
+CREATE INDEX IF NOT EXISTS queued_leased ON queued (seq) WHERE token IS NOT NULL;
 CREATE TABLE IF NOT EXISTS queued_payload (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL);
 DROP TABLE IF EXISTS queued_key;
 CREATE TABLE IF NOT EXISTS queued_once (

@@ -1,0 +1,183 @@
+//! The part of a daemon that asynchronous calls go through: the store, the engine, and clients that keep them busy.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::BufRead as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::{Deps, Engine, EngineConfig};
+use model::alias::Carried;
+use model::clock::Clock;
+use model::function::{CodeRef, Function, FunctionConfig, FunctionSettings, RuntimeInfo, Version};
+use model::ids::{Digest, FunctionRef, RequestId};
+use model::invocation::{Call, CallContext};
+use model::keys;
+use model::ports::{Ended, Expect, ListedStanding, Listing};
+use model::tasks::Tasks;
+use store::{Store, StoreConfig};
+
+use crate::clock::FastClock;
+use crate::faults::Mortal;
+use crate::functions::{self, Functions};
+use crate::ledger::{self, Entry, Ledger};
+use crate::{Dice, Orders};
+
+/// What a child says once it is at work.
+pub(crate) const UP: &str = "@ up";
+/// Longer than a life, by the fast clock.
+const LONG_LEASE: Duration = Duration::from_secs(24 * 3600);
+/// Renewed within a life: after a third of it, which is half a second.
+const SHORT_LEASE: Duration = Duration::from_secs(300);
+/// Clients that enqueue at once.
+const CLIENTS: u64 = 4;
+/// Calls of one client in one life.
+const CALLS: usize = 40;
+
+/// See the module.
+pub(crate) struct Daemon {
+    pub(crate) engine: Engine,
+    pub(crate) store: Store,
+    ledger: Arc<Ledger>,
+    tasks: Tasks,
+}
+
+impl Daemon {
+    pub(crate) async fn start(orders: &Orders) -> Self {
+        let folder = Path::new(&orders.folder);
+        let clock: Arc<dyn Clock> = Arc::new(FastClock::since(orders.began_ms));
+        let tasks = Tasks::new();
+        let config = StoreConfig::at(folder.join("data"));
+        let store = store::open(config, Arc::clone(&clock), &tasks).await.unwrap();
+        deploy(&store, &*clock).await;
+        let ledger = Arc::new(Ledger::open(folder));
+        let done = ledger::read(folder).into_iter().filter(|(_, e)| *e == Entry::Done);
+        let done: HashSet<RequestId> = done.map(|(id, _)| id).collect();
+        let has_long_calls = orders.fault.is_some_and(|fault| fault.is_of_long_calls());
+        let (lease, times_as_slow) =
+            if has_long_calls { (SHORT_LEASE, 100) } else { (LONG_LEASE, 1) };
+        let deps = Deps {
+            meta: Arc::clone(&store.meta),
+            queue: Arc::new(Mortal::new(Arc::clone(&store.queue), orders.fault)),
+            sandbox: Arc::new(Functions::new(Arc::clone(&ledger), done, times_as_slow)),
+            usage: Arc::clone(&store.usage),
+            clock,
+        };
+        let config = EngineConfig {
+            async_concurrency: 16,
+            async_lease: lease,
+            // Nobody is refused: what the clock makes of half a minute is short.
+            queue_wait: Duration::from_secs(3600),
+            ..EngineConfig::default()
+        };
+        let engine = Engine::start(config, deps).await.unwrap();
+        Self { engine, store, ledger, tasks }
+    }
+
+    /// Returns once nothing waits any more.
+    pub(crate) async fn idle(&self) {
+        while !self.store.queue.depths().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.engine.drain(Duration::from_secs(1)).await;
+        self.tasks.drain(Duration::from_secs(1)).await;
+        self.store.close().await.unwrap();
+    }
+
+    /// One that calls, and now and then calls off what was called, or brings back to life what is dead.
+    async fn client(self: Arc<Self>, seed: u64) {
+        let (mut dice, mut mine) = (Dice(seed), Vec::new());
+        for _ in 0..CALLS {
+            let id = RequestId::generate();
+            let function =
+                *functions::ALL.get(usize::try_from(dice.roll(8)).unwrap()).unwrap_or(&"good");
+            let call = Call {
+                id,
+                target: FunctionRef::parse("default", function).unwrap(),
+                payload: Bytes::from_static(b"{}"),
+                context: CallContext::default(),
+            };
+            self.engine.enqueue(call, &Carried::default()).await.unwrap();
+            self.ledger.write(id, Entry::Accepted);
+            mine.push(id);
+            match dice.roll(12) {
+                0 => {
+                    let any = mine[usize::try_from(dice.roll(mine.len() as u64)).unwrap()];
+                    if self.engine.cancel_call(any).await.is_ok() {
+                        self.ledger.write(any, Entry::Cancelled);
+                    }
+                }
+                1 => self.redrive(&mut dice).await,
+                _ => {}
+            }
+        }
+    }
+
+    async fn redrive(&self, dice: &mut Dice) {
+        let standing = Some(ListedStanding::Ended(Ended::Dead));
+        let listing = Listing { standing, limit: 20, ..Listing::default() };
+        let dead = self.engine.calls(listing).await.unwrap();
+        let Some(one) = dead.get(usize::try_from(dice.roll(dead.len() as u64)).unwrap()) else {
+            return;
+        };
+        if self.engine.redrive_call(one.id).await.is_ok() {
+            self.ledger.write(one.id, Entry::Redriven);
+        }
+    }
+}
+
+/// The functions, unless they are there from an earlier life.
+async fn deploy(store: &Store, clock: &dyn Clock) {
+    for name in functions::ALL {
+        let key = FunctionRef::parse("default", name).unwrap().key;
+        let latest = Version {
+            key: key.clone(),
+            number: None,
+            config: FunctionConfig::new("test", name),
+            code: CodeRef { digest: Digest::of(b""), size_bytes: 1, unpacked_bytes: 1 },
+            layers: Vec::new(),
+            runtime: RuntimeInfo { name: "test".into(), version: "1".into() },
+            modified_at: clock.now(),
+        };
+        let function = Function {
+            id: RequestId::generate(),
+            created_at: clock.now(),
+            settings: FunctionSettings::default(),
+            latest,
+            versions: Vec::new(),
+            next_version: 1,
+            aliases: BTreeMap::new(),
+            provisioned: BTreeMap::new(),
+            revision: 1,
+            change: None,
+            deleted: false,
+        };
+        let value = serde_json::to_vec(&function).unwrap();
+        // A conflict: it is there.
+        drop(store.meta.put_if(&keys::function(&key), Expect::Absent, value.into()).await);
+    }
+}
+
+/// The child. It does nothing when a person starts it.
+#[test]
+#[ignore = "the child of every_accepted_call_ends_once_whenever_the_daemon_is_killed"]
+fn works_until_it_is_killed() {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).unwrap();
+    let Some(orders) = Orders::parse(&line) else { return };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let daemon = Arc::new(Daemon::start(&orders).await);
+        println!("\n{UP}");
+        let tasks = Tasks::new();
+        for n in 0..CLIENTS {
+            drop(tasks.spawn("client", Arc::clone(&daemon).client(orders.seed + n)));
+        }
+        // The parent kills us long before; this only ends a child whose parent died.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    });
+}
