@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::Result;
-use model::calls::{Attempt, KEEP_SECONDS};
+use model::calls::Attempt;
 use model::error::{Code, Error};
 use model::ids::RequestId;
 use model::ports::{Listing, Record, Standing, Summary};
@@ -191,11 +191,19 @@ impl Engine {
             outcome: "cancelled".into(),
             message: None,
         };
-        let keep = Duration::from_secs(KEEP_SECONDS);
+        let keep = self.keep_result(id).await?;
         self.shared.queue.cancel(id, attempt.note(), keep).await?;
         self.shared.watched.cancel(id);
         self.shared.watched.ended(id);
         Ok(())
+    }
+
+    /// How long what came of a call is kept, as its function says.
+    async fn keep_result(&self, id: RequestId) -> Result<Duration> {
+        let record = self.shared.queue.find(id).await?;
+        let key = record.and_then(|record| record.summary.lane.function());
+        let settings = key.and_then(|key| self.shared.routes.settings(&key)).unwrap_or_default();
+        Ok(settings.async_calls.keep_result())
     }
 
     /// Accepts a dead call once more, with all its attempts before it.

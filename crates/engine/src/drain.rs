@@ -5,6 +5,7 @@
 
 mod envelope;
 mod lanes;
+mod prelude;
 mod run;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use tokio::sync::mpsc;
 use self::envelope::Queued;
 pub(crate) use self::envelope::event;
 use self::lanes::{Found, Lanes, Turn};
-pub(crate) use self::run::prelude;
+pub(crate) use self::prelude::prelude;
 use crate::{Shared, once};
 
 /// Leases under way at once: they share the store's commits.
@@ -34,22 +35,41 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 /// Longest sleep: bounds what a jump of the host's clock can delay.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
 
+/// What can be asked of an asynchronous call beside what it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EnqueueOptions {
+    /// It is due after this: at most [`limits::ASYNC_DELAY_SECONDS`].
+    pub delay: Duration,
+}
+
+impl EnqueueOptions {
+    /// Errors: `invalid-parameter`.
+    fn check(&self) -> Result<()> {
+        let (delay, most) = (self.delay.as_secs(), limits::ASYNC_DELAY_SECONDS);
+        if self.delay <= Duration::from_secs(most) {
+            return Ok(());
+        }
+        let message = format!("delay {delay} s is too long: expected at most {most}");
+        Err(Error::caller(Code::InvalidParameter, message))
+    }
+}
+
 /// Accepts a call durably, with those of its parameters that it may need.
 pub(crate) async fn enqueue(
     shared: &Shared,
     call: Call,
     parameters: &dyn Parameters,
+    options: EnqueueOptions,
 ) -> Result<Enqueued> {
+    options.check()?;
     let (route, _) = shared.routes.find(&call.target)?;
     route.namespace().take_call(|| shared.clock.instant())?;
     let key = once::key(&route.settings, &call, parameters, &*shared.clock)?;
-    let message = message(
-        shared,
-        Queued { call, parameters: Carried::default(), awaited: false },
-        parameters,
-        key,
-    )?;
-    let answers = shared.queue.enqueue(vec![message]).await?;
+    let run_at = shared.clock.now().after(options.delay);
+    let due = (!options.delay.is_zero()).then_some(run_at);
+    let queued = Queued { call, parameters: Carried::default(), awaited: false, due };
+    let message = message(shared, queued, parameters, key)?;
+    let answers = shared.queue.enqueue(vec![NewMessage { run_at, ..message }]).await?;
     match answers.into_iter().next() {
         Some(Enqueued::Different(first)) => Err(once::reused(first)),
         Some(answer) => Ok(answer),
@@ -64,7 +84,7 @@ pub(crate) fn awaited(
     parameters: &dyn Parameters,
     key: UniqueKey,
 ) -> Result<NewMessage> {
-    let queued = Queued { call, parameters: Carried::default(), awaited: true };
+    let queued = Queued { call, parameters: Carried::default(), awaited: true, due: None };
     message(shared, queued, parameters, Some(key))
 }
 
@@ -76,7 +96,7 @@ pub(crate) async fn run_awaited(
     run::run(shared, message, true).await.1
 }
 
-/// The message of a call.
+/// The message of a call that is due now.
 fn message(
     shared: &Shared,
     mut queued: Queued,
@@ -102,10 +122,14 @@ fn message(
 }
 
 /// Takes back what an earlier run of this daemon had on lease: nobody else is at it.
-async fn take_back(shared: &Shared) {
+async fn take_back(shared: &Arc<Shared>) {
     loop {
-        let now = shared.clock.now();
-        let note = move |_: &Lane, attempt| run::cut(now, attempt).map(|cut| cut.note());
+        let (now, known) = (shared.clock.now(), Arc::clone(shared));
+        let note = move |lane: &Lane, attempt| {
+            let settings = lane.function().and_then(|key| known.routes.settings(&key));
+            let most = settings.unwrap_or_default().async_calls.attempts();
+            run::cut(most, now, attempt).map(|cut| cut.note())
+        };
         match shared.queue.reclaim(Arc::new(note)).await {
             Ok(calls) => {
                 if calls > 0 {

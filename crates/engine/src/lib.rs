@@ -47,6 +47,7 @@ mod swap;
 
 pub use calls::KeptCall;
 pub use config::EngineConfig;
+pub use drain::EnqueueOptions;
 pub use route::Readiness;
 pub use shadow::{Answer, Room, SHADOW_WHOLE_BYTES, ShadowPair, ShadowSkips, Shadowed};
 pub use shift::Shifting;
@@ -258,8 +259,20 @@ impl Engine {
     ///
     /// Errors: `not-found`, `payload-too-large`, `throttled`, `key-reused`, `storage-full`, `unavailable`.
     pub async fn enqueue(&self, call: Call, parameters: &dyn Parameters) -> Result<Enqueued> {
+        self.enqueue_with(call, parameters, EnqueueOptions::default()).await
+    }
+
+    /// The same, with a delay.
+    ///
+    /// Errors: as [`Engine::enqueue`]; `invalid-parameter`.
+    pub async fn enqueue_with(
+        &self,
+        call: Call,
+        parameters: &dyn Parameters,
+        options: EnqueueOptions,
+    ) -> Result<Enqueued> {
         self.refuse_when_stopping()?;
-        drain::enqueue(&self.shared, call, parameters).await
+        drain::enqueue(&self.shared, call, parameters, options).await
     }
 
     /// The settings of a function whose target exists: the function, the version, the alias. From the local cache.

@@ -1,9 +1,10 @@
-//! When an asynchronous call that did not succeed runs again, and when it is given up. Defaults: `events.md`, Delivery.
+//! When an asynchronous call that did not succeed runs again, and when it is given up, as its function says. Defaults: `docs/asynchronous-calls.md`.
 
 use std::time::Duration;
 
 use model::clock::UnixMillis;
-use model::limits;
+use model::function::AsyncPolicy;
+use model::ids::RequestId;
 
 /// What to do with an asynchronous call that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,47 +15,155 @@ pub(crate) enum Verdict {
     Dead(String),
 }
 
-/// The function failed: a minute more of pause each time, three attempts in all.
-pub(crate) fn after_failure(attempts: u32, kind: &str) -> Verdict {
-    if attempts >= limits::ASYNC_ATTEMPTS {
-        return Verdict::Dead(format!("the function failed {attempts} times, last by {kind}"));
-    }
-    Verdict::Again { delay: Duration::from_secs(60 * u64::from(attempts.max(1))), counted: true }
+/// Where a call stands when it is judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tried {
+    pub(crate) id: RequestId,
+    /// The function's attempts so far, this one included.
+    pub(crate) attempts: u32,
+    /// When it was due first.
+    pub(crate) due: UnixMillis,
+    pub(crate) now: UnixMillis,
 }
 
-/// The platform could not run it: from a second, doubling with age, to five minutes, until the call is too old.
+impl Tried {
+    fn age(&self) -> Duration {
+        self.due.until(self.now)
+    }
+
+    /// Why the call is not run any more, if it is too old for that.
+    pub(crate) fn too_old(&self, policy: &AsyncPolicy) -> Option<String> {
+        let (age, most) = (self.age(), policy.max_age());
+        (age >= most).then(|| format!("too old: {} s, at most {} s", age.as_secs(), most.as_secs()))
+    }
+}
+
+/// The function failed: as many attempts as its policy says, with its pauses between them, and none that would be due when the call is too old.
+pub(crate) fn after_failure(policy: &AsyncPolicy, tried: Tried, kind: &str) -> Verdict {
+    let attempts = tried.attempts;
+    if attempts >= policy.attempts() {
+        return Verdict::Dead(format!("it failed {attempts} times, last by {kind}"));
+    }
+    let delay = pause(policy, tried);
+    if tried.age() + delay >= policy.max_age() {
+        let most = policy.max_age().as_secs();
+        return Verdict::Dead(format!("too old: the next attempt would be due after {most} s"));
+    }
+    Verdict::Again { delay, counted: true }
+}
+
+/// The pause after this attempt. What chance takes from it follows from the call's id and the attempt: the same call waits as long each time.
+fn pause(policy: &AsyncPolicy, tried: Tried) -> Duration {
+    let curve = policy.retry.clone().unwrap_or_default();
+    let pause = curve.pause(tried.attempts.max(1));
+    let Some(percent) = curve.jitter_percent.filter(|percent| *percent > 0) else { return pause };
+    let seed = tried
+        .id
+        .as_bytes()
+        .iter()
+        .fold(u64::from(tried.attempts), |seed, byte| mix(seed ^ u64::from(*byte)));
+    // A part of 0 to `percent` hundredths, in millionths.
+    let part = seed % (u64::from(percent) * 10_000 + 1);
+    let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(millis - millis.saturating_mul(part) / 1_000_000)
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): each bit depends on all.
+fn mix(n: u64) -> u64 {
+    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
+/// The platform could not run it: from a second, doubling with age, to five minutes, until the call is too old; the last time a second before that.
 ///
 /// The pause follows from the age alone, so it needs no state: waiting as long again as one has waited doubles it.
-pub(crate) fn after_refusal(enqueued: UnixMillis, now: UnixMillis) -> Verdict {
+pub(crate) fn after_refusal(policy: &AsyncPolicy, tried: Tried) -> Verdict {
     const LEAST: Duration = Duration::from_secs(1);
     const MOST: Duration = Duration::from_secs(5 * 60);
-    let age = enqueued.until(now);
-    if age >= Duration::from_secs(limits::ASYNC_MAX_AGE_SECONDS) {
-        return Verdict::Dead(format!("too old: not run within {} s", age.as_secs()));
+    let (age, most) = (tried.age(), policy.max_age());
+    let left = most.saturating_sub(age);
+    if left <= LEAST {
+        return Verdict::Dead(format!("too old: not run within {} s", most.as_secs()));
     }
-    Verdict::Again { delay: age.clamp(LEAST, MOST), counted: false }
+    let delay = age.clamp(LEAST, MOST).min(left - LEAST).max(Duration::from_millis(1));
+    Verdict::Again { delay, counted: false }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn policy(json: &str) -> AsyncPolicy {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn tried(attempts: u32, age_seconds: u64) -> Tried {
+        let (id, due) = (RequestId::from_bytes([7; 16]), UnixMillis(1_000));
+        Tried { id, attempts, due, now: due.after(Duration::from_secs(age_seconds)) }
+    }
+
+    fn again(seconds: u64) -> Verdict {
+        Verdict::Again { delay: Duration::from_secs(seconds), counted: true }
+    }
+
     #[test]
     fn failures_wait_a_minute_then_two_then_are_given_up() {
-        let again = |s| Verdict::Again { delay: Duration::from_secs(s), counted: true };
-        assert_eq!(after_failure(1, "handler"), again(60));
-        assert_eq!(after_failure(2, "handler"), again(120));
+        let policy = AsyncPolicy::default();
+        assert_eq!(after_failure(&policy, tried(1, 1), "handler"), again(60));
+        assert_eq!(after_failure(&policy, tried(2, 62), "handler"), again(120));
+        let last = after_failure(&policy, tried(3, 183), "timeout");
+        assert!(matches!(last, Verdict::Dead(why) if why.contains("timeout")));
+    }
+
+    #[test]
+    fn a_function_says_how_often_how_long_and_with_what_pauses() {
+        let policy =
+            policy(r#"{"attempts":4,"max_age_seconds":60,"retry":{"pauses_seconds":[2,20,50]}}"#);
+        assert_eq!(after_failure(&policy, tried(1, 0), "handler"), again(2));
+        assert_eq!(after_failure(&policy, tried(2, 2), "handler"), again(20));
+        let third = after_failure(&policy, tried(3, 22), "handler");
         assert!(
-            matches!(after_failure(3, "timeout"), Verdict::Dead(why) if why.contains("timeout"))
+            matches!(third, Verdict::Dead(why) if why.contains("too old")),
+            "50 s more are too many"
         );
+        assert_eq!(tried(1, 59).too_old(&policy), None);
+        assert!(tried(1, 60).too_old(&policy).is_some());
+    }
+
+    #[test]
+    fn jitter_takes_a_part_of_a_pause_and_the_same_one_each_time() {
+        let policy = policy(
+            r#"{"attempts":100,"retry":{"first_seconds":100,"factor":1,"jitter_percent":50}}"#,
+        );
+        let mut pauses = Vec::new();
+        for attempts in 1..100 {
+            let Verdict::Again { delay, .. } =
+                after_failure(&policy, tried(attempts, 0), "handler")
+            else {
+                panic!("attempt {attempts} is not the last");
+            };
+            assert_eq!(
+                after_failure(&policy, tried(attempts, 0), "handler"),
+                Verdict::Again { delay, counted: true }
+            );
+            assert!((50_000..=100_000).contains(&delay.as_millis()), "{delay:?}");
+            pauses.push(delay);
+        }
+        let mean = pauses.iter().sum::<Duration>().as_secs() / 99;
+        assert!((70..=80).contains(&mean), "{mean}");
+        pauses.sort();
+        pauses.dedup();
+        assert!(pauses.len() > 90, "{}", pauses.len());
     }
 
     #[test]
     fn refusals_double_from_a_second_to_five_minutes_until_too_old() {
-        let mut now = UnixMillis(1_000);
+        let (policy, mut now) = (AsyncPolicy::default(), UnixMillis(1_000));
         let mut delays = Vec::new();
         let last = loop {
-            match after_refusal(UnixMillis(1_000), now) {
+            match after_refusal(&policy, Tried { now, ..tried(0, 0) }) {
                 Verdict::Again { delay, counted } => {
                     assert!(!counted);
                     delays.push(delay.as_secs());
@@ -64,8 +173,8 @@ mod tests {
             }
         };
         assert_eq!(delays.get(..5), Some([1, 1, 2, 4, 8].as_slice()));
-        assert_eq!(delays.last(), Some(&300));
-        assert!(now.0 >= limits::ASYNC_MAX_AGE_SECONDS * 1000);
+        assert_eq!(delays.iter().max(), Some(&300));
+        assert_eq!(now.0, 1_000 + 6 * 3600 * 1000 - 1_000, "tried a second before it is too old");
         assert!(matches!(last, Verdict::Dead(why) if why.contains("too old")));
     }
 }

@@ -192,6 +192,11 @@ impl Routes {
         Ok((route, alias))
     }
 
+    /// The settings of a function, if there is one.
+    pub(crate) fn settings(&self, key: &FunctionKey) -> Option<Arc<FunctionSettings>> {
+        self.map.pin().get(key).map(|route| Arc::clone(&route.settings))
+    }
+
     /// Where a call goes.
     pub(crate) fn lead(&self, asked: Asked<'_>) -> Result<Lead> {
         let Asked { target, id, parameters, event } = asked;

@@ -18,6 +18,7 @@ use crate::network::NetworkPolicy;
 use crate::ports::{LogStream, UsageSums};
 
 mod aliases;
+mod async_policy;
 mod calls;
 mod history;
 mod layers;
@@ -26,6 +27,7 @@ mod provisioned;
 mod variable;
 
 pub use aliases::*;
+pub use async_policy::PatchAsync;
 pub use calls::*;
 pub use history::*;
 pub use layers::*;
@@ -40,6 +42,8 @@ pub type ConfigView = FunctionConfig<VariableView>;
 pub const HEADER_REQUEST_ID: &str = "x-hanshu-request-id";
 /// Request header `sync` (default), `async` or `dry-run`.
 pub const HEADER_INVOCATION: &str = "x-hanshu-invocation";
+/// Request header of an asynchronous call: it is due after so many seconds.
+pub const HEADER_DELAY: &str = "x-hanshu-delay-seconds";
 /// Request header `1`: answer with [`crate::invocation::Timings`] as JSON in the header of the same name.
 pub const HEADER_TIMINGS: &str = "x-hanshu-timings";
 /// Answer header: the [`crate::invocation::FailureKind`] when the function failed; the body is then the error.
@@ -233,6 +237,9 @@ pub struct PatchConfig {
     /// See [`FunctionSettings::publish`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<Publish>,
+    /// See [`FunctionSettings::async_calls`].
+    #[serde(default, rename = "async", skip_serializing_if = "Option::is_none")]
+    pub async_calls: Option<PatchAsync>,
 }
 
 /// Tells `null`, which removes a field, from a field that is absent, which leaves it.

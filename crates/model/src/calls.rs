@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMillis;
 use crate::ports::NOTE_BYTES;
 
-/// How long what came of a call is kept once it has ended, in seconds.
+/// How long what came of a call is kept once it has ended, in seconds, where its function says nothing else.
 pub const KEEP_SECONDS: u64 = 24 * 3600;
-/// How long a dead call is kept, with its payload, in seconds: the longest retention of Amazon SQS.
+/// How long a dead call is kept, with its payload, in seconds, where its function says nothing else: the longest retention of Amazon SQS.
 pub const KEEP_DEAD_SECONDS: u64 = 14 * 24 * 3600;
 /// Longest [`Attempt::message`], in bytes; the rest is left out.
 const MESSAGE_BYTES: usize = 2 * 1024;

@@ -3,6 +3,7 @@
 //! One [`Function`] document holds everything that changes together, so that single-key compare-and-set is enough. A published
 //! [`Version`] is an immutable document of its own.
 
+mod async_policy;
 mod environment;
 mod idempotency;
 mod resources;
@@ -25,6 +26,7 @@ use crate::limits;
 use crate::network::NetworkPolicy;
 use crate::provisioned::{Provisioned, ProvisionedRecord};
 
+pub use async_policy::{AsyncPolicy, RetryCurve};
 pub(crate) use environment::validate_environment;
 pub use environment::{EnvironmentValue, RESERVED_ENVIRONMENT, Variable};
 pub use idempotency::{CallKey, HEADER_IDEMPOTENCY_KEY, Idempotency, read_idempotency_key};
@@ -287,6 +289,9 @@ pub struct FunctionSettings {
     /// Which calls are the same call, and have one effect and one result.
     #[serde(default, skip_serializing_if = "Idempotency::is_default")]
     pub idempotency: Idempotency,
+    /// What happens to asynchronous calls.
+    #[serde(default, rename = "async", skip_serializing_if = "AsyncPolicy::is_default")]
+    pub async_calls: AsyncPolicy,
 }
 
 /// When a function's versions are published.
@@ -340,7 +345,7 @@ impl FunctionSettings {
                 ),
             ));
         }
-        Ok(())
+        self.async_calls.validate()
     }
 }
 

@@ -169,6 +169,10 @@ impl IntoParams for InvokeHeaders {
         let header = |name, description| parameter(name, ParameterIn::Header, description);
         vec![
             header("x-hanshu-invocation", "`sync` (default), `async` or `dry-run`"),
+            header(
+                "x-hanshu-delay-seconds",
+                "an asynchronous call is due after so many seconds: 0 (default) to 604800",
+            ),
             header("x-hanshu-timings", "`1`: answer with the timings in the header of this name"),
             header("x-hanshu-client-context", "JSON in base64, seen as `context.clientContext`"),
             header(

@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use model::Result;
 use model::alias::Carried;
+use model::clock::UnixMillis;
 use model::error::Error;
 use model::ids::FunctionRef;
 use model::invocation::{Call, CallContext};
@@ -22,6 +23,9 @@ struct Envelope {
     /// Somebody waited for it when it was accepted: see [`Queued::awaited`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     awaited: bool,
+    /// When it was due first, if it was accepted with a delay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due: Option<UnixMillis>,
 }
 
 /// What lies in a message.
@@ -31,13 +35,15 @@ pub(super) struct Queued {
     pub(super) parameters: Carried,
     /// A synchronous call: the function's first failure is its result.
     pub(super) awaited: bool,
+    /// When it was due first, if it was accepted with a delay.
+    pub(super) due: Option<UnixMillis>,
 }
 
 /// The message of a call.
 pub(super) fn pack(queued: Queued) -> Result<Bytes> {
-    let Queued { call, parameters, awaited } = queued;
+    let Queued { call, parameters, awaited, due } = queued;
     let envelope =
-        Envelope { v: 1, target: call.target, context: call.context, parameters, awaited };
+        Envelope { v: 1, target: call.target, context: call.context, parameters, awaited, due };
     let head = serde_json::to_vec(&envelope).map_err(Error::internal)?;
     let length = u32::try_from(head.len()).map_err(Error::internal)?;
     let mut out = BytesMut::with_capacity(4 + head.len() + call.payload.len());
@@ -69,14 +75,13 @@ pub(super) fn unpack(message: &Leased) -> Option<Queued> {
         payload: message.payload.slice(end..),
         context: envelope.context,
     };
-    let Envelope { v, parameters, awaited, .. } = envelope;
-    (v == 1).then_some(Queued { call, parameters, awaited })
+    let Envelope { v, parameters, awaited, due, .. } = envelope;
+    (v == 1).then_some(Queued { call, parameters, awaited, due })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::clock::UnixMillis;
     use model::ids::RequestId;
     use model::ports::Token;
 
@@ -98,15 +103,17 @@ mod tests {
             parameters.insert("header.x-beta".parse().unwrap(), "yes".into());
             parameters
         }] {
-            let (call, awaited) = (call.clone(), !parameters.is_empty());
-            let queued = Queued { call: call.clone(), parameters: parameters.clone(), awaited };
-            let back = unpack(&leased(pack(queued).unwrap())).unwrap();
-            assert_eq!(back.awaited, awaited);
-            let (back, carried) = (back.call, back.parameters);
-            assert_eq!(
-                (&back.target, &back.payload, &back.context, carried),
-                (&call.target, &call.payload, &call.context, parameters)
-            );
+            for (due, awaited) in [(None, true), (Some(UnixMillis(7)), false)] {
+                let (call, parameters) = (call.clone(), parameters.clone());
+                let queued =
+                    Queued { call: call.clone(), parameters: parameters.clone(), awaited, due };
+                let back = unpack(&leased(pack(queued).unwrap())).unwrap();
+                assert_eq!(
+                    (&back.call.target, &back.call.payload, &back.call.context),
+                    (&call.target, &call.payload, &call.context)
+                );
+                assert_eq!((&back.parameters, back.due, back.awaited), (&parameters, due, awaited));
+            }
         }
     }
 
@@ -117,7 +124,7 @@ mod tests {
         let packed = [&length[..], head, b"x"].concat();
         let back = unpack(&leased(packed.into())).unwrap();
         assert_eq!((&*back.call.payload, back.parameters.is_empty()), (&b"x"[..], true));
-        assert!(!back.awaited);
+        assert_eq!((back.due, back.awaited), (None, false));
     }
 
     #[test]

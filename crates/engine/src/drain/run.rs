@@ -1,33 +1,50 @@
 //! One leased call: it runs, its lease is kept, it is settled.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use model::calls::{Attempt, KEEP_DEAD_SECONDS, KEEP_SECONDS};
+use model::calls::Attempt;
 use model::clock::UnixMillis;
 use model::error::{Code, Error};
+use model::function::{AsyncPolicy, FunctionSettings};
+use model::ids::FunctionKey;
 use model::invocation::{Completed, Timings};
-use model::limits;
-use model::ports::{Again, End, Ended, Leased, NOTE_BYTES, RESULT_BYTES};
-use serde::{Deserialize, Serialize};
+use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
+use serde::Deserialize;
 
 use super::envelope::{Queued, unpack};
 use super::lanes::Found;
+use super::prelude;
 use crate::Shared;
 use crate::attempt::serve;
-use crate::pool::stopping;
-use crate::retry::{self, Verdict};
+use crate::retry::{self, Tried, Verdict};
 use crate::route::Asked;
 
 /// A call that waited longer than this for an instance that was there already found a crowd.
 const CROWDED_US: u64 = 10_000;
 
-/// What is noted of a call beside its last attempt.
-#[derive(Debug, Serialize, Deserialize)]
-struct Said {
-    /// What the function said before an answer in pieces.
-    prelude: String,
+/// A leased message, and what its function says about asynchronous calls.
+struct Case {
+    message: Leased,
+    /// When it was due first, or brought back to life.
+    due: UnixMillis,
+    settings: Arc<FunctionSettings>,
+}
+
+impl Case {
+    fn new(message: Leased, due: Option<UnixMillis>, settings: Arc<FunctionSettings>) -> Self {
+        let due = due.unwrap_or(message.enqueued_at).max(message.enqueued_at);
+        Self { message, due, settings }
+    }
+
+    fn policy(&self) -> &AsyncPolicy {
+        &self.settings.async_calls
+    }
+
+    fn tried(&self, now: UnixMillis) -> Tried {
+        let (id, attempts, due) = (self.message.id, self.message.deliveries, self.due);
+        Tried { id, attempts, due, now }
+    }
 }
 
 /// What came of a call that ran, or was refused.
@@ -45,59 +62,79 @@ enum Then {
     Not(Verdict),
     /// The function failed, and that is the result.
     Failed(Bytes),
-    /// It was as if it had never been there.
+    /// It is as if it had never been there.
     Withdrawn,
 }
 
-/// Runs one leased message and settles it. `now`: its caller waits, and nobody took it up before. The answer is `None` where somebody else has the message now, or it was called off.
-pub(super) async fn run(
-    shared: &Arc<Shared>,
-    message: Leased,
-    now: bool,
-) -> (Found, Option<model::Result<Completed>>) {
-    let mut judged = match unpack(&message) {
+/// How a message went, and what its caller is told: nothing where somebody else has the message now, or it was called off.
+type Went = (Found, Option<model::Result<Completed>>);
+
+/// Runs one leased message and settles it. `now`: its caller waits here, and nobody took it up before.
+pub(super) async fn run(shared: &Arc<Shared>, message: Leased, now: bool) -> Went {
+    let (case, mut judged) = match unpack(&message) {
         None => {
-            let why = "the queued message cannot be read";
-            Judged {
-                found: Found::Room,
-                attempt: refusal(shared, &message, "unreadable", why),
-                then: Then::Not(Verdict::Dead(why.into())),
-                answer: Err(Error::internal(why)),
-            }
+            let case = Case::new(message, None, Arc::default());
+            let judged = unreadable(shared, &case);
+            (case, judged)
         }
-        Some(_) if message.deliveries > limits::ASYNC_ATTEMPTS => exhausted(shared, &message),
         Some(queued) => {
-            let kept = keep_lease(shared, &message);
-            let running = shared.watched.run(message.id);
-            tokio::select! {
-                judged = judge(shared, queued, &message) => judged,
+            let case = Case::new(message, queued.due, settings(shared, &queued.call.target.key));
+            if case.message.deliveries > case.policy().attempts() {
+                let judged = exhausted(shared, &case);
+                return over(shared, &case, judged).await;
+            }
+            let kept = keep_lease(shared, &case.message);
+            let running = shared.watched.run(case.message.id);
+            let judged = tokio::select! {
+                judged = judge(shared, queued, &case) => judged,
                 // Somebody else has the message now and settles it.
                 () = kept => return (Found::Room, None),
                 () = running.cancelled() => return (Found::Room, None),
-            }
+            };
+            drop(running);
+            (case, judged)
         }
     };
-    let found = judged.found;
     if now && judged.answer.as_ref().is_err_and(never_ran) {
         judged.then = Then::Withdrawn;
     }
-    let mut answer = std::mem::replace(&mut judged.answer, Err(stopping()));
-    if let Err(error) = settle(shared, &message, judged).await {
-        // The lease expires and the call runs again: at least once.
-        tracing::warn!(request = %message.id, %error, "cannot settle a queued call");
-        answer = Err(error);
-    }
-    (found, Some(answer))
+    over(shared, &case, judged).await
 }
 
-/// Whether it was refused before any of it reached the function.
+/// Whether a call was refused before any of it reached the function.
 fn never_ran(error: &Error) -> bool {
     matches!(error.code(), Code::Throttled | Code::NotFound)
 }
 
-async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Result<()> {
-    let (id, token, mut attempt) = (message.id, message.token, judged.attempt);
-    let end = match judged.then {
+/// Settles a message.
+async fn over(shared: &Shared, case: &Case, judged: Judged) -> Went {
+    let Judged { found, attempt, then, answer } = judged;
+    if let Err(error) = settle(shared, case, attempt, then).await {
+        // The lease expires and the call runs again: at least once.
+        tracing::warn!(request = %case.message.id, %error, "cannot settle a queued call");
+        return (found, Some(Err(error)));
+    }
+    (found, Some(answer))
+}
+
+/// What a function says, or the defaults if there is none.
+fn settings(shared: &Shared, key: &FunctionKey) -> Arc<FunctionSettings> {
+    shared.routes.settings(key).unwrap_or_default()
+}
+
+async fn settle(
+    shared: &Shared,
+    case: &Case,
+    mut attempt: Attempt,
+    then: Then,
+) -> model::Result<()> {
+    let (id, token) = (case.message.id, case.message.token);
+    let end = match then {
+        Then::Withdrawn => {
+            shared.queue.withdraw(id, token).await?;
+            shared.watched.ended(id);
+            return Ok(());
+        }
         Then::Not(Verdict::Again { delay, counted }) => {
             let again = Again { delay, counted, note: Some(attempt.note()) };
             return shared.queue.again(id, token, again).await;
@@ -107,32 +144,24 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
                 Some(said) => format!("{reason}: {said}"),
                 None => reason,
             });
-            let keep = Duration::from_secs(KEEP_DEAD_SECONDS);
+            let keep = case.policy().keep_dead();
             // What ran has a version.
             let (note, counted) = (Some(attempt.note()), attempt.version.is_some());
             End { as_what: Ended::Dead, note, result: None, keep, counted }
         }
-        Then::Withdrawn => {
-            shared.queue.withdraw(id, token).await?;
-            shared.watched.ended(id);
-            return Ok(());
-        }
         Then::Failed(error) => {
-            let keep = Duration::from_secs(KEEP_DEAD_SECONDS);
+            let (note, keep) = (Some(attempt.note()), case.policy().keep_dead());
             let result = (error.len() <= RESULT_BYTES).then_some(error);
-            End { as_what: Ended::Dead, note: Some(attempt.note()), result, keep, counted: true }
+            End { as_what: Ended::Dead, note, result, keep, counted: true }
         }
-        Then::Succeeded(body, prelude) => {
-            let note = match prelude {
-                Some(said) => with_prelude(&attempt, said),
-                None => Some(attempt.note()),
-            };
+        Then::Succeeded(body, said) => {
+            let note = prelude::note(&attempt, said.as_ref());
             let kept = body.len() <= RESULT_BYTES && note.is_some();
             if !kept {
                 attempt.message =
                     Some(format!("the answer of {} bytes is longer than what is kept", body.len()));
             }
-            let keep = Duration::from_secs(KEEP_SECONDS);
+            let keep = case.policy().keep_result();
             let note = note.filter(|_| kept).or_else(|| Some(attempt.note()));
             let result = kept.then_some(body);
             End { as_what: Ended::Succeeded, note, result, keep, counted: true }
@@ -143,31 +172,49 @@ async fn settle(shared: &Shared, message: &Leased, judged: Judged) -> model::Res
     Ok(())
 }
 
+fn unreadable(shared: &Shared, case: &Case) -> Judged {
+    let why = "the queued message cannot be read";
+    let attempt = refusal(shared, case, "unreadable", why);
+    dead(attempt, why.into(), Error::internal(why))
+}
+
+/// Given up, for this reason. A caller who waits is told `error`.
+fn dead(attempt: Attempt, why: String, error: Error) -> Judged {
+    let then = Then::Not(Verdict::Dead(why));
+    Judged { found: Found::Room, attempt, then, answer: Err(error) }
+}
+
 /// Runs the call.
-async fn judge(shared: &Arc<Shared>, queued: Queued, message: &Leased) -> Judged {
-    let Queued { call, parameters, awaited } = queued;
+async fn judge(shared: &Arc<Shared>, queued: Queued, case: &Case) -> Judged {
+    let Queued { call, parameters, awaited, .. } = queued;
     let accepted = shared.clock.instant();
+    if let Some(why) = case.tried(shared.clock.now()).too_old(case.policy()) {
+        let mut attempt = refusal(shared, case, "too-old", "it was not run");
+        // The attempt that would be the next one is none.
+        attempt.attempt = attempt.attempt.saturating_sub(1);
+        return dead(attempt, why, given_up());
+    }
     let (routes, asked) = (&shared.routes, Asked::of(&call, &parameters));
     let led = async { routes.pool(asked, routes.lead(asked)?).await };
     let led = match led.await {
         Ok(led) => led,
         Err(e) if e.code() == Code::NotFound => {
-            let attempt = refusal(shared, message, e.code().as_str(), e.message());
-            let then = Then::Not(Verdict::Dead("it has nowhere to run".into()));
-            return Judged { found: Found::Room, attempt, then, answer: Err(e) };
+            let attempt = refusal(shared, case, e.code().as_str(), e.message());
+            return dead(attempt, "it has nowhere to run".into(), e);
         }
-        Err(e) => return refused(shared, message, e),
+        Err(e) => return refused(shared, case, e),
     };
-    match serve(shared, led, call, message.deliveries, accepted).await {
-        Ok(done) => completed(shared, message, done, awaited),
-        Err(e) => refused(shared, message, e),
+    match serve(shared, led, call, case.message.deliveries, accepted).await {
+        Ok(done) => completed(shared, case, done, awaited),
+        Err(e) => refused(shared, case, e),
     }
 }
 
-fn completed(shared: &Shared, message: &Leased, done: Completed, awaited: bool) -> Judged {
+fn completed(shared: &Shared, case: &Case, done: Completed, awaited: bool) -> Judged {
+    let now = shared.clock.now();
     let attempt = Attempt {
-        at: shared.clock.now(),
-        attempt: message.deliveries,
+        at: now,
+        attempt: case.message.deliveries,
         version: Some(done.version.to_string()),
         duration_ms: Some(done.outcome.run_us.div_ceil(1000)),
         outcome: done
@@ -182,38 +229,19 @@ fn completed(shared: &Shared, message: &Leased, done: Completed, awaited: bool) 
     let then = match &done.outcome.result {
         Ok(body) => Then::Succeeded(body.clone(), done.prelude.clone().filter(|_| awaited)),
         Err(f) if awaited => Then::Failed(f.payload.clone()),
-        Err(f) => Then::Not(retry::after_failure(message.deliveries, f.kind.as_str())),
+        Err(f) => Then::Not(retry::after_failure(case.policy(), case.tried(now), f.kind.as_str())),
     };
     Judged { found, attempt, then, answer: Ok(done) }
-}
-
-/// The note of the last attempt, if both fit into one.
-fn with_prelude(attempt: &Attempt, prelude: Bytes) -> Option<Bytes> {
-    #[derive(Serialize)]
-    struct Both<'a> {
-        #[serde(flatten)]
-        attempt: &'a Attempt,
-        #[serde(flatten)]
-        said: Said,
-    }
-    let prelude = String::from_utf8(prelude.into()).ok()?;
-    let both = serde_json::to_vec(&Both { attempt, said: Said { prelude } }).ok()?;
-    (both.len() <= NOTE_BYTES).then(|| both.into())
-}
-
-/// What a note holds beside an attempt.
-pub(crate) fn prelude(note: &[u8]) -> Option<Bytes> {
-    serde_json::from_slice(note).ok().map(|Said { prelude }| prelude.into())
 }
 
 /// The message in a function's error.
 fn said(payload: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Reason {
+    struct Said {
         error_message: String,
     }
-    serde_json::from_slice(payload).ok().map(|Reason { error_message }| error_message)
+    serde_json::from_slice(payload).ok().map(|Said { error_message }| error_message)
 }
 
 /// A start takes its time and says nothing of a crowd.
@@ -221,10 +249,10 @@ fn found(timings: &Timings) -> Found {
     if !timings.cold && timings.queue_us > CROWDED_US { Found::Crowd } else { Found::Room }
 }
 
-fn refusal(shared: &Shared, message: &Leased, outcome: &str, why: &str) -> Attempt {
+fn refusal(shared: &Shared, case: &Case, outcome: &str, why: &str) -> Attempt {
     Attempt {
         at: shared.clock.now(),
-        attempt: message.deliveries,
+        attempt: case.message.deliveries,
         version: None,
         duration_ms: None,
         outcome: outcome.to_owned(),
@@ -232,15 +260,15 @@ fn refusal(shared: &Shared, message: &Leased, outcome: &str, why: &str) -> Attem
     }
 }
 
-fn refused(shared: &Shared, message: &Leased, error: Error) -> Judged {
-    let verdict = retry::after_refusal(message.enqueued_at, shared.clock.now());
-    let attempt = refusal(shared, message, error.code().as_str(), error.message());
+fn refused(shared: &Shared, case: &Case, error: Error) -> Judged {
+    let verdict = retry::after_refusal(case.policy(), case.tried(shared.clock.now()));
+    let attempt = refusal(shared, case, error.code().as_str(), error.message());
     Judged { found: Found::Refusal, attempt, then: Then::Not(verdict), answer: Err(error) }
 }
 
 /// The attempt that a killed daemon was at; none if it was about to give the call up.
-pub(super) fn cut(at: UnixMillis, attempt: u32) -> Option<Attempt> {
-    (attempt <= limits::ASYNC_ATTEMPTS).then(|| Attempt {
+pub(super) fn cut(most: u32, at: UnixMillis, attempt: u32) -> Option<Attempt> {
+    (attempt <= most).then(|| Attempt {
         at,
         attempt,
         version: None,
@@ -251,12 +279,19 @@ pub(super) fn cut(at: UnixMillis, attempt: u32) -> Option<Attempt> {
 }
 
 /// Its last attempt was cut. It may have done what it was for, and it may be what ends the daemon: it does not run again by itself.
-fn exhausted(shared: &Shared, message: &Leased) -> Judged {
-    let attempts = message.deliveries - 1;
-    let why = format!("{attempts} attempts, and nobody knows what came of the last");
-    let attempt = Attempt { attempt: attempts, ..refusal(shared, message, "given-up", &why) };
-    let then = Then::Not(Verdict::Dead("given up".into()));
-    Judged { found: Found::Room, attempt, then, answer: Err(Error::internal(why)) }
+fn exhausted(shared: &Shared, case: &Case) -> Judged {
+    let (attempts, most) = (case.message.deliveries - 1, case.policy().attempts());
+    let why = match attempts == most {
+        true => format!("{attempts} attempts, and nobody knows what came of the last"),
+        false => format!("{attempts} attempts, and at most {most} are wanted by now"),
+    };
+    let attempt = Attempt { attempt: attempts, ..refusal(shared, case, "given-up", &why) };
+    dead(attempt, "given up".into(), given_up())
+}
+
+/// What a caller would be told who waits for a call that was given up: nobody does, such calls were taken up before.
+fn given_up() -> Error {
+    Error::caller(Code::Conflict, "the call was given up")
 }
 
 /// Renews the lease while the call runs; returns once it is lost.

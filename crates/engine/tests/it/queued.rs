@@ -1,8 +1,11 @@
 //! Asynchronous calls: run, retried, given up.
 
-use engine::EngineConfig;
+use std::time::Duration;
+
+use engine::{EngineConfig, EnqueueOptions};
 use model::Code;
 use model::calls::Attempt;
+use model::function::{AsyncPolicy, Function};
 use model::ids::RequestId;
 use model::ports::{Ended, Enqueued, Standing};
 
@@ -58,6 +61,82 @@ async fn a_failing_call_gets_three_attempts_a_minute_and_two_apart_then_is_dead(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_function_says_how_often_and_for_how_long_its_calls_are_tried() {
+    let world = World::new(EngineConfig::default()).await;
+    let policy = |text: &str| -> AsyncPolicy { serde_json::from_str(text).unwrap() };
+    let of = |policy: AsyncPolicy| move |f: &mut Function| f.settings.async_calls = policy;
+    let often = r#"{"attempts":4,"retry":{"pauses_seconds":[5,20]},"keep_dead_seconds":7200}"#;
+    world.deploy_with("f", "fail", of(policy(often))).await;
+    let one = call("f", "x");
+    world.engine.enqueue(one.clone(), &bare()).await.unwrap();
+    for (at_ms, attempts) in [(1_000, 1), (5_000, 2), (15_000, 2), (5_000, 3), (20_000, 4)] {
+        sleep_ms(at_ms).await;
+        assert_eq!(world.finished(), attempts);
+    }
+    assert_eq!(world.queued().await, (0, 1));
+
+    // The next attempt would come too late.
+    world.deploy_with("f", "fail", of(policy(r#"{"max_age_seconds":60}"#))).await;
+    let two = call("f", "x");
+    world.engine.enqueue(two.clone(), &bare()).await.unwrap();
+    sleep_ms(1_000).await;
+    let kept = world.engine.call(two.id).await.unwrap().unwrap();
+    assert!(matches!(kept.summary.standing, Standing::Ended(Ended::Dead, _)), "{kept:?}");
+    assert!(kept.history[0].message.as_deref().unwrap().contains("too old"), "{kept:?}");
+
+    // One that waited too long for its turn is not run: nobody knows whether it is still wanted.
+    let off = |f: &mut Function| {
+        f.settings.max_instances = Some(0);
+        f.settings.async_calls =
+            AsyncPolicy { max_age_seconds: Some(60), ..AsyncPolicy::default() };
+    };
+    world.deploy_with("f", "echo", off).await;
+    let (refused, delayed) = (call("f", "x"), call("f", "y"));
+    world.engine.enqueue(refused.clone(), &bare()).await.unwrap();
+    let options = EnqueueOptions { delay: Duration::from_secs(3600) };
+    world.engine.enqueue_with(delayed.clone(), &bare(), options).await.unwrap();
+    sleep_ms(58_000).await;
+    let kept = world.engine.call(refused.id).await.unwrap().unwrap();
+    assert!(matches!(kept.summary.standing, Standing::Waiting(_)), "{kept:?}");
+    sleep_ms(2_000).await;
+    let kept = world.engine.call(refused.id).await.unwrap().unwrap();
+    assert!(matches!(kept.summary.standing, Standing::Ended(Ended::Dead, _)), "{kept:?}");
+    assert_eq!(kept.history.last().unwrap().outcome, "throttled");
+
+    // A delay does not count as age.
+    let finished = world.finished();
+    world.change("f", |f| f.settings.max_instances = None).await;
+    sleep_ms(3_530_000).await;
+    assert_eq!(world.finished(), finished, "not due yet");
+    sleep_ms(20_000).await;
+    let kept = world.engine.call(delayed.id).await.unwrap().unwrap();
+    assert_eq!(kept.result.as_deref(), Some(&b"y"[..]), "{kept:?}");
+    let long = EnqueueOptions { delay: Duration::from_secs(7 * 24 * 3600 + 1) };
+    let e = world.engine.enqueue_with(call("f", ""), &bare(), long).await.unwrap_err();
+    assert_eq!(e.code(), Code::InvalidParameter);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_longer_than_their_age_are_not_run() {
+    let config = EngineConfig { async_concurrency: 1, ..EngineConfig::default() };
+    let world = World::new(config).await;
+    let minute = AsyncPolicy { max_age_seconds: Some(60), ..AsyncPolicy::default() };
+    world.deploy_with("f", "sleep:70000", |f| f.settings.async_calls = minute).await;
+    let (first, second) = (call("f", "x"), call("f", "y"));
+    for new in [&first, &second] {
+        world.engine.enqueue(new.clone(), &bare()).await.unwrap();
+    }
+    sleep_ms(75_000).await;
+    assert_eq!((world.started(), world.finished()), (1, 1), "the second was not run");
+    let kept = world.engine.call(second.id).await.unwrap().unwrap();
+    assert_eq!(kept.history[0].outcome, "too-old");
+    // Brought back to life it is as young as any.
+    world.engine.redrive_call(second.id).await.unwrap();
+    sleep_ms(75_000).await;
+    assert_eq!((world.finished(), world.queued().await), (2, (0, 0)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn throttles_do_not_count_as_attempts() {
     let world = World::new(EngineConfig::default()).await;
     world.deploy_with("f", "fail", |f| f.settings.max_instances = Some(0)).await;
@@ -72,8 +151,7 @@ async fn throttles_do_not_count_as_attempts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_longer_than_its_lease_keeps_it() {
-    let config =
-        EngineConfig { async_lease: std::time::Duration::from_secs(3), ..EngineConfig::default() };
+    let config = EngineConfig { async_lease: Duration::from_secs(3), ..EngineConfig::default() };
     let world = World::new(config).await;
     world.deploy("f", "sleep:20000").await;
     world.engine.enqueue(call("f", "x"), &bare()).await.unwrap();
@@ -246,7 +324,7 @@ async fn a_call_can_be_waited_for_and_cancelled() {
     let e = world.engine.cancel_call(stops.id).await.unwrap_err();
     assert_eq!(e.code(), Code::Conflict);
 
-    let until = |ms| world.clock.instant() + std::time::Duration::from_millis(ms);
+    let until = |ms| world.clock.instant() + Duration::from_millis(ms);
     let early = world.engine.call_ended(ends.id, until(1_000)).await.unwrap().unwrap();
     assert!(matches!(early.summary.standing, Standing::Leased(_)), "waited in vain");
     let ended = world.engine.call_ended(ends.id, until(60_000)).await.unwrap().unwrap();

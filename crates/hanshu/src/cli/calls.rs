@@ -20,7 +20,8 @@ const PAGE: usize = 1_000;
 const WAIT_SECONDS: u64 = 30;
 
 const AFTER_HELP: &str = "\
-A call is kept for 24 hours once it has succeeded or was cancelled, for 14 days once it is dead.
+A call is kept for 24 hours once it has succeeded or was cancelled, for 14 days once it is dead, unless its function says otherwise
+(`hanshu config set NAME async.keep_result=2d async.keep_dead=30d`).
 
 Examples:
   hanshu calls                                 the newest, of every function

@@ -9,6 +9,8 @@ use model::function::{Publish, UrlAuth};
 use model::network::NetworkPolicy;
 use serde_json::json;
 
+mod async_calls;
+
 use super::context::Context;
 use super::failure::CliError;
 use super::screen::Format;
@@ -19,6 +21,9 @@ Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, mem
 processes, open_files, tmp_mb, output_bytes_per_second, instance_concurrency, readiness_path, instance_calls, files (true or false), max_instances, reserved_instances, url_auth (key or none), network (none, egress or
 private), layers (NAME:VERSION or NAME:ALIAS, separated by commas; empty for none), publish (on-request or always), env.NAME, secret.NAME and
 tag.NAME. What is not mentioned stays. All changes are made in one step.
+
+Asynchronous calls: async.attempts, async.max_age, async.keep_result and async.keep_dead (90s, 6h, 7d); async.retry.first, async.retry.factor,
+async.retry.ceiling and async.retry.jitter (20%), or async.retry.pauses (10s,1m,10m). What is set of async.retry replaces all of it.
 
 network replaces the whole network policy: network.allow (CIDR[:PORT[-PORT]][/tcp|/udp], separated by commas) and
 network.bandwidth (bytes per second, for instance 10MB) go with it.
@@ -35,6 +40,7 @@ Examples:
   hanshu config set hello network=private network.allow=10.1.2.0/24:5432,10.1.2.9 network.bandwidth=10MB
   hanshu config set hello layers=numpy:3,tools:stable publish=always
   hanshu config set hello layers=               without layers
+  hanshu config set hello async.attempts=5 async.retry.pauses=10s,1m,10m
   hanshu config set hello reserved_instances=5  instances of its own: always to be had, and never more
   hanshu config set hello reserved_instances=0  switched off; --unset reserved_instances switches it on again";
 
@@ -55,7 +61,7 @@ enum Operation {
         /// What to set
         #[arg(value_name = "KEY=VALUE")]
         fields: Vec<String>,
-        /// Remove env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores or reserved_instances; may be repeated
+        /// Remove env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores, reserved_instances or async.FIELD; may be repeated
         #[arg(long, value_name = "KEY")]
         unset: Vec<String>,
     },
@@ -112,9 +118,10 @@ fn patch(fields: &[String], unset: &[String]) -> Result<PatchConfig, CliError> {
             "cpu_weight" => patch.cpu_weight = Some(None),
             "cpu_cores" => patch.cpu_cores = Some(None),
             "reserved_instances" => patch.reserved_instances = Some(None),
+            _ if key.starts_with("async.") => async_calls::unset(&mut patch, key)?,
             _ => entry(&mut patch, key, None).ok_or_else(|| {
                 CliError::new(format!(
-                    "'{key}' cannot be removed: expected env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores or reserved_instances"
+                    "'{key}' cannot be removed: expected env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores, reserved_instances or async.FIELD"
                 ))
             })?,
         }
@@ -184,6 +191,7 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
             let layers = layers.map(str::parse).collect::<Result<_, _>>();
             patch.layers = Some(layers.map_err(CliError::new)?);
         }
+        _ if key.starts_with("async.") => async_calls::set(patch, key, value)?,
         _ if key.starts_with("secret.") => {
             let name = key.trim_start_matches("secret.");
             let text = secrets::read(name, value)?;
@@ -292,6 +300,7 @@ fn lines(view: &FunctionView) -> Vec<String> {
     }
     lines.extend(settings.max_instances.map(|n| format!("max_instances={n}")));
     lines.extend(settings.reserved_instances.map(|n| format!("reserved_instances={n}")));
+    lines.extend(async_calls::lines(&settings.async_calls));
     lines.extend(config.environment.iter().map(|(k, v)| match v {
         VariableView::Plain(v) => format!("env.{k}={v}"),
         VariableView::Secret(_) | VariableView::Kept => format!("secret.{k} (not shown)"),

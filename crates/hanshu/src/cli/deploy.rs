@@ -35,6 +35,10 @@ PATH is a folder, one source file, or a .zip or .jar made elsewhere. A folder ma
   publish = \"always\"          # every deploy and every change of the configuration makes a version
   exclude = [\"*.md\", \"test/\"]
   event = \"event.json\"        # what `hanshu up` calls it with
+  [async]                     # what happens to asynchronous calls
+  attempts = 5
+  max_age_seconds = 3600
+  retry = { first_seconds = 10, factor = 2, ceiling_seconds = 600, jitter_percent = 20 }   # or { pauses_seconds = [10, 60, 600] }
   [environment]
   LEVEL = \"debug\"
   TOKEN = { secret = true }    # its value comes by --secret or `hanshu config set`, and stays

@@ -14,7 +14,7 @@ use super::screen::{Format, milliseconds};
 use super::{logs, values};
 use crate::client::Client;
 use crate::client::follow::LogFilter;
-use crate::client::invoke::Invoked;
+use crate::client::invoke::{How, Invoked};
 
 /// Log lines that one call is shown with.
 const LOG_LINES: usize = 1_000;
@@ -28,7 +28,8 @@ Examples:
   hanshu invoke hello --payload '{\"name\":\"Ada\"}' --logs --timings
   hanshu invoke resize:3 --payload @event.json > out.json
   generate | hanshu invoke sum --payload - | jq .total
-  hanshu invoke nightly --async";
+  hanshu invoke nightly --async
+  hanshu invoke reminder --async --delay 15m";
 
 /// Call a function.
 #[derive(Debug, Args)]
@@ -42,6 +43,9 @@ pub(crate) struct InvokeArgs {
     /// Have it run later, and print the request id
     #[arg(long = "async", conflicts_with = "dry_run")]
     later: bool,
+    /// With --async: due after this time, for instance 90s, 15m or 2d; at most 7d
+    #[arg(long, requires = "later", value_name = "TIME", value_parser = values::seconds)]
+    delay: Option<u64>,
     /// Only check that the call would be accepted
     #[arg(long)]
     dry_run: bool,
@@ -72,7 +76,8 @@ impl InvokeArgs {
             cx.screen.raw(piece)
         };
         let shown = cx.screen.format() == Format::Text;
-        let done = client.invoke(&target, kind, &payload, shown.then_some(&mut show))?;
+        let how = How { kind, delay_seconds: self.delay };
+        let done = client.invoke(&target, how, &payload, shown.then_some(&mut show))?;
         if cx.screen.read_by_a_person() && !ends_a_line {
             cx.screen.line("")?;
         }

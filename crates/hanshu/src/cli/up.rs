@@ -8,7 +8,6 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::Args;
 use model::ids::{FunctionKey, FunctionRef, NamespaceName, Qualifier};
-use model::invocation::InvocationKind;
 use serde::Serialize;
 
 use super::context::Context;
@@ -18,7 +17,7 @@ use super::progress::Progress;
 use super::screen::{Format, milliseconds};
 use super::serve::{ServeArgs, runtime};
 use crate::client::Client;
-use crate::client::invoke::Invoked;
+use crate::client::invoke::{How, Invoked};
 use crate::package::Source;
 use crate::package::install::tool::MISSING;
 use crate::package::manifest::{DEFAULT_EVENT, FILE_NAME};
@@ -212,7 +211,7 @@ fn event(folder: &Path) -> anyhow::Result<Vec<u8>> {
 /// One call, as long as its caller waited for it.
 fn timed(client: &Client, target: &FunctionRef, event: &[u8]) -> Result<(u64, Invoked), CliError> {
     let start = Instant::now();
-    let done = client.invoke(target, InvocationKind::Sync, event, None)?;
+    let done = client.invoke(target, How::default(), event, None)?;
     Ok((u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX), done))
 }
 

@@ -18,6 +18,14 @@ pub(super) fn milliseconds(text: &str) -> Result<u32, String> {
     u32::try_from(span.as_millis()).map_err(|_| format!("'{text}' is too long"))
 }
 
+/// `90s`, `6h` or `7d`: a time span in whole seconds.
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
+    let span = duration(text).filter(|span| span.subsec_nanos() == 0);
+    span.map(|span| span.as_secs()).ok_or_else(|| {
+        format!("'{text}' is no time span in whole seconds: expected for instance 90s, 6h or 7d")
+    })
+}
+
 /// A whole number from `least` to `most`.
 pub(super) fn within<T: TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result<T, String> {
     let number = text.parse().ok().filter(|n| (least..=most).contains(n));
@@ -124,6 +132,11 @@ mod tests {
         assert_eq!(milliseconds("1m30s"), Ok(90_000));
         assert!(milliseconds("20").is_err());
         assert!(milliseconds("-3s").is_err());
+        assert_eq!(
+            (seconds("90s"), seconds("6h"), seconds("7d")),
+            (Ok(90), Ok(21_600), Ok(604_800))
+        );
+        assert!(seconds("90").is_err() && seconds("500ms").is_err() && seconds("-1s").is_err());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::io::{self, Read as _};
 use std::time::Duration;
 
 use model::api::{
-    HEADER_FUNCTION_ERROR, HEADER_INVOCATION, HEADER_REQUEST_ID, HEADER_STREAM, HEADER_TIMINGS,
-    HEADER_VERSION,
+    HEADER_DELAY, HEADER_FUNCTION_ERROR, HEADER_INVOCATION, HEADER_REQUEST_ID, HEADER_STREAM,
+    HEADER_TIMINGS, HEADER_VERSION,
 };
 use model::ids::FunctionRef;
 use model::invocation::{InvocationKind, Timings};
@@ -42,6 +42,14 @@ pub(crate) const CUT: &str = "stream-cut";
 /// What is read of an answer at once, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// How a call is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct How {
+    pub(crate) kind: InvocationKind,
+    /// An asynchronous one is due after so many seconds.
+    pub(crate) delay_seconds: Option<u64>,
+}
+
 /// Who takes the pieces of an answer as they come.
 pub(crate) type Pieces<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
 
@@ -50,7 +58,7 @@ impl Client {
     pub(crate) fn invoke(
         &self,
         target: &FunctionRef,
-        kind: InvocationKind,
+        how: How,
         payload: &[u8],
         pieces: Option<Pieces<'_>>,
     ) -> Result<Invoked, CliError> {
@@ -69,6 +77,7 @@ impl Client {
             target.key.name,
             encode(&target.qualifier.to_string())
         );
+        let How { kind, delay_seconds } = how;
         let kind = match kind {
             InvocationKind::Sync => "sync",
             InvocationKind::Async => "async",
@@ -76,12 +85,14 @@ impl Client {
         };
         // An absent body and an empty one mean the same, but a POST says how long its body is.
         let payload = if payload.is_empty() { b"{}" } else { payload };
-        let headers = [
+        let (length, delay) = (payload.len().to_string(), delay_seconds.map(|s| s.to_string()));
+        let mut headers = vec![
             ("content-type", "application/json"),
-            ("content-length", &payload.len().to_string()),
+            ("content-length", &*length),
             (HEADER_INVOCATION, kind),
             (HEADER_TIMINGS, "1"),
         ];
+        headers.extend(delay.as_deref().map(|delay| (HEADER_DELAY, delay)));
         let ask = Ask {
             method: &Method::POST,
             path: &path,

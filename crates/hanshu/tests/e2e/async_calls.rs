@@ -86,6 +86,26 @@ fn what_became_of_a_call_is_shown_and_it_is_run_again_or_stopped() {
     assert!(shown.contains("succeeded") && shown.contains("nobody reads this"), "{shown}");
     let listed = daemon.cli(&["calls", "later", "--state", "succeeded"]).ok();
     assert!(listed.contains(id), "{listed}");
+    let fields = ["async.attempts=1", "async.max_age=1h", "async.retry.pauses=1s,1m"];
+    let set = daemon.cli(&[&["config", "set", "later"][..], &fields].concat()).ok();
+    assert!(
+        set.contains("async.max_age=3600s") && set.contains("async.retry.pauses=1s,60s"),
+        "{set}"
+    );
+    let refused = daemon.cli(&["config", "set", "later", "async.attempts=101"]);
+    assert!(
+        refused.err.contains("async.attempts 101 is out of range: expected 1 to 100"),
+        "{refused:?}"
+    );
+    daemon.node("later", SAYS, &json!({}));
+    let kept = daemon.cli(&["config", "show", "later"]).ok();
+    assert!(
+        kept.contains("async.attempts=1"),
+        "a deploy that says nothing of it changes nothing: {kept}"
+    );
+    let id = daemon.cli(&["invoke", "later", "--async", "--delay", "1h"]).ok();
+    assert!(daemon.cli(&["calls", "show", id.trim()]).ok().contains("waiting"));
+    daemon.cli(&["cancel", id.trim()]).ok();
     let dead = daemon.cli(&["dead-letters"]);
     assert!(dead.out.is_empty() && dead.err.contains("no dead calls"), "{dead:?}");
 

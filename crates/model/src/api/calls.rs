@@ -62,7 +62,7 @@ pub struct CallView {
     pub summary: CallSummary,
     /// What became of each attempt, and of each refusal, oldest first; of very many the first and the last.
     pub history: Vec<AttemptView>,
-    /// The function's answer, where it succeeded and that is at most 256 KiB; as text if it is not JSON. Kept for 24 hours.
+    /// The function's answer, where it succeeded and that is at most 256 KiB; as text if it is not JSON. Kept for 24 hours, unless the function's `async` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
     /// The event, unless it succeeded or was cancelled; as text if it is not JSON.

@@ -253,7 +253,7 @@ impl<V> FunctionConfig<V> {
 }
 
 /// Whether a field's value lies in its range.
-fn within<T: PartialOrd + fmt::Display>(
+pub(super) fn within<T: PartialOrd + fmt::Display>(
     field: &str,
     value: T,
     range: &RangeInclusive<T>,

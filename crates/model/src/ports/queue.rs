@@ -61,6 +61,12 @@ impl Lane {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The function whose calls wait here, if it is the lane of one.
+    pub fn function(&self) -> Option<FunctionKey> {
+        let (namespace, name) = self.0.split_once('/')?;
+        Some(FunctionKey { namespace: namespace.parse().ok()?, name: name.parse().ok()? })
+    }
 }
 
 impl From<&FunctionKey> for Lane {

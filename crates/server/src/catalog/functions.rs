@@ -243,15 +243,16 @@ impl Catalog {
         let seen = self.function_record(key).await?;
         let version = self.pinned(self.version(&seen, number).await?).await?;
         let wish = Wish { what: What::Rollback, publish: false };
-        self.change_latest(key, intent, wish, |current, turn| {
+        let change = self.change_latest(key, intent, wish, |current, turn| {
             let function = existing(key, current)?;
             if function.id != seen.id || function.published(number).is_none() {
                 return Err(Error::not_found("version", format!("{key}:{number}")));
             }
             let latest = Version { number: None, modified_at: turn.now, ..version.clone() };
             Ok(with_latest(function, latest))
-        })
-        .await
+        });
+        // It holds whole documents, as what was read above does: one future for both would be too large.
+        Box::pin(change).await
     }
 
     /// A version with references that keep its layers: an alias of a layer that has moved on since would lead away from them at once.

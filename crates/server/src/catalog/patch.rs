@@ -41,6 +41,9 @@ pub(super) fn patch_settings(settings: &mut FunctionSettings, patch: &PatchConfi
     set(&mut settings.url_auth, patch.url_auth.as_ref());
     set(&mut settings.publish, patch.publish.as_ref());
     merge(&mut settings.tags, patch.tags.as_ref());
+    if let Some(patch) = &patch.async_calls {
+        patch.apply(&mut settings.async_calls);
+    }
 }
 
 fn set<T: Clone>(field: &mut T, new: Option<&T>) {

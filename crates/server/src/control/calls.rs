@@ -62,7 +62,7 @@ pub(crate) struct GetParams {
 
 /// Asynchronous calls, the newest first.
 ///
-/// What has succeeded or was cancelled is kept for 24 hours, what is dead for 14 days.
+/// What has succeeded or was cancelled is kept for 24 hours, what is dead for 14 days, unless the function's `async` says otherwise.
 #[utoipa::path(
     get, path = "/v1/namespaces/{namespace}/calls", operation_id = "listCalls", tag = "calls",
     params(NamespaceParam, ListParams),

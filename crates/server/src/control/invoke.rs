@@ -1,6 +1,7 @@
 //! Calls through the API: the body is the event, the answer's body is the function's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -9,14 +10,15 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use engine::{Reply, Stream};
+use engine::{EnqueueOptions, Reply, Stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use model::api::{
-    Accepted, ErrorBody, HEADER_CLIENT_CONTEXT, HEADER_FUNCTION_ERROR, HEADER_INVOCATION,
-    HEADER_STREAM, HEADER_TIMINGS, HEADER_TRACE, HEADER_VERSION,
+    Accepted, ErrorBody, HEADER_CLIENT_CONTEXT, HEADER_DELAY, HEADER_FUNCTION_ERROR,
+    HEADER_INVOCATION, HEADER_STREAM, HEADER_TIMINGS, HEADER_TRACE, HEADER_VERSION,
 };
 use model::error::{Code, Error};
 use model::invocation::{Call, CallContext, Completed, InvocationKind, Timings};
+use model::limits;
 use model::ports::Enqueued;
 use serde::de::IgnoredAny;
 
@@ -81,6 +83,7 @@ pub(crate) async fn invoke(
     let headers = parts.headers;
     let mut context = context(&headers)?;
     let kind = kind(&headers)?;
+    let options = options(&headers, kind)?;
     // Before the body: nobody shall send 6 MB to learn that the name is wrong.
     app.engine.settings(&target)?;
     let limit = match kind {
@@ -96,7 +99,7 @@ pub(crate) async fn invoke(
     context.key = keyed::of_call(&headers, &payload)?;
     let call = Call { id, target, payload, context };
     if kind == InvocationKind::Async {
-        let first = match app.engine.enqueue(call, &parameters).await? {
+        let first = match app.engine.enqueue_with(call, &parameters, options).await? {
             Enqueued::Duplicate(first) => first,
             _ => id,
         };
@@ -205,6 +208,20 @@ fn kind(headers: &HeaderMap) -> Result<InvocationKind, Error> {
     }
 }
 
+/// What is asked of an asynchronous call.
+fn options(headers: &HeaderMap, kind: InvocationKind) -> Result<EnqueueOptions, Error> {
+    let Some(value) = headers.get(HEADER_DELAY) else { return Ok(EnqueueOptions::default()) };
+    let seconds = value.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    let most = limits::ASYNC_DELAY_SECONDS;
+    match seconds.filter(|seconds| *seconds <= most && kind == InvocationKind::Async) {
+        Some(seconds) => Ok(EnqueueOptions { delay: Duration::from_secs(seconds) }),
+        None => Err(bad_header(
+            HEADER_DELAY,
+            &format!("0 to {most} seconds, of an asynchronous call ({HEADER_INVOCATION}: async)"),
+        )),
+    }
+}
+
 fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
     let client_context = match headers.get(HEADER_CLIENT_CONTEXT) {
         None => None,
@@ -252,6 +269,25 @@ mod tests {
         assert_eq!(kind(&headers(HEADER_INVOCATION, "dry-run")).unwrap(), InvocationKind::DryRun);
         let e = kind(&headers(HEADER_INVOCATION, "later")).unwrap_err();
         assert!(e.message().contains(HEADER_INVOCATION), "{}", e.message());
+    }
+
+    #[test]
+    fn asynchronous_calls_alone_have_a_delay() {
+        let delay = |text: &str, kind| options(&headers(HEADER_DELAY, text), kind);
+        let later = delay("90", InvocationKind::Async).unwrap();
+        assert_eq!(later.delay, Duration::from_secs(90));
+        assert!(delay("604800", InvocationKind::Async).is_ok());
+        for (text, kind) in [
+            ("90", InvocationKind::Sync),
+            ("90", InvocationKind::DryRun),
+            ("604801", InvocationKind::Async),
+            ("-1", InvocationKind::Async),
+            ("1.5", InvocationKind::Async),
+            ("1m", InvocationKind::Async),
+        ] {
+            let e = delay(text, kind).unwrap_err();
+            assert!(e.message().contains(HEADER_DELAY) && e.message().contains("604800"), "{e}");
+        }
     }
 
     #[test]
