@@ -72,7 +72,7 @@ pub(crate) async fn attempt(
     match begin(shared, lead, pool, call, number, accepted).await? {
         Tried::Over(completed) => Ok(completed),
         Tried::Streams(begun) => {
-            let prelude = Some(begun.prelude.clone());
+            let prelude = Some(Box::new(begun.prelude.clone()));
             let (completed, _) = begun.run(shared, Taker::Whole).await;
             Ok(Completed { prelude, ..completed })
         }

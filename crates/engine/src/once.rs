@@ -1,7 +1,7 @@
 //! Calls with a key: one effect and one result for all calls of a key within its window, whoever makes them and whatever becomes of the daemon.
 //!
 //! There is one mechanism, the queue's: the first call of a key is a message that has the key. One that is waited for is on lease from the beginning and runs here; the
-//! next one finds the message and waits for its end. A daemon that is killed in between leaves the message to its next start. See ADR 22.
+//! next one finds the message and waits for its end. A daemon that is killed in between leaves the message to its next start. See ADR 23.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -223,7 +223,7 @@ fn answer(ended: Ended, call: KeptCall) -> Result<Completed> {
         outcome: Outcome { result, run_us: 0, busy_us: None, memory_peak_bytes: None },
         timings: Timings::default(),
         errors: None,
-        prelude: call.prelude,
+        prelude: call.prelude.map(Box::new),
     })
 }
 

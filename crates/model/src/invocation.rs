@@ -283,7 +283,7 @@ pub struct Completed {
     /// Where whoever reads the answer counts an error that stands in it; a failure is counted already. `None` if nobody watches.
     pub errors: Option<ErrorCount>,
     /// What the function said before an answer in pieces that was collected: JSON, not checked.
-    pub prelude: Option<Bytes>,
+    pub prelude: Option<Box<Bytes>>,
 }
 
 #[cfg(test)]

@@ -227,7 +227,9 @@ fn completed(shared: &Shared, case: &Case, done: Completed, awaited: bool) -> Ju
     };
     let found = found(&done.timings);
     let then = match &done.outcome.result {
-        Ok(body) => Then::Succeeded(body.clone(), done.prelude.clone().filter(|_| awaited)),
+        Ok(body) => {
+            Then::Succeeded(body.clone(), done.prelude.as_deref().filter(|_| awaited).cloned())
+        }
         Err(f) if awaited => Then::Failed(f.payload.clone()),
         Err(f) => Then::Not(retry::after_failure(case.policy(), case.tried(now), f.kind.as_str())),
     };

@@ -35,6 +35,7 @@ mod listing;
 mod logs;
 mod namespaces;
 mod old_folder;
+mod once;
 mod provided;
 mod restart;
 mod rotation;

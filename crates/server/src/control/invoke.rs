@@ -136,12 +136,12 @@ fn completed_answer(completed: Completed, with_timings: bool) -> Response {
     };
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
-    let said = prelude.as_deref().map(gateway::prelude);
+    let said = prelude.as_deref().map(|said| gateway::prelude(said));
     let content_type = said.as_ref().and_then(|said| said.headers().get(header::CONTENT_TYPE));
     let json = HeaderValue::from_static("application/json");
     headers.insert(header::CONTENT_TYPE, content_type.cloned().unwrap_or(json));
     headers.extend(
-        prelude.map(|prelude| (HeaderName::from_static(HEADER_STREAM), stream_value(prelude))),
+        prelude.map(|prelude| (HeaderName::from_static(HEADER_STREAM), stream_value(*prelude))),
     );
     if let Ok(version) = HeaderValue::from_str(&version.to_string()) {
         headers.insert(HEADER_VERSION, version);
