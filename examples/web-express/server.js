@@ -1,6 +1,7 @@
 'use strict';
 
 const express = require('express');
+const { WebSocketServer } = require('ws');
 
 const app = express();
 app.use(express.json());
@@ -24,4 +25,9 @@ app.get('/ticks', async (request, response) => {
 // Whatever is no HTTP request comes here: direct calls, and what other triggers send.
 app.post('/events', (request, response) => response.json({ message: `Hello, ${request.body.name}` }));
 
-app.listen(process.env.PORT);
+const server = app.listen(process.env.PORT);
+
+// A WebSocket: what comes goes back.
+new WebSocketServer({ server, path: '/echo' }).on('connection', (socket) => {
+  socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }));
+});

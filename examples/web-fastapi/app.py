@@ -1,4 +1,4 @@
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
@@ -17,6 +17,14 @@ async def hello(name: str = "world"):
 @app.get("/lines")
 async def lines():
     return StreamingResponse((f"line {n}\n" for n in range(3)), media_type="text/plain")
+
+
+# What comes goes back.
+@app.websocket("/echo")
+async def echo(socket: WebSocket):
+    await socket.accept()
+    async for text in socket.iter_text():
+        await socket.send_text(text)
 
 
 # Whatever is no HTTP request comes here: direct calls, and what other triggers send.

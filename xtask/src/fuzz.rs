@@ -54,6 +54,8 @@ enum Name {
     Reply,
     /// An event that an alias reads fields of
     Fields,
+    /// The input of a map
+    Items,
 }
 
 impl Name {
@@ -64,6 +66,7 @@ impl Name {
             Self::Event => "event",
             Self::Reply => "reply",
             Self::Fields => "fields",
+            Self::Items => "items",
         }
     }
 }

@@ -32,7 +32,7 @@ use model::ids::{AliasName, Digest, FunctionRef, RequestId};
 use model::keys;
 use model::network::NetworkPolicy;
 use model::ports::{Expect, Image, Meta, PackageInfo, Revision, Sandbox};
-use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage};
+use model::suites::memory::{MemoryBlobs, MemoryMeta, MemoryQueue, MemoryUsage};
 
 /// Versions of the large function.
 const VERSIONS: u64 = 10_000;
@@ -311,6 +311,7 @@ async fn start(meta: &Arc<MemoryMeta>) -> Fallible<Engine> {
     let deps = Deps {
         meta: Arc::clone(meta) as Arc<dyn Meta>,
         queue: Arc::new(MemoryQueue::new(Arc::clone(&clock))),
+        blobs: Arc::new(MemoryBlobs::default()),
         sandbox: Arc::new(NoSandbox),
         usage: Arc::new(MemoryUsage::default()),
         clock,

@@ -1,7 +1,7 @@
 //! Asynchronous calls from outside: found, listed, waited for, cancelled, brought back to life.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use model::Result;
 use model::calls::Attempt;
 use model::error::{Code, Error};
 use model::ids::RequestId;
-use model::ports::{Listing, Record, Standing, Summary};
-use tokio::sync::Notify;
+use model::ports::{Depth, Ended, Listing, Record, Standing, Summary};
+use tokio::sync::{Notify, mpsc};
 
-use crate::{Engine, drain};
+use crate::{Engine, Shared, backlog, drain};
 
 /// Who may wait for calls at once.
 const WAITERS_MAX: usize = 1_024;
@@ -25,6 +25,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 pub(crate) struct Watched {
     running: Mutex<HashMap<RequestId, Arc<Notify>>>,
     awaited: Mutex<HashMap<RequestId, Awaited>>,
+    /// Who is told by a message that a call has ended, once.
+    followed: Mutex<HashMap<RequestId, mpsc::Sender<RequestId>>>,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +55,16 @@ impl Watched {
         if let Some(awaited) = lock(&self.awaited).get(&id) {
             awaited.ended.notify_waiters();
         }
+        if let Some(follower) = lock(&self.followed).remove(&id) {
+            // One who has gone, or has as much to look at as was agreed, looks at the calls by itself.
+            follower.try_send(id).unwrap_or_default();
+        }
+    }
+
+    /// For one who waits for many calls, at most `most` at once.
+    pub(crate) fn follower(&self, most: usize) -> Follower<'_> {
+        let (sender, receiver) = mpsc::channel(most.max(1));
+        Follower { watched: self, sender, receiver, ids: HashSet::new() }
     }
 
     fn wait(&self, id: RequestId) -> Result<Waiting<'_>> {
@@ -69,6 +81,47 @@ impl Watched {
         };
         entry.waiters += 1;
         Ok(Waiting { watched: self, id, ended: Arc::clone(&entry.ended) })
+    }
+}
+
+/// Hears of the ends of the calls that it follows. One that ended before it was followed is not told.
+#[derive(Debug)]
+pub(crate) struct Follower<'a> {
+    watched: &'a Watched,
+    sender: mpsc::Sender<RequestId>,
+    receiver: mpsc::Receiver<RequestId>,
+    ids: HashSet<RequestId>,
+}
+
+impl Follower<'_> {
+    pub(crate) fn follow(&mut self, id: RequestId) {
+        self.ids.insert(id);
+        lock(&self.watched.followed).insert(id, self.sender.clone());
+    }
+
+    /// It is known how this call ended.
+    pub(crate) fn leave(&mut self, id: RequestId) {
+        if self.ids.remove(&id) {
+            lock(&self.watched.followed).remove(&id);
+        }
+    }
+
+    /// The next call that has ended. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> RequestId {
+        match self.receiver.recv().await {
+            Some(id) => id,
+            // Never: there is a sender here.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Follower<'_> {
+    fn drop(&mut self) {
+        let mut followed = lock(&self.watched.followed);
+        for id in &self.ids {
+            followed.remove(id);
+        }
     }
 }
 
@@ -183,34 +236,33 @@ impl Engine {
     ///
     /// Errors: `not-found`; `conflict` once it has ended.
     pub async fn cancel_call(&self, id: RequestId) -> Result<()> {
-        let attempt = Attempt {
-            at: self.shared.clock.now(),
-            attempt: 0,
-            version: None,
-            duration_ms: None,
-            outcome: "cancelled".into(),
-            message: None,
-        };
-        let keep = self.keep_result(id).await?;
-        self.shared.queue.cancel(id, attempt.note(), keep).await?;
-        self.shared.watched.cancel(id);
-        self.shared.watched.ended(id);
-        Ok(())
-    }
-
-    /// How long what came of a call is kept, as its function says.
-    async fn keep_result(&self, id: RequestId) -> Result<Duration> {
-        let record = self.shared.queue.find(id).await?;
-        let key = record.and_then(|record| record.summary.lane.function());
-        let settings = key.and_then(|key| self.shared.routes.settings(&key)).unwrap_or_default();
-        Ok(settings.async_calls.keep_result())
+        self.shared.cancel_call(id).await
     }
 
     /// Accepts a dead call once more, with all its attempts before it.
     ///
-    /// Errors: `not-found`; `conflict` if it is not dead.
+    /// Errors: `not-found`; `conflict` if it is not dead; `queue-full` where there is no room for it.
     pub async fn redrive_call(&self, id: RequestId) -> Result<()> {
-        self.shared.queue.redrive(id).await
+        let found = self.shared.queue.find(id).await?;
+        let summary = found.ok_or_else(|| Error::not_found("call", id))?.summary;
+        self.redrive(&summary).await
+    }
+
+    pub(crate) async fn redrive(&self, call: &Summary) -> Result<()> {
+        let shared = &self.shared;
+        let key = call.lane.function();
+        let is_dead = matches!(call.standing, Standing::Ended(Ended::Dead, _));
+        let _places = match key.filter(|_| is_dead) {
+            None => None,
+            Some(key) => {
+                let new = Depth { messages: 1, bytes: call.bytes };
+                let namespace = shared.pools.admission.namespace(&key.namespace);
+                // Of a function that is gone, only its namespace is left.
+                let route = shared.routes.route(&key).ok();
+                Some(backlog::enter(shared, &call.lane, new, route.as_deref(), &namespace)?)
+            }
+        };
+        shared.queue.redrive(call.id).await
     }
 
     /// Forgets a call that has ended; says whether there was one.
@@ -218,5 +270,32 @@ impl Engine {
     /// Errors: `conflict` if it has not ended.
     pub async fn forget_call(&self, id: RequestId) -> Result<bool> {
         self.shared.queue.forget(id).await
+    }
+}
+
+impl Shared {
+    /// See [`Engine::cancel_call`].
+    pub(crate) async fn cancel_call(&self, id: RequestId) -> Result<()> {
+        let attempt = Attempt {
+            at: self.clock.now(),
+            attempt: 0,
+            version: None,
+            duration_ms: None,
+            outcome: "cancelled".into(),
+            message: None,
+        };
+        let keep = self.keep_result(id).await?;
+        self.queue.cancel(id, attempt.note(), keep).await?;
+        self.watched.cancel(id);
+        self.watched.ended(id);
+        Ok(())
+    }
+
+    /// How long what came of a call is kept, as its function says.
+    async fn keep_result(&self, id: RequestId) -> Result<Duration> {
+        let record = self.queue.find(id).await?;
+        let key = record.and_then(|record| record.summary.lane.function());
+        let settings = key.and_then(|key| self.routes.settings(&key)).unwrap_or_default();
+        Ok(settings.async_calls.keep_result())
     }
 }

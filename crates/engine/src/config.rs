@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use model::limits;
+use model::ports::Depth;
 
 use crate::forecast::Bounds;
 
@@ -34,6 +35,10 @@ pub struct EngineConfig {
     pub async_concurrency: usize,
     /// Hold of a node on a queued call; renewed while the call runs. A killed daemon's calls run again after it.
     pub async_lease: Duration,
+    /// Asynchronous calls of a function that sets no quota of its own, and their bytes, that may wait or run.
+    pub queued_per_function: Depth,
+    /// The same of a namespace.
+    pub queued_per_namespace: Depth,
 }
 
 impl EngineConfig {
@@ -57,6 +62,14 @@ impl Default for EngineConfig {
             freeze_after: Duration::from_secs(1),
             async_concurrency: 64,
             async_lease: Duration::from_secs(30),
+            queued_per_function: Depth {
+                messages: limits::QUEUED_CALLS_PER_FUNCTION,
+                bytes: limits::QUEUED_BYTES_PER_FUNCTION,
+            },
+            queued_per_namespace: Depth {
+                messages: limits::QUEUED_CALLS_PER_NAMESPACE,
+                bytes: limits::QUEUED_BYTES_PER_NAMESPACE,
+            },
         }
     }
 }

@@ -19,14 +19,15 @@ use model::clock::Jumps;
 use model::error::{Code, Error};
 use model::invocation::{Call, Completed};
 use model::limits;
-use model::ports::{Batch, Enqueued, Lane, Leased, NewMessage, UniqueKey};
+use model::map::is_of_map;
+use model::ports::{Batch, Begun, Depth, Enqueued, Lane, Leased, NewMessage, UniqueKey};
 use tokio::sync::mpsc;
 
-use self::envelope::Queued;
-pub(crate) use self::envelope::event;
+pub(crate) use self::envelope::{ChunkRules, Queued, event, pack};
 use self::lanes::{Found, Lanes, Turn};
 pub(crate) use self::prelude::prelude;
-use crate::{Shared, once};
+use crate::route::Route;
+use crate::{Shared, backlog, once};
 
 /// Leases under way at once: they share the store's commits.
 const LEASES: usize = 32;
@@ -67,8 +68,9 @@ pub(crate) async fn enqueue(
     let key = once::key(&route.settings, &call, parameters, &*shared.clock)?;
     let run_at = shared.clock.now().after(options.delay);
     let due = (!options.delay.is_zero()).then_some(run_at);
-    let queued = Queued { call, parameters: Carried::default(), awaited: false, due };
+    let queued = Queued { call, parameters: Carried::default(), awaited: false, due, chunk: None };
     let message = message(shared, queued, parameters, key)?;
+    let _places = enter(shared, &message, &route)?;
     let answers = shared.queue.enqueue(vec![NewMessage { run_at, ..message }]).await?;
     match answers.into_iter().next() {
         Some(Enqueued::Different(first)) => Err(once::reused(first)),
@@ -84,8 +86,23 @@ pub(crate) fn awaited(
     parameters: &dyn Parameters,
     key: UniqueKey,
 ) -> Result<NewMessage> {
-    let queued = Queued { call, parameters: Carried::default(), awaited: true, due: None };
+    let queued =
+        Queued { call, parameters: Carried::default(), awaited: true, due: None, chunk: None };
     message(shared, queued, parameters, Some(key))
+}
+
+/// Stores the message of a call whose caller waits, on lease from the beginning.
+///
+/// Errors: `queue-full` among others.
+pub(crate) async fn begin(shared: &Shared, route: &Route, message: NewMessage) -> Result<Begun> {
+    let _places = enter(shared, &message, route)?;
+    shared.queue.begin(message, shared.config.async_lease).await
+}
+
+/// Places on the way into the queue.
+fn enter(shared: &Shared, message: &NewMessage, route: &Route) -> Result<backlog::Places> {
+    let new = Depth { messages: 1, bytes: message.payload.len() as u64 };
+    backlog::enter(shared, &message.lane, new, Some(route), route.namespace())
 }
 
 /// Runs a call whose caller waits, once; `None` if somebody else has it now, or it was called off.
@@ -117,7 +134,7 @@ fn message(
     }
     let (id, lane) = (call.id, Lane::from(&call.target.key));
     queued.parameters = Carried::take(parameters, alias.iter().flat_map(|a| a.parameters()));
-    let payload = envelope::pack(queued)?;
+    let payload = pack(queued)?;
     Ok(NewMessage { id, lane, run_at: shared.clock.now(), key, payload })
 }
 
@@ -126,8 +143,12 @@ async fn take_back(shared: &Arc<Shared>) {
     loop {
         let (now, known) = (shared.clock.now(), Arc::clone(shared));
         let note = move |lane: &Lane, attempt| {
-            let settings = lane.function().and_then(|key| known.routes.settings(&key));
-            let most = settings.unwrap_or_default().async_calls.attempts();
+            let most = if is_of_map(lane) {
+                limits::MAP_ATTEMPTS_MAX
+            } else {
+                let settings = lane.function().and_then(|key| known.routes.settings(&key));
+                settings.unwrap_or_default().async_calls.attempts()
+            };
             run::cut(most, now, attempt).map(|cut| cut.note())
         };
         match shared.queue.reclaim(Arc::new(note)).await {

@@ -1,9 +1,13 @@
-//! What the fuzzer of this crate calls (`fuzz/`, `cargo x fuzz`), and its tests replay over `fuzz/corpus`, with what has to hold whatever the bytes
+//! What the fuzzers of this crate call (`fuzz/`, `cargo x fuzz`), and its tests replay over `fuzz/corpus`, with what has to hold whatever the bytes
 //! are. Present in tests and with the feature `fuzzing`.
 
 use model::limits;
+use model::map::InputFormat;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use crate::maps;
 use crate::route::Fields;
 
 /// Fields that an alias may name.
@@ -46,6 +50,36 @@ pub fn fields(bytes: &[u8]) {
     }
 }
 
+/// Finds the items of an input that comes in pieces, the first byte of which says how long they are. What is taken for an array is one, for a library as well, with the same
+/// elements; what comes in other pieces is the same.
+///
+/// # Panics
+///
+/// If any of this does not hold.
+pub fn items(bytes: &[u8]) {
+    let Some((first, input)) = bytes.split_first() else { return };
+    for format in [InputFormat::Json, InputFormat::JsonLines, InputFormat::Lines] {
+        let found = maps::items_of(format, input, usize::from(*first) + 1);
+        assert_eq!(found, maps::items_of(format, input, usize::MAX), "in pieces and at once");
+        for item in found.iter().flatten() {
+            assert!(serde_json::from_slice::<IgnoredAny>(item).is_ok(), "an item is JSON");
+        }
+        if format != InputFormat::Json {
+            continue;
+        }
+        match (found, serde_json::from_slice::<Vec<&RawValue>>(input)) {
+            (Some(found), Ok(elements)) => {
+                let elements: Vec<_> = elements.iter().map(|e| e.get().as_bytes()).collect();
+                assert_eq!(found, elements);
+            }
+            (Some(_), Err(e)) => panic!("taken for an array: {e}"),
+            // It nests too deep.
+            (None, Ok(_)) => assert!(input.len() > 128, "an array is refused"),
+            (None, Err(_)) => {}
+        }
+    }
+}
+
 /// The value that steps lead to, by way of trees.
 fn within(value: &Value, steps: &[String]) -> Option<Value> {
     let Some((first, rest)) = steps.split_first() else { return Some(value.clone()) };
@@ -67,5 +101,6 @@ mod tests {
     #[test]
     fn the_corpus_passes() {
         model::suites::corpus::replay("fields", fields);
+        model::suites::corpus::replay("items", items);
     }
 }

@@ -1,7 +1,7 @@
 //! Decides which instance serves which call, and when instances start and stop. Knows no HTTP, no SQL, no process.
 //!
 //! [`Engine::invoke`], [`Engine::invoke_in_pieces`] and [`Engine::enqueue`] are the only doors to execution. Inside, a call passes `route` (name, alias → version → pool), `pool` with
-//! `admit` (an instance, within the limits of function, `namespace` and host) and `attempt` (run it); queued calls take the same way through `drain`, answers in pieces go on in `stream`.
+//! `admit` (an instance, within the limits of function, `namespace` and host) and `attempt` (run it); queued calls take the same way through `drain`, answers in pieces go on in `stream`. `maps` has a queued call for each chunk of an input.
 //! `swap` makes ready what a change of a function brings, `forecast` learns when calls come. What an alias wants to know of its calls is counted in `shift` and compared by way of `shadow`.
 
 use std::collections::HashSet;
@@ -18,19 +18,24 @@ use model::error::{Code, Error};
 use model::function::{Function, FunctionSettings};
 use model::ids::{FunctionRef, NamespaceName, RequestId, VersionRef};
 use model::invocation::{Call, Completed, IdleCounts};
-use model::ports::{Enqueued, Meta, Queue, Revision, Sandbox, UniqueKey, Usage, UsageDelta, Watch};
+use model::ports::{
+    Blobs, Enqueued, Meta, Queue, Revision, Sandbox, UniqueKey, Usage, UsageDelta, Watch,
+};
 use model::tasks::Tasks;
 use tokio::sync::{mpsc, watch};
 
 mod admit;
 mod attempt;
+mod backlog;
 mod calls;
 mod config;
+mod dead;
 mod drain;
 mod forecast;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod line;
+mod maps;
 mod meter;
 mod namespace;
 mod once;
@@ -47,7 +52,9 @@ mod swap;
 
 pub use calls::KeptCall;
 pub use config::EngineConfig;
+pub use dead::{DeadCalls, Sweep, Swept};
 pub use drain::EnqueueOptions;
+pub use maps::{KeptMap, MapProgress};
 pub use route::Readiness;
 pub use shadow::{Answer, Room, SHADOW_WHOLE_BYTES, ShadowPair, ShadowSkips, Shadowed};
 pub use shift::Shifting;
@@ -76,6 +83,8 @@ pub struct Deps {
     pub meta: Arc<dyn Meta>,
     /// Asynchronous calls.
     pub queue: Arc<dyn Queue>,
+    /// Inputs and results of maps.
+    pub blobs: Arc<dyn Blobs>,
     /// Where code runs.
     pub sandbox: Arc<dyn Sandbox>,
     /// Where use is reported.
@@ -94,12 +103,14 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) routes: Routes,
     pub(crate) shadows: Shadows,
     pub(crate) watched: calls::Watched,
     /// Whether what an earlier run of the daemon had on lease was taken back: from then on what is on lease is ours.
     pub(crate) taken_back: watch::Sender<bool>,
+    pub(crate) maps: Arc<maps::Maps>,
     /// Attempts, and the loops that end first at a drain.
     pub(crate) tasks: Tasks,
     pools: Arc<PoolDeps>,
@@ -146,11 +157,13 @@ impl Engine {
         let shared = Arc::new(Shared {
             config,
             queue: deps.queue,
+            blobs: deps.blobs,
             clock: deps.clock,
             routes,
             shadows: Shadows::new(),
             watched: calls::Watched::default(),
             taken_back: watch::Sender::new(false),
+            maps: Arc::default(),
             tasks,
             pools,
             usage: deps.usage,
@@ -160,6 +173,7 @@ impl Engine {
         shared.start_watch().await?;
         let tasks = &shared.tasks;
         drop(tasks.spawn("drain-queue", drain::drain(Arc::clone(&shared))));
+        maps::start(&shared);
         let admission = Arc::clone(&shared.pools.admission);
         tasks.spawn_until_cancelled("feed-starved", async move { admission.feed_starved().await });
         let keeper = Arc::clone(&shared);
@@ -172,11 +186,11 @@ impl Engine {
     ///
     /// A call with a key is answered with what came of the first call of that key.
     ///
-    /// Errors: `not-found`, `throttled`, `unavailable`, `sandbox-failed`; of calls with a key also `key-reused`, `conflict`, `payload-too-large`. A function that fails is no error.
+    /// Errors: `not-found`, `throttled`, `unavailable`, `sandbox-failed`; of calls with a key also `key-reused`, `conflict`, `payload-too-large`, `queue-full`. A function that fails is no error.
     pub async fn invoke(&self, call: Call, parameters: &dyn Parameters) -> Result<Completed> {
         let (lead, accepted, key) = self.accept(&call, parameters)?;
         if let Some(key) = key {
-            return self.invoke_once(call, parameters, key).await;
+            return self.invoke_once(lead.route, call, parameters, key).await;
         }
         let led = self.pool(&call, parameters, lead).await?;
         let shared = Arc::clone(&self.shared);
@@ -190,7 +204,7 @@ impl Engine {
     pub async fn invoke_in_pieces(&self, call: Call, parameters: &dyn Parameters) -> Result<Reply> {
         let (lead, accepted, key) = self.accept(&call, parameters)?;
         if let Some(key) = key {
-            return self.invoke_once(call, parameters, key).await.map(Reply::Whole);
+            return self.invoke_once(lead.route, call, parameters, key).await.map(Reply::Whole);
         }
         let led = self.pool(&call, parameters, lead).await?;
         let shared = Arc::clone(&self.shared);
@@ -257,7 +271,7 @@ impl Engine {
 
     /// Accepts an asynchronous call: durable when this returns. An alias's rules see the same `parameters` when the call runs.
     ///
-    /// Errors: `not-found`, `payload-too-large`, `throttled`, `key-reused`, `storage-full`, `unavailable`.
+    /// Errors: `not-found`, `payload-too-large`, `throttled`, `queue-full`, `key-reused`, `storage-full`, `unavailable`.
     pub async fn enqueue(&self, call: Call, parameters: &dyn Parameters) -> Result<Enqueued> {
         self.enqueue_with(call, parameters, EnqueueOptions::default()).await
     }
@@ -330,7 +344,9 @@ impl Engine {
     /// What a namespace uses now, from the local cache.
     pub fn namespace_use(&self, name: &NamespaceName) -> NamespaceUse {
         let known = self.shared.pools.admission.known_namespace(name);
-        known.map_or_else(NamespaceUse::default, |namespace| namespace.used())
+        let used = known.map_or_else(NamespaceUse::default, |namespace| namespace.used());
+        let queued = self.shared.queue.group_depth(name.as_str());
+        NamespaceUse { queued_calls: queued.messages, queued_bytes: queued.bytes, ..used }
     }
 
     /// How many instances are kept started for a version or an alias, and how many of them are there.

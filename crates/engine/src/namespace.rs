@@ -1,5 +1,6 @@
 //! What the functions of one namespace may use together, and what they use.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -8,8 +9,10 @@ use model::api::NamespaceUse;
 use model::error::Error;
 use model::ids::NamespaceName;
 use model::namespace::Quotas;
+use model::ports::Depth;
 
 use crate::admit::Quota;
+use crate::backlog::Entering;
 use crate::rate::Rate;
 
 /// One namespace. Lives as long as the engine, so that counts survive the record.
@@ -20,6 +23,10 @@ pub(crate) struct Namespace {
     pub(crate) instances: Quota,
     pub(crate) memory_mb: Quota,
     calls: Rate,
+    /// Quotas of the queue; `u64::MAX` where none is set.
+    queued_calls: AtomicU64,
+    queued_bytes: AtomicU64,
+    entering: Arc<Entering>,
     /// Instances that functions have for themselves.
     reserved: AtomicU64,
     functions: AtomicU64,
@@ -35,6 +42,9 @@ impl Namespace {
             instances: Quota::new(instances_default.into()),
             memory_mb: Quota::new(u64::MAX),
             calls: Rate::new(now),
+            queued_calls: AtomicU64::new(u64::MAX),
+            queued_bytes: AtomicU64::new(u64::MAX),
+            entering: Arc::default(),
             reserved: AtomicU64::new(0),
             functions: AtomicU64::new(0),
             code_bytes: AtomicU64::new(0),
@@ -50,6 +60,25 @@ impl Namespace {
         self.instances.set_limit(instances.into());
         self.memory_mb.set_limit(quotas.memory_mb.unwrap_or(u64::MAX));
         self.calls.set_limit(quotas.calls_per_second);
+        self.queued_calls.store(quotas.queued_calls.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.queued_bytes.store(quotas.queued_bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How much of its calls may be queued; `default` where nothing is set.
+    pub(crate) fn queued_quota(&self, default: Depth) -> Depth {
+        let set = |quota: &AtomicU64, default| match quota.load(Ordering::Relaxed) {
+            u64::MAX => default,
+            quota => quota,
+        };
+        Depth {
+            messages: set(&self.queued_calls, default.messages),
+            bytes: set(&self.queued_bytes, default.bytes),
+        }
+    }
+
+    /// What is on its way into the queue.
+    pub(crate) fn entering(&self) -> &Arc<Entering> {
+        &self.entering
     }
 
     /// Counts one accepted call, or refuses it.
@@ -88,6 +117,7 @@ impl Namespace {
         instances.apply(&self.reserved);
     }
 
+    /// What it uses; what it has in the queue, the queue knows.
     pub(crate) fn used(&self) -> NamespaceUse {
         NamespaceUse {
             functions: self.functions.load(Ordering::Relaxed),
@@ -95,6 +125,7 @@ impl Namespace {
             memory_mb: self.memory_mb.used(),
             code_bytes: self.code_bytes.load(Ordering::Relaxed),
             reserved_instances: self.reserved.load(Ordering::Relaxed),
+            ..NamespaceUse::default()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Calls with a key: one effect and one result for all calls of a key within its window, whoever makes them and whatever becomes of the daemon.
 //!
 //! There is one mechanism, the queue's: the first call of a key is a message that has the key. One that is waited for is on lease from the beginning and runs here; the
-//! next one finds the message and waits for its end. A daemon that is killed in between leaves the message to its next start. See ADR 23.
+//! next one finds the message and waits for its end. A daemon that is killed in between leaves the message to its next start. See ADR 26.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use serde::de::value::Error as Unknown;
 
 use crate::calls::KeptCall;
 use crate::pool::stopping;
-use crate::route::Fields;
+use crate::route::{Fields, Route};
 use crate::{Engine, drain};
 
 /// How often a call begins anew because the one that it waited for never ran.
@@ -128,6 +128,7 @@ impl Engine {
     /// Runs a call with a key, or answers with what came of the first call of that key.
     pub(crate) async fn invoke_once(
         &self,
+        route: Arc<Route>,
         call: Call,
         parameters: &dyn Parameters,
         key: UniqueKey,
@@ -141,10 +142,11 @@ impl Engine {
             () = self.shared.tasks.cancelled().cancelled_owned() => return Err(stopping()),
         }
         for _ in 0..ROUNDS {
-            let (shared, message) = (Arc::clone(&self.shared), message.clone());
+            let (shared, route) = (Arc::clone(&self.shared), Arc::clone(&route));
+            let message = message.clone();
             let run = async move {
                 let id = message.id;
-                Ok(match shared.queue.begin(message, shared.config.async_lease).await? {
+                Ok(match drain::begin(&shared, &route, message).await? {
                     Begun::Leased(leased) => match drain::run_awaited(&shared, leased).await {
                         Some(result) => Went::Ran(result),
                         None => Went::Lost(id),

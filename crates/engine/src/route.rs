@@ -31,6 +31,7 @@ use model::provisioned::Provisioned;
 use tokio::sync::watch;
 
 use crate::admit::Share;
+use crate::backlog::Entering;
 use crate::config::EngineConfig;
 use crate::namespace::Namespace;
 use crate::pool::{Pool, PoolDeps};
@@ -72,6 +73,8 @@ pub(crate) struct Route {
 struct Kept {
     pools: Pools,
     share: Arc<Share>,
+    /// What is on its way into the queue.
+    entering: Arc<Entering>,
     /// Whether any pool may keep instances started.
     provides: AtomicBool,
 }
@@ -153,6 +156,11 @@ impl Route {
     /// Tells two functions apart that had the same name one after the other.
     pub(crate) fn id(&self) -> RequestId {
         self.id
+    }
+
+    /// What of its calls is on its way into the queue.
+    pub(crate) fn entering(&self) -> &Arc<Entering> {
+        &self.kept.entering
     }
 
     /// The namespace that it lives in.
@@ -302,7 +310,8 @@ impl Routes {
         Pool::new(version, share, namespace, Arc::clone(&self.pools))
     }
 
-    fn route(&self, key: &FunctionKey) -> Result<Arc<Route>> {
+    /// A function.
+    pub(crate) fn route(&self, key: &FunctionKey) -> Result<Arc<Route>> {
         self.map.pin().get(key).cloned().ok_or_else(|| {
             Error::not_found("function", key)
                 .with_hint("list the functions there are with `hanshu list`")

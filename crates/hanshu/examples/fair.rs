@@ -103,6 +103,7 @@ impl World {
         let deps = Deps {
             meta: Arc::clone(&store.meta),
             queue: Arc::clone(&store.queue),
+            blobs: Arc::clone(&store.blobs),
             sandbox: Arc::new(Functions(Arc::clone(&began))),
             usage: Arc::clone(&store.usage),
             clock: Arc::new(SystemClock),

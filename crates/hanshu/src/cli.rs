@@ -13,6 +13,7 @@ mod calls;
 mod completion;
 mod config;
 mod context;
+mod dead_letters;
 mod delete;
 mod deploy;
 mod differences;
@@ -26,6 +27,7 @@ mod key;
 mod layer;
 mod list;
 mod logs;
+mod maps;
 mod namespaces;
 mod provision;
 mod rollback;
@@ -102,8 +104,10 @@ enum Command {
     Logs(logs::LogsArgs),
     Calls(calls::CallsArgs),
     Cancel(calls::CancelArgs),
-    DeadLetters(calls::DeadLettersArgs),
-    Redrive(calls::RedriveArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
+    Redrive(dead_letters::RedriveArgs),
+    Map(maps::MapArgs),
+    Maps(maps::MapsArgs),
     Config(config::ConfigArgs),
     Versions(versions::VersionsArgs),
     Alias(alias::AliasArgs),
@@ -156,6 +160,8 @@ fn run(command: Command, cx: &Context) -> anyhow::Result<ExitCode> {
         Command::Cancel(args) => args.run(cx),
         Command::DeadLetters(args) => args.run(cx),
         Command::Redrive(args) => args.run(cx),
+        Command::Map(args) => args.run(cx),
+        Command::Maps(args) => args.run(cx),
         Command::Config(args) => args.run(cx),
         Command::Versions(args) => args.run(cx),
         Command::Alias(args) => args.run(cx),
@@ -212,6 +218,13 @@ mod tests {
             "hanshu invoke n --payload {} --async --qualifier live",
             "hanshu logs n -f --limit 3 --request id",
             "hanshu up examples --exit",
+            "hanshu map f --input in.json --chunk 10 --concurrency 5 --attempts 2 --tolerate 5% --reduce g",
+            "hanshu map f:live --input - --format json-lines --detach",
+            "hanshu maps",
+            "hanshu maps show id",
+            "hanshu maps results id",
+            "hanshu maps cancel id",
+            "hanshu maps delete id",
             "hanshu -n team list --output json",
             "hanshu versions f",
             "hanshu versions list publish",

@@ -1,7 +1,7 @@
 //! The command line's HTTP client: one agent, errors that say what to do next, timeouts that fit each operation.
 //!
 //! [`Client`] sends. One method per route, no logic: [`control`] has functions and packages, [`versions`] what was published of a function,
-//! [`aliases`] its routes, [`provisioned`] its instances, [`layers`], [`namespaces`] and keys, [`history`]. [`invoke`] calls a function, [`follow`] reads a live tail.
+//! [`aliases`] its routes, [`provisioned`] its instances, [`layers`], [`namespaces`] and keys, [`history`], [`calls`], [`maps`]. [`invoke`] calls a function, [`follow`] reads a live tail.
 //! No proxy is used, whatever the environment says: the daemon is usually on this machine.
 
 pub(crate) mod aliases;
@@ -11,6 +11,7 @@ pub(crate) mod follow;
 pub(crate) mod history;
 pub(crate) mod invoke;
 pub(crate) mod layers;
+pub(crate) mod maps;
 pub(crate) mod namespaces;
 pub(crate) mod provisioned;
 pub(crate) mod versions;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::network::Cidr;
+use model::ports::Depth;
 use sandbox::{NetworkConfig, ZygoteUse};
 use store::vault::KeySource;
 
@@ -77,6 +78,10 @@ pub(crate) struct EngineSection {
     pub queue_wait: Duration,
     /// Asynchronous calls that run at once.
     pub async_concurrency: usize,
+    /// What of a function's calls may wait or run,
+    pub queued_per_function: Depth,
+    /// and of a namespace's.
+    pub queued_per_namespace: Depth,
 }
 
 /// See the settings `server.*`.
@@ -88,6 +93,8 @@ pub(crate) struct ServerSection {
     pub body_timeout: Duration,
     /// How long a client may take nothing of a response.
     pub write_timeout: Duration,
+    /// How long nothing may pass on a WebSocket.
+    pub websocket_idle: Duration,
     /// How long calls in flight may go on after the daemon was told to stop.
     pub grace: Duration,
     /// How functions are reached from outside, without a slash at the end; absent means the address listened on.
@@ -116,6 +123,8 @@ pub(crate) struct SandboxSection {
 pub(crate) struct StoreSection {
     /// Log lines kept, in bytes on disk; the oldest go first.
     pub logs_bytes_max: u64,
+    /// Free space of the disk below which new calls and packages are refused, in bytes.
+    pub reserve_bytes: u64,
 }
 
 impl DaemonConfig {
@@ -135,7 +144,10 @@ impl DaemonConfig {
             engine: EngineSection::from_values(&values, host)?,
             server: ServerSection::from_values(&values)?,
             sandbox: SandboxSection::from_values(&values, sources)?,
-            store: StoreSection { logs_bytes_max: values.number(&s::LOGS_BYTES_MAX)?.unwrap_or(0) },
+            store: StoreSection {
+                logs_bytes_max: values.number(&s::LOGS_BYTES_MAX)?.unwrap_or(0),
+                reserve_bytes: values.number(&s::RESERVE_BYTES)?.unwrap_or(0),
+            },
             secrets,
         };
         config.refuse_open_dev()?;
@@ -169,6 +181,8 @@ fn key_source(values: &Values, data: &Path) -> Result<KeySource, ConfigError> {
 
 impl EngineSection {
     fn from_values(values: &Values, host: Host) -> Result<Self, ConfigError> {
+        // Each of them has a default.
+        let set = |setting| Ok::<_, ConfigError>(values.number(setting)?.unwrap_or(u64::MAX));
         Ok(Self {
             host_memory_mb: values.number(&s::HOST_MEMORY_MB)?.unwrap_or(host.memory_mb * 8 / 10),
             instances_per_function: values.small(&s::INSTANCES_PER_FUNCTION)?,
@@ -180,6 +194,14 @@ impl EngineSection {
             freeze_after: values.seconds(&s::FREEZE_AFTER_SECONDS)?,
             queue_wait: values.seconds(&s::QUEUE_WAIT_SECONDS)?,
             async_concurrency: values.count(&s::ASYNC_CONCURRENCY)?,
+            queued_per_function: Depth {
+                messages: set(&s::QUEUED_CALLS_PER_FUNCTION)?,
+                bytes: set(&s::QUEUED_BYTES_PER_FUNCTION)?,
+            },
+            queued_per_namespace: Depth {
+                messages: set(&s::QUEUED_CALLS_PER_NAMESPACE)?,
+                bytes: set(&s::QUEUED_BYTES_PER_NAMESPACE)?,
+            },
         })
     }
 }
@@ -190,6 +212,7 @@ impl ServerSection {
             connections_max: values.count(&s::CONNECTIONS_MAX)?,
             body_timeout: values.seconds(&s::BODY_TIMEOUT_SECONDS)?,
             write_timeout: values.seconds(&s::WRITE_TIMEOUT_SECONDS)?,
+            websocket_idle: values.seconds(&s::WEBSOCKET_IDLE_SECONDS)?,
             grace: values.seconds(&s::GRACE_SECONDS)?,
             public_url: values.text(&s::PUBLIC_URL)?.map(|u| u.trim_end_matches('/').to_owned()),
         })

@@ -97,6 +97,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
 
     let store_config = StoreConfig {
         logs_bytes_max: config.store.logs_bytes_max,
+        reserve_bytes: config.store.reserve_bytes,
         ..StoreConfig::at(&config.data)
     };
     let store = store::open(store_config, Arc::clone(&clock), &tasks).await?;
@@ -117,6 +118,7 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         connections_max: config.server.connections_max,
         body_timeout: config.server.body_timeout,
         write_timeout: config.server.write_timeout,
+        websocket_idle: config.server.websocket_idle,
         drain_grace: config.server.grace,
         public_url: config.server.public_url.clone().unwrap_or_else(|| url.clone()),
         isolation,
@@ -234,11 +236,14 @@ async fn start_engine(
         freeze_after: config.engine.freeze_after,
         async_concurrency: config.engine.async_concurrency,
         async_lease: ASYNC_LEASE,
+        queued_per_function: config.engine.queued_per_function,
+        queued_per_namespace: config.engine.queued_per_namespace,
         ..EngineConfig::default()
     };
     let deps = engine::Deps {
         meta: Arc::clone(&store.meta),
         queue: Arc::clone(&store.queue),
+        blobs: Arc::clone(&store.blobs),
         sandbox: Arc::clone(sandbox),
         usage: Arc::clone(&store.usage),
         clock: Arc::clone(clock),

@@ -22,6 +22,7 @@ mod async_policy;
 mod calls;
 mod history;
 mod layers;
+mod maps;
 mod namespaces;
 mod provisioned;
 mod variable;
@@ -31,6 +32,7 @@ pub use async_policy::PatchAsync;
 pub use calls::*;
 pub use history::*;
 pub use layers::*;
+pub use maps::*;
 pub use namespaces::*;
 pub use provisioned::*;
 pub use variable::VariableView;
@@ -217,6 +219,10 @@ pub struct PatchConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>)]
     pub layers: Option<Vec<LayerRef>>,
+    /// See [`FunctionConfig::role`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub role: Option<Option<String>>,
     /// See [`FunctionSettings::max_instances`]; 0 stops all calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,
@@ -228,6 +234,14 @@ pub struct PatchConfig {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Idempotency>)]
     pub idempotency: Option<Option<Idempotency>>,
+    /// See [`FunctionSettings::max_queued_calls`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub max_queued_calls: Option<Option<u64>>,
+    /// See [`FunctionSettings::max_queued_bytes`]; `null` removes it.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub max_queued_bytes: Option<Option<u64>>,
     /// See [`FunctionSettings::url_auth`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_auth: Option<UrlAuth>,

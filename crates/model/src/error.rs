@@ -79,6 +79,8 @@ codes! {
     Forbidden = "forbidden",
     /// A limit on instances, waiting calls or memory is reached; try again later.
     Throttled = "throttled",
+    /// As much waits in the queue of asynchronous calls as a function or a namespace may have there.
+    QueueFull = "queue-full",
     /// New code cannot be loaded, so it does not take the calls of a function that is in use.
     InitFailed = "init-failed",
     /// The body did not arrive in time.

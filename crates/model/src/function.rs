@@ -7,6 +7,7 @@ mod async_policy;
 mod environment;
 mod idempotency;
 mod resources;
+mod role;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -104,6 +105,10 @@ pub struct FunctionConfig<V = Variable> {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>, example = json!(["numpy:3"]))]
     pub layers: Vec<LayerRef>,
+    /// ARN of an IAM role, as clients of the AWS Lambda API give one. It is kept and shown, and grants nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "arn:aws:iam::000000000000:role/any")]
+    pub role: Option<String>,
 }
 
 fn default_timeout_ms() -> u32 {
@@ -153,6 +158,7 @@ impl<V> FunctionConfig<V> {
             environment: BTreeMap::new(),
             network: NetworkPolicy::default(),
             layers: Vec::new(),
+            role: None,
         }
     }
 
@@ -178,6 +184,7 @@ impl<V> FunctionConfig<V> {
             environment,
             network: self.network.clone(),
             layers: self.layers.clone(),
+            role: self.role.clone(),
         }
     }
 }
@@ -205,6 +212,7 @@ impl<V: EnvironmentValue> FunctionConfig<V> {
         self.validate_handler()?;
         self.network.validate()?;
         self.validate_layers()?;
+        self.role.as_deref().map_or(Ok(()), role::validate)?;
         validate_environment(&self.environment)
     }
 
@@ -277,6 +285,12 @@ pub struct FunctionSettings {
     /// shares what nobody has reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_instances: Option<u32>,
+    /// Asynchronous calls that may wait or run; the next one is refused; 0: none is accepted. Absent: the daemon's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_queued_calls: Option<u64>,
+    /// What those may take in the queue, in bytes. Absent: the daemon's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_queued_bytes: Option<u64>,
     /// Who may call the function's URL.
     #[serde(default)]
     pub url_auth: UrlAuth,
@@ -333,6 +347,15 @@ impl FunctionSettings {
                     Code::InvalidParameter,
                     format!("reserved_instances {n} is out of range: expected 0 to {most}{what}"),
                 ));
+            }
+        }
+        for (name, set, most) in [
+            ("max_queued_calls", self.max_queued_calls, limits::QUEUED_CALLS_MAX),
+            ("max_queued_bytes", self.max_queued_bytes, limits::QUEUED_BYTES_MAX),
+        ] {
+            if let Some(set) = set.filter(|set| *set > most) {
+                let message = format!("{name} {set} is out of range: expected 0 to {most}");
+                return Err(Error::caller(Code::InvalidParameter, message));
             }
         }
         if self.tags.len() > limits::TAGS {

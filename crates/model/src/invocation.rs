@@ -53,7 +53,7 @@ pub struct CallContext {
     /// How many functions called each other to get here.
     #[serde(default)]
     pub hops: u32,
-    /// The request's body, where it comes in pieces beside an event that has none. Only instances whose function [`takes_body_streams`] have such calls, and the
+    /// The request's body, where it comes in pieces beside an event that has none; or what comes behind a request for a WebSocket. Only instances whose function [`takes_body_streams`] have such calls, and the
     /// engine sees to it. It is not kept: no call that is queued has one.
     ///
     /// [`takes_body_streams`]: crate::function::FunctionConfig::takes_body_streams

@@ -12,6 +12,8 @@ pub const NAMESPACES: &str = "namespace/";
 pub const VERSIONS: &str = "version/";
 /// All layers.
 pub const LAYERS: &str = "layer/";
+/// All maps.
+pub const MAPS: &str = "map/";
 /// All kept changes.
 pub const HISTORY: &str = "history/";
 
@@ -54,6 +56,16 @@ pub fn layer(key: &LayerKey) -> String {
 /// All layers of one namespace.
 pub fn layers_of(namespace: &NamespaceName) -> String {
     format!("{LAYERS}{namespace}/")
+}
+
+/// One [`crate::map::Map`].
+pub fn map(namespace: &NamespaceName, id: &RequestId) -> String {
+    format!("{}{id}", maps_of(namespace))
+}
+
+/// All maps of one namespace, the oldest first.
+pub fn maps_of(namespace: &NamespaceName) -> String {
+    format!("{MAPS}{namespace}/")
 }
 
 /// The record of a package that was uploaded to a namespace, a [`crate::function::CodeRef`].

@@ -20,6 +20,7 @@ pub mod isolation;
 pub mod keys;
 pub mod layer;
 pub mod limits;
+pub mod map;
 pub mod namespace;
 pub mod network;
 pub mod ports;

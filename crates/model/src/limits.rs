@@ -6,8 +6,8 @@ pub const SYNC_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
 pub const RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 /// Pieces of a streamed answer that are held for a caller who has not taken them yet; a piece has at most 64 KiB.
 pub const STREAM_PIECES: usize = 4;
-/// Largest payload of an asynchronous call, in bytes (1 MB: AWS Lambda quotas).
-pub const ASYNC_PAYLOAD_BYTES: usize = 1024 * 1024;
+/// Largest payload of an asynchronous call, in bytes; as that of a synchronous one (AWS Lambda takes 1 MB).
+pub const ASYNC_PAYLOAD_BYTES: usize = SYNC_PAYLOAD_BYTES;
 
 /// Longest key of a call that its caller gives, in characters (the most that Stripe and the AWS SDKs use is less).
 pub const KEY_CHARS: usize = 255;
@@ -20,6 +20,8 @@ pub const KEY_WINDOW_MAX_SECONDS: u64 = 7 * 24 * 3600;
 
 /// Largest package as uploaded, in bytes; it is held in memory while it is checked.
 pub const PACKAGE_BYTES: usize = 100 * 1024 * 1024;
+/// Largest request of the AWS Lambda API that holds a package, in bytes: that of the service itself, which takes a zip of 50 MiB in base64 so.
+pub const PACKAGE_IN_JSON_BYTES: usize = 70_167_211;
 /// Uploads that are checked at once; further ones wait.
 pub const UPLOADS_AT_ONCE: usize = 2;
 /// Largest package unpacked, in bytes (250 MB: AWS Lambda quotas, "Deployment package").
@@ -35,6 +37,8 @@ pub const CONTROL_BODY_BYTES: usize = 256 * 1024;
 pub const BODY_TIMEOUT_SECONDS: u64 = 60;
 /// How long a client may take nothing of a response that waits to be sent.
 pub const WRITE_TIMEOUT_SECONDS: u64 = 60;
+/// How long nothing may pass on a WebSocket, in either direction (10 minutes, as Amazon API Gateway's).
+pub const WEBSOCKET_IDLE_SECONDS: u64 = 600;
 
 /// Default timeout of a function, in milliseconds (AWS Lambda's default).
 pub const TIMEOUT_DEFAULT_MS: u32 = 3_000;
@@ -166,6 +170,51 @@ pub const RETRY_PAUSES: usize = 20;
 pub const ASYNC_KEEP_LEAST_SECONDS: u64 = 60;
 /// Longest time that a function can ask for what came of its calls to be kept, in seconds (30 days).
 pub const ASYNC_KEEP_MOST_SECONDS: u64 = 30 * 24 * 3600;
+
+/// Default of the asynchronous calls of one function that may wait or run, in calls.
+pub const QUEUED_CALLS_PER_FUNCTION: u64 = 2_000_000;
+/// Default of what those take in the queue, in bytes: 4 GiB.
+pub const QUEUED_BYTES_PER_FUNCTION: u64 = 4 << 30;
+/// Default of the asynchronous calls of one namespace that may wait or run, in calls.
+pub const QUEUED_CALLS_PER_NAMESPACE: u64 = 10_000_000;
+/// Default of what those take in the queue, in bytes: 16 GiB.
+pub const QUEUED_BYTES_PER_NAMESPACE: u64 = 16 << 30;
+/// Highest limit of asynchronous calls that may wait or run, in calls.
+pub const QUEUED_CALLS_MAX: u64 = 1_000_000_000;
+/// Highest limit of what those take in the queue, in bytes: 1 PiB.
+pub const QUEUED_BYTES_MAX: u64 = 1 << 50;
+/// Largest input of a map, in bytes.
+pub const MAP_INPUT_BYTES: u64 = 2 << 30;
+/// Most items of a map's input.
+pub const MAP_ITEMS: u64 = 100_000_000;
+/// Most chunks of a map: each is a call of its own.
+pub const MAP_CHUNKS: u64 = 100_000;
+/// Items of a chunk where nothing else is said.
+pub const MAP_CHUNK_ITEMS_DEFAULT: u32 = 100;
+/// Most items of a chunk.
+pub const MAP_CHUNK_ITEMS_MAX: u32 = 1_000_000;
+/// Most bytes of the items of a chunk, and of one item: what an asynchronous call carries, less a kilobyte that says which chunk it is.
+pub const MAP_CHUNK_BYTES: u32 = 1024 * 1024 - 1024;
+/// How deep the items of a map's input may nest.
+pub const MAP_ITEM_DEPTH: u32 = 128;
+/// Calls of a map that wait or run at once where nothing else is said.
+pub const MAP_CONCURRENCY_DEFAULT: u32 = 20;
+/// Most calls of a map that wait or run at once.
+pub const MAP_CONCURRENCY_MAX: u32 = 1_000;
+/// Most attempts at a chunk.
+pub const MAP_ATTEMPTS_MAX: u32 = 100;
+/// Maps of a namespace that have not ended; the next one is throttled.
+pub const MAPS_RUNNING: usize = 10;
+/// Maps of a namespace that are kept; the next one is throttled.
+pub const MAPS_KEPT: usize = 1_000;
+/// Inputs that are received at once, each with some MiB of memory; the next one is throttled.
+pub const MAP_INPUTS_AT_ONCE: usize = 8;
+/// Largest answer for a chunk of a map, in bytes: as many as run at once, and some more, are in memory.
+pub const MAP_ANSWER_BYTES: usize = 256 * 1024;
+/// All results of a map's chunks together, in bytes; with more it fails.
+pub const MAP_RESULT_BYTES: u64 = 1 << 30;
+/// Failures that a map keeps in its document.
+pub const MAP_FAILURES: usize = 10;
 
 /// Largest document of the catalogue, in bytes: a value of the port `Meta`.
 pub const DOCUMENT_BYTES: usize = 1024 * 1024;

@@ -65,6 +65,12 @@ pub struct Quotas {
     /// Calls accepted per second, and as many at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls_per_second: Option<u32>,
+    /// Asynchronous calls that wait or run; absent means the daemon's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_calls: Option<u64>,
+    /// What those take in the queue, in bytes; absent means the daemon's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_bytes: Option<u64>,
 }
 
 /// What each function of a namespace may be. Checked when a function is deployed or configured; absent allows everything.
@@ -105,6 +111,14 @@ impl NamespaceSettings {
                 "quotas.calls_per_second {calls} is out of range: expected 0 to {}",
                 limits::CALLS_PER_SECOND_MAX
             ));
+        }
+        for (name, set, most) in [
+            ("queued_calls", self.quotas.queued_calls, limits::QUEUED_CALLS_MAX),
+            ("queued_bytes", self.quotas.queued_bytes, limits::QUEUED_BYTES_MAX),
+        ] {
+            if let Some(set) = set.filter(|set| *set > most) {
+                return bad(format!("quotas.{name} {set} is out of range: expected 0 to {most}"));
+            }
         }
         if let Some(runtimes) = &self.policy.runtimes
             && (runtimes.len() > limits::POLICY_RUNTIMES
@@ -200,6 +214,8 @@ mod tests {
         read("{}").validate().unwrap();
         for (json, part) in [
             (r#"{"quotas":{"calls_per_second":1000001}}"#, "quotas.calls_per_second"),
+            (r#"{"quotas":{"queued_calls":1000000001}}"#, "quotas.queued_calls 1000000001 is out"),
+            (r#"{"quotas":{"queued_bytes":1125899906842625}}"#, "quotas.queued_bytes"),
             (r#"{"policy":{"runtimes":[""]}}"#, "policy.runtimes"),
         ] {
             assert!(read(json).validate().unwrap_err().message().starts_with(part));

@@ -64,6 +64,16 @@ pub struct SecretPlace<'a> {
     pub variable: &'a str,
 }
 
+impl<'a> SecretPlace<'a> {
+    /// Stands for the variable in places that are no function's: no variable's name has a `=`.
+    const ACCESS_KEY: &'static str = "=access-key";
+
+    /// Of the secret access key that belongs to the key of this namespace and name.
+    pub fn access_key(key: &'a FunctionKey) -> Self {
+        Self { function: key, variable: Self::ACCESS_KEY }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +90,12 @@ mod tests {
             assert!(!shown.contains("hunter2") && !shown.contains("ciphertext"), "{shown}");
         }
         assert_eq!(text.expose(), "hunter2");
+    }
+
+    #[test]
+    fn no_variable_is_where_access_keys_are() {
+        let environment =
+            [(SecretPlace::ACCESS_KEY.to_owned(), crate::function::Variable::from("x"))].into();
+        crate::function::validate_environment(&environment).unwrap_err();
     }
 }

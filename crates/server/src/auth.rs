@@ -4,7 +4,10 @@
 //! randomness need no slower hash. A key opens everything, or one namespace: for such a key there is nothing else ([`Caller::may_see`]). In
 //! dev mode no key is asked for; what protects the API then is that only this machine reaches it, so a request that a foreign web page
 //! made a browser send is refused by its `Host` or `Origin`.
+//!
+//! A key of one namespace comes with an access key ([`access`]), with which requests of the AWS Lambda API are signed.
 
+mod access;
 mod store;
 
 use std::net::IpAddr;
@@ -16,7 +19,8 @@ use model::change::Author;
 use model::error::{Code, Error};
 use model::ids::{FunctionKey, NamespaceName};
 
-pub(crate) use store::KeyRecord;
+pub(crate) use access::AccessKey;
+pub(crate) use store::{KEYS, KeyRecord, place_of};
 pub use store::{KeyStore, NewKey, ensure_root_key};
 
 /// Whose key a request showed.

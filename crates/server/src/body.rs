@@ -44,6 +44,9 @@ impl Limit {
     /// A package, or the one source file of it.
     pub(crate) const PACKAGE: Self =
         Self { what: "package", bytes: limits::PACKAGE_BYTES, code: Code::PackageTooLarge };
+    /// JSON that holds a package in base64, as clients of the AWS Lambda API send one.
+    pub(crate) const PACKAGE_IN_JSON: Self =
+        Self { what: "request", bytes: limits::PACKAGE_IN_JSON_BYTES, code: Code::PackageTooLarge };
     /// The JSON body of a control call.
     pub(crate) const CONTROL: Self =
         Self { what: "body", bytes: limits::CONTROL_BODY_BYTES, code: Code::PayloadTooLarge };
@@ -127,12 +130,12 @@ where
 }
 
 /// Whether the client sends its body without being asked to (RFC 9110, section 10.1.1).
-fn waits_for_nothing(headers: &HeaderMap) -> bool {
+pub(crate) fn waits_for_nothing(headers: &HeaderMap) -> bool {
     !headers.contains_key(header::EXPECT)
 }
 
 /// Lets the client finish its sending while the refusal is on its way.
-fn discard<B>(mut body: B, tasks: &Tasks)
+pub(crate) fn discard<B>(mut body: B, tasks: &Tasks)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {

@@ -27,7 +27,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
-use crate::gateway;
+use crate::gateway::{self, Served, Tunnel};
+use crate::lambda;
 use crate::routes;
 use crate::stalled::Stalled;
 
@@ -52,6 +53,24 @@ struct Shared {
 /// Where a request comes from, among its extensions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub IpAddr);
+
+/// A connection's place among those that are open. The WebSocket that it may become has it as well.
+struct Open {
+    _permit: OwnedSemaphorePermit,
+    connections: Tasks,
+    abort: CancellationToken,
+}
+
+impl Open {
+    /// Goes on with what the connection has become.
+    fn follow(self: Arc<Self>, tunnel: Tunnel) {
+        let connections = self.connections.clone();
+        connections.spawn("websocket", async move {
+            // Whether it comes to its end or is cut off, it is closed.
+            self.abort.run_until_cancelled(tunnel.run()).await
+        });
+    }
+}
 
 /// Whether connections shall end after the request they are at.
 #[derive(Clone)]
@@ -113,7 +132,7 @@ async fn serve_one(
     shared: Shared,
     stream: TcpStream,
     peer: SocketAddr,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 ) {
     // Answers are written whole: waiting for more to send (Nagle) only adds latency.
     if let Err(e) = stream.set_nodelay(true) {
@@ -122,11 +141,19 @@ async fn serve_one(
     let Shared { app, router, drain, abort } = shared;
     let (head_timeout, write_timeout) = (app.config.head_timeout, app.config.write_timeout);
     let router = TowerToHyperService::new(router);
+    let connections = drain.tasks.clone();
+    let open = Arc::new(Open { _permit: permit, connections, abort: abort.clone() });
     let service = service_fn(move |mut request: http::Request<Incoming>| {
-        let (app, router) = (app.clone(), router.clone());
+        let (app, router, open) = (app.clone(), router.clone(), open.clone());
         async move {
             Ok::<_, Infallible>(if gateway::owns(request.uri().path()) {
-                gateway::serve(&app, peer, request).await.map(Either::Left)
+                let Served { response, tunnel } = gateway::serve(&app, peer, request).await;
+                if let Some(tunnel) = tunnel {
+                    open.follow(tunnel);
+                }
+                response.map(Either::Left)
+            } else if lambda::owns(request.uri().path()) {
+                lambda::serve(&app, peer, request).await.map(Either::Right)
             } else {
                 request.extensions_mut().insert(Peer(peer.ip()));
                 match router.call(request).await {
@@ -141,7 +168,8 @@ async fn serve_one(
         .header_read_timeout(head_timeout)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(Stalled::new(stream, write_timeout)), service);
+        .serve_connection(TokioIo::new(Stalled::new(stream, write_timeout)), service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     let mut drained = pin!(drain.token.cancelled());
     let mut listening = false;

@@ -31,7 +31,7 @@ pub fn status_of(code: Code) -> StatusCode {
         Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Code::PackageTooLarge | Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::InitFailed | Code::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::Throttled => StatusCode::TOO_MANY_REQUESTS,
+        Code::Throttled | Code::QueueFull => StatusCode::TOO_MANY_REQUESTS,
         Code::StorageUnusable | Code::SandboxFailed | Code::Internal => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
@@ -118,7 +118,8 @@ pub(crate) fn request_id_value(id: RequestId) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-fn log(error: &Error, id: RequestId) {
+/// Tells the log of a refusal, with its causes.
+pub(crate) fn log(error: &Error, id: RequestId) {
     if error.origin() != Origin::Platform {
         tracing::debug!(request = %id, code = %error.code(), "refused: {}", error.message());
         return;

@@ -20,6 +20,7 @@ use model::ids::{
     VersionRef,
 };
 use model::layer::LayerKey;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::App;
@@ -68,6 +69,10 @@ pub(crate) struct RevisionPath(pub u64);
 /// Path parameters `{namespace}` and `{call}`.
 #[derive(Debug)]
 pub(crate) struct CallPath(pub NamespaceName, pub RequestId);
+
+/// Path parameters `{namespace}` and `{map}`.
+#[derive(Debug)]
+pub(crate) struct MapPath(pub NamespaceName, pub RequestId);
 
 /// The path parameter `{key}`.
 #[derive(Debug)]
@@ -207,6 +212,16 @@ impl<S: Sync + Send> FromRequestParts<S> for CallPath {
     }
 }
 
+impl<S: Sync + Send> FromRequestParts<S> for MapPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        let namespace = path_param(&params, "namespace")?.parse()?;
+        Ok(Self(namespace, path_param(&params, "map")?.parse()?))
+    }
+}
+
 impl<S: Sync + Send> FromRequestParts<S> for KeyPath {
     type Rejection = Refusal;
 
@@ -337,7 +352,7 @@ fn without_value(message: &str) -> String {
 }
 
 /// Reads JSON; the error names the field at fault, and repeats no value.
-fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+pub(crate) fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
     let bad = |what: String| {
         let message = format!("the body is not the JSON that was expected: {what}");
         Error::caller(Code::InvalidBody, message)

@@ -1,10 +1,10 @@
 //! Speaks HTTP: the REST API under `/v1` and the functions' URLs under `/fn`. Decides nothing about execution.
 //!
 //! Start at `routes`, the whole URL map on one page. A request enters through `connection` and is
-//! answered by `gateway` (function URLs, the hot path) or by a handler of `control`, which reads the request, asks `catalog` or the
+//! answered by `gateway` (function URLs, the hot path), by `lambda` or by a handler of `control`, which reads the request, asks `catalog` or the
 //! engine, and words the answer. `catalog` knows namespaces, functions, aliases, layers and their history, but no HTTP: other
 //! interfaces will stand on it too. `error` is the only place that turns a code into a status, `body` the only one that reads bodies,
-//! `auth` the only one that looks at keys.
+//! `auth` the only one that looks at keys. `lambda` speaks the API of AWS Lambda over the same catalogue and engine.
 
 pub mod auth;
 mod body;
@@ -17,6 +17,7 @@ mod extract;
 pub mod fuzz;
 mod gateway;
 mod keyed;
+mod lambda;
 mod openapi;
 mod parameters;
 mod pieces;
@@ -54,6 +55,8 @@ pub struct ServerConfig {
     pub head_timeout: Duration,
     /// How long a client may take nothing of a response that waits to be sent; then the connection is closed.
     pub write_timeout: Duration,
+    /// How long nothing may pass on a WebSocket, in either direction; then it is closed.
+    pub websocket_idle: Duration,
     /// How long requests in flight may go on once the server shall stop.
     pub drain_grace: Duration,
     /// Under which URL clients reach this server, for instance `http://127.0.0.1:9000`.
@@ -70,6 +73,7 @@ impl Default for ServerConfig {
             body_timeout: Duration::from_secs(limits::BODY_TIMEOUT_SECONDS),
             head_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS),
+            websocket_idle: Duration::from_secs(limits::WEBSOCKET_IDLE_SECONDS),
             drain_grace: Duration::from_secs(20),
             public_url: "http://127.0.0.1:9000".into(),
             isolation: Isolation::default(),
@@ -125,7 +129,7 @@ pub(crate) struct App {
 impl Server {
     /// Puts the server together; does no I/O.
     pub fn new(config: ServerConfig, deps: Deps) -> Self {
-        let keys = Arc::new(auth::KeyStore::new(deps.meta.clone()));
+        let keys = Arc::new(auth::KeyStore::new(deps.meta.clone(), deps.vault.clone()));
         let catalog = catalog::Catalog::new(&deps, keys.clone(), config.body_timeout);
         let app = App {
             config,

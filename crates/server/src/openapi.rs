@@ -138,6 +138,8 @@ path_parameters! {
     RevisionParam: "revision" = "the revision's number";
     /// Of routes of an asynchronous call.
     CallParam: "call" = "the call's request id";
+    /// Of routes of a map.
+    MapParam: "map" = "the map's id";
     /// Of routes of a key.
     KeyParam: "key" = "the key's name";
 }

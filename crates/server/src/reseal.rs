@@ -8,21 +8,23 @@ use model::function::{Function, FunctionState, Variable, Version};
 use model::ids::FunctionKey;
 use model::keys;
 use model::ports::{Entry, Expect, Meta, Vault};
-use model::secret::SecretPlace;
+use model::secret::{Sealed, SecretPlace};
 use model::{Code, Error, Result, limits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::auth::{self, KeyRecord};
+
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resealed {
-    /// Secrets of functions, aliases, versions and kept changes that are under the newest key now and were not before.
+    /// Secrets of functions, aliases, versions, kept changes and access keys that are under the newest key now and were not before.
     pub secrets: usize,
-    /// Secrets that cannot be opened: `NAMESPACE/FUNCTION[:VERSION] VARIABLE`. They were left as they are.
+    /// Secrets that cannot be opened: `NAMESPACE/FUNCTION[:VERSION] VARIABLE`, or the key whose access key it is. They were left as they are.
     pub unopened: Vec<String>,
 }
 
-/// Reseals the secrets of all functions with their aliases, of published versions, and of what is kept of either's changes. Documents without
+/// Reseals the secrets of all functions with their aliases, of published versions, of what is kept of either's changes, and of access keys. Documents without
 /// secrets are not written. May be cut off and run again. Fails with `conflict` if somebody changes a document meanwhile.
 pub async fn reseal(meta: &Arc<dyn Meta>, vault: &dyn Vault) -> Result<Resealed> {
     let mut done = Resealed::default();
@@ -54,6 +56,16 @@ pub async fn reseal(meta: &Arc<dyn Meta>, vault: &dyn Vault) -> Result<Resealed>
             .into_iter()
             .map(|(label, e)| environment(vault, &key, &label, e, &mut done));
         resealed.fold(false, |changed, one| changed | one)
+    })
+    .await?;
+    each(meta, auth::KEYS, |document, record: &mut KeyRecord| {
+        let name = document.strip_prefix(auth::KEYS).unwrap_or(document);
+        let (Some(access), Some(namespace)) = (&mut record.access_key, &record.namespace) else {
+            return false;
+        };
+        let Ok(place) = auth::place_of(name, namespace) else { return false };
+        let label = format!("key {name}: its access key");
+        reseal_one(vault, SecretPlace::access_key(&place), &mut access.secret, label, &mut done)
     })
     .await?;
     Ok(done)
@@ -117,15 +129,30 @@ fn environment(
     let mut changed = false;
     for (variable, value) in environment {
         let Variable::Sealed { sealed } = value else { continue };
-        match vault.reseal(SecretPlace { function, variable }, sealed) {
-            Ok(None) => {}
-            Ok(Some(new)) => {
-                *sealed = new;
-                done.secrets += 1;
-                changed = true;
-            }
-            Err(_) => done.unopened.push(format!("{label} {variable}")),
-        }
+        let place = SecretPlace { function, variable };
+        changed |= reseal_one(vault, place, sealed, format!("{label} {variable}"), done);
     }
     changed
+}
+
+/// Reseals one secret; says whether it was changed.
+fn reseal_one(
+    vault: &dyn Vault,
+    place: SecretPlace<'_>,
+    sealed: &mut Sealed,
+    label: String,
+    done: &mut Resealed,
+) -> bool {
+    match vault.reseal(place, sealed) {
+        Ok(None) => false,
+        Ok(Some(new)) => {
+            *sealed = new;
+            done.secrets += 1;
+            true
+        }
+        Err(_) => {
+            done.unopened.push(label);
+            false
+        }
+    }
 }

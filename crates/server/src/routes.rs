@@ -38,8 +38,14 @@
 //! | `…/calls` | GET | |
 //! | `…/calls/{call}` | GET DELETE | |
 //! | `…/calls/{call}/cancel`, `…/redrive` | POST | |
+//! | `…/dead-letters/redrive`, `…/purge` | POST | |
+//! | `…/maps` | POST GET | |
+//! | `…/maps/{map}` | GET DELETE | |
+//! | `…/maps/{map}/cancel` | POST | |
+//! | `…/maps/{map}/results` | GET | |
 //! | `…/functions/{function}/logs` | GET | |
 //! | `…/functions/{function}/usage` | GET | |
+//! | `/2015-03-31/functions/…` and other dates | as AWS Lambda has them | [`crate::lambda`], before this router |
 //! | `/fn/{namespace}/{function}/…` | any | [`gateway`], before this router: the hot path |
 
 use std::sync::Arc;
@@ -60,8 +66,8 @@ use utoipa_axum::routes;
 use crate::App;
 use crate::auth::{self, Caller};
 use crate::control::{
-    aliases, calls, code, daemon, functions, history, invoke, keys, layers, logs, namespaces,
-    packages, provisioned, usage, versions,
+    aliases, calls, code, daemon, dead_letters, functions, history, invoke, keys, layers, logs,
+    maps, namespaces, packages, provisioned, usage, versions,
 };
 use crate::error::{Refusal, Refused, request_id_value};
 use crate::gateway;
@@ -116,6 +122,12 @@ fn keyed() -> Api {
         .routes(routes!(calls::get, calls::delete))
         .routes(routes!(calls::cancel))
         .routes(routes!(calls::redrive))
+        .routes(routes!(dead_letters::redrive))
+        .routes(routes!(dead_letters::purge))
+        .routes(routes!(maps::start, maps::list))
+        .routes(routes!(maps::get, maps::delete))
+        .routes(routes!(maps::cancel))
+        .routes(routes!(maps::results))
         .routes(routes!(logs::get))
         .routes(routes!(usage::get))
 }

@@ -72,7 +72,9 @@ async fn measure(folder: &Path, rounds: usize, turn: Duration, backlog: usize) {
         for turn_number in 0..2 {
             let (name, store) = both[(round + turn_number) % 2];
             let writes = disk(folder);
+            let busy = Busy::now();
             let Load { mut enqueues, ended, elapsed } = load(store, turn).await;
+            let busy = Busy::now().since(&busy);
             enqueues.sort_unstable();
             let at =
                 |percent: usize| enqueues[(enqueues.len() * percent / 100).min(enqueues.len() - 1)];
@@ -81,6 +83,7 @@ async fn measure(folder: &Path, rounds: usize, turn: Duration, backlog: usize) {
                 json!({
                     "what": name, "enqueued": enqueues.len(), "ended": ended, "us": elapsed.as_micros(),
                     "p50_us": at(50).as_micros(), "p99_us": at(99).as_micros(), "writes_per_second": writes,
+                    "writer_ns": busy.writer_ns / enqueues.len() as u64, "others_ns": busy.others_ns / enqueues.len() as u64,
                 })
             );
         }
@@ -123,6 +126,39 @@ async fn fill(store: &Store, messages: usize) {
 fn resident_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// Processor time of this process, in nanoseconds.
+struct Busy {
+    /// Of the threads that write the databases.
+    writer_ns: u64,
+    others_ns: u64,
+}
+
+impl Busy {
+    fn now() -> Self {
+        let mut busy = Self { writer_ns: 0, others_ns: 0 };
+        for task in std::fs::read_dir("/proc/self/task").unwrap() {
+            let task = task.unwrap().path();
+            // A thread may end just now.
+            let read = |file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+            let ns =
+                read("schedstat").split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
+            if read("comm").trim_end() == "store-writer" {
+                busy.writer_ns += ns;
+            } else {
+                busy.others_ns += ns;
+            }
+        }
+        busy
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            writer_ns: self.writer_ns.saturating_sub(before.writer_ns),
+            others_ns: self.others_ns.saturating_sub(before.others_ns),
+        }
+    }
 }
 
 /// Pages a second that are written through, one after the other.

@@ -46,15 +46,20 @@ impl From<Failure> for Error {
     }
 }
 
+/// Whether a statement failed for want of room.
+pub(crate) fn is_full(e: &rusqlite::Error) -> bool {
+    let rusqlite::Error::SqliteFailure(f, _) = e else { return false };
+    f.code == ErrorCode::DiskFull
+        || (f.code == ErrorCode::SystemIoFailure && f.extended_code == SQLITE_IOERR_SHMSIZE)
+}
+
 /// What a failed statement means for the caller.
 pub(crate) fn database(e: rusqlite::Error) -> Error {
-    let (code, extended) = match &e {
-        rusqlite::Error::SqliteFailure(f, _) => (f.code, f.extended_code),
-        _ => return Error::internal(e),
-    };
-    match code {
-        ErrorCode::DiskFull => full(e),
-        ErrorCode::SystemIoFailure if extended == SQLITE_IOERR_SHMSIZE => full(e),
+    if is_full(&e) {
+        return full(e);
+    }
+    let rusqlite::Error::SqliteFailure(f, _) = &e else { return Error::internal(e) };
+    match f.code {
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
             Error::platform(Code::StorageUnusable, "the catalogue database is damaged")
                 .with_source(e)

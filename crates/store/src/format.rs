@@ -1,10 +1,11 @@
 //! The data folder: layout, version, lock, migrations.
 //!
 //! ```text
-//! format         "hanshu data format 4": the version of everything below
+//! format         "hanshu data format 5": the version of everything below
 //! lock           held with flock(2) by the daemon that uses the folder
 //! catalog.db     SQLite: metadata, queue, usage, leases        embedded::db
 //! blobs/ab/cd…   packages under their SHA-256                  embedded::blobs
+//! payloads/…     payloads and results that are too large for that  embedded::queue::files
 //! logs/          segments, journal, index                      embedded::logs
 //! secrets.key    the master key, unless it is kept elsewhere   vault
 //! ```
@@ -17,6 +18,7 @@
 //! | 2 | secrets: sealed environment values, `vault/keys`, `secrets.key` |
 //! | 3 | many versions of a function, quotas of namespaces: documents in new forms, see `to_3` |
 //! | 4 | what is kept of asynchronous calls that have ended, lanes: see `to_4` |
+//! | 5 | payloads and results in files, the table `queued_file`; quotas of queued calls in settings: nothing to convert |
 
 mod to_3;
 mod to_4;
@@ -33,7 +35,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::fault;
 
 /// The version of the data folder that this build writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 
 const FORMAT_FILE: &str = "format";
 const FORMAT_TEMP: &str = "format.new";
@@ -41,13 +43,24 @@ const FORMAT_PREFIX: &str = "hanshu data format ";
 const LOCK_FILE: &str = "lock";
 
 /// Step `i` turns a folder of version `i + 1` into one of version `i + 2`. A step may be cut off at any point and run again.
-const MIGRATIONS: [fn(&Path) -> Result<()>; FORMAT_VERSION as usize - 1] =
-    [environments_may_hold_secrets, to_3::rewrite_documents, to_4::keep_what_has_ended];
+const MIGRATIONS: [fn(&Path) -> Result<()>; FORMAT_VERSION as usize - 1] = [
+    environments_may_hold_secrets,
+    to_3::rewrite_documents,
+    to_4::keep_what_has_ended,
+    payloads_may_lie_in_files,
+];
 
 /// 1 → 2: in the documents of functions and versions an environment value is a text, as before, or a sealed secret, which older daemons
 /// cannot read; and there is the document `vault/keys`. What is stored already stays as it is.
 #[expect(clippy::unnecessary_wraps, reason = "every step of the table may fail")]
 fn environments_may_hold_secrets(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+/// 4 → 5: a message's payload and result may lie in files, which older daemons do not look for. What is stored already stays as it is; new tables are made when the
+/// database is opened.
+#[expect(clippy::unnecessary_wraps, reason = "every step of the table may fail")]
+fn payloads_may_lie_in_files(_: &Path) -> Result<()> {
     Ok(())
 }
 

@@ -11,6 +11,7 @@
 //! | `embedded::{meta, queue, usage, lease}` | ports as tables of that database |
 //! | `embedded::blobs` | packages as files under their SHA-256 |
 //! | `embedded::logs` | log lines in compressed blocks, found through an index that can be rebuilt |
+//! | `embedded::room` | what is left of the disk, and what of it is for new things |
 //! | `embedded::bus` | messages within this process |
 //! | [`vault`] | the keys that secrets are sealed with; on any `Meta` |
 //!
@@ -24,4 +25,4 @@ mod open;
 pub mod vault;
 
 pub use format::FORMAT_VERSION;
-pub use open::{Store, StoreConfig, open};
+pub use open::{RESERVE_BYTES, Store, StoreConfig, open};

@@ -16,6 +16,8 @@ use crate::embedded::lease::EmbeddedLease;
 use crate::embedded::logs::{EmbeddedLogs, LogLimits};
 use crate::embedded::meta::EmbeddedMeta;
 use crate::embedded::queue::EmbeddedQueue;
+use crate::embedded::queue::files::Files;
+use crate::embedded::room::Room;
 use crate::embedded::usage::EmbeddedUsage;
 use crate::format::Folder;
 
@@ -23,6 +25,8 @@ use crate::format::Folder;
 const LOGS_BYTES_MAX: u64 = 2 << 30;
 /// Default of [`StoreConfig::logs_memory_bytes_max`]: 32 MiB.
 const LOGS_MEMORY_BYTES_MAX: usize = 32 << 20;
+/// Default of [`StoreConfig::reserve_bytes`]: 64 MiB.
+pub const RESERVE_BYTES: u64 = 64 << 20;
 /// How often what has had its time is forgotten.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
 
@@ -37,6 +41,8 @@ pub struct StoreConfig {
     pub logs_bytes_max: u64,
     /// Most bytes of log lines in memory that are not on disk yet; beyond, new ones are dropped.
     pub logs_memory_bytes_max: usize,
+    /// Free space of the disk below which new messages and packages are refused, in bytes, so that what was accepted can end; at most a sixteenth of the disk.
+    pub reserve_bytes: u64,
 }
 
 impl StoreConfig {
@@ -47,6 +53,7 @@ impl StoreConfig {
             node: NodeId("local".into()),
             logs_bytes_max: LOGS_BYTES_MAX,
             logs_memory_bytes_max: LOGS_MEMORY_BYTES_MAX,
+            reserve_bytes: RESERVE_BYTES,
         }
     }
 }
@@ -76,6 +83,7 @@ pub struct Store {
 struct Parts {
     db: Arc<Db>,
     blobs: EmbeddedBlobs,
+    payloads: Files,
     logs: Arc<EmbeddedLogs>,
     /// Held until the store is closed, or the last of us is gone.
     folder: Mutex<Option<Folder>>,
@@ -88,6 +96,7 @@ impl Store {
         // First the logs: deletions of theirs are in the database.
         let logs = self.parts.logs.close().await;
         self.parts.blobs.close().await;
+        self.parts.payloads.close().await;
         self.parts.db.close().await?;
         drop(self.parts.folder.lock().unwrap_or_else(PoisonError::into_inner).take());
         logs
@@ -99,12 +108,14 @@ impl Store {
 /// `tasks` runs the housekeeping and nothing else: the store works on after the tasks are drained, until [`Store::close`].
 pub async fn open(config: StoreConfig, clock: Arc<dyn Clock>, tasks: &Tasks) -> Result<Store> {
     let path = config.path.clone();
-    let (at, for_db) = (path, Arc::clone(&clock));
-    let (folder, db, blobs) = tokio::task::spawn_blocking(move || {
+    let (at, for_db, reserve) = (path, Arc::clone(&clock), config.reserve_bytes);
+    let (folder, db, blobs, payloads) = tokio::task::spawn_blocking(move || {
         let folder = Folder::open(&at)?;
-        let db = Db::open(&folder, for_db)?;
-        let blobs = EmbeddedBlobs::open(&folder)?;
-        Ok::<_, Error>((folder, Arc::new(db), blobs))
+        let room = Room::new(folder.join(""), reserve);
+        let db = Db::open(&folder, room.clone(), for_db)?;
+        let blobs = EmbeddedBlobs::open(&folder, room.clone())?;
+        let payloads = Files::open(&folder, room)?;
+        Ok::<_, Error>((folder, Arc::new(db), blobs, payloads))
     })
     .await
     .map_err(Error::internal)??;
@@ -112,7 +123,7 @@ pub async fn open(config: StoreConfig, clock: Arc<dyn Clock>, tasks: &Tasks) -> 
         LogLimits { disk_bytes: config.logs_bytes_max, memory_bytes: config.logs_memory_bytes_max };
     let logs = Arc::new(EmbeddedLogs::open(&folder, limits, Arc::clone(&db)).await?);
     let meta = EmbeddedMeta::new(Arc::clone(&db));
-    let queue = EmbeddedQueue::new(Arc::clone(&db));
+    let queue = EmbeddedQueue::new(Arc::clone(&db), payloads.clone());
     tasks.spawn_until_cancelled(
         "store-housekeeping",
         housekeeping(Arc::clone(&clock), meta.clone(), queue.clone(), Arc::clone(&logs)),
@@ -125,7 +136,7 @@ pub async fn open(config: StoreConfig, clock: Arc<dyn Clock>, tasks: &Tasks) -> 
         lease: Arc::new(EmbeddedLease::new(Arc::clone(&db), clock)),
         logs: Arc::clone(&logs) as Arc<dyn Logs>,
         usage: Arc::new(EmbeddedUsage::new(Arc::clone(&db))),
-        parts: Arc::new(Parts { db, blobs, logs, folder: Mutex::new(Some(folder)) }),
+        parts: Arc::new(Parts { db, blobs, payloads, logs, folder: Mutex::new(Some(folder)) }),
     })
 }
 

@@ -24,6 +24,7 @@ const ALLOWED: &[(&[&str], &str)] = &[
             "aws_lambda",
             "awsLambda",
             "Lambda API",
+            "lambda-api",
             "Lambda quotas",
             "Lambda function URL",
         ],
@@ -52,12 +53,22 @@ const ALLOWED: &[(&[&str], &str)] = &[
         "headers of the Runtime API, and names of its official clients",
     ),
     (
-        &["mod lambda", "lambda::", "src/lambda", "lambda/", "`lambda`", "\"lambda\""],
+        &[
+            "mod lambda",
+            "lambda::",
+            "crate::lambda",
+            "src/lambda",
+            "lambda/",
+            "`lambda`",
+            "\"lambda\"",
+            "'lambda'",
+        ],
         "the module that speaks that interface, and the event format of that name",
     ),
     (
         &[
             "cargo lambda",
+            "lambda list-",
             "cargo-lambda",
             "lambda_runtime",
             "lambda-runtime",

@@ -3,8 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use model::Result;
 use model::alias::Carried;
+use model::calls::KEEP_DEAD_SECONDS;
 use model::clock::UnixMillis;
 use model::error::Error;
+use model::function::{AsyncPolicy, RetryCurve};
 use model::ids::FunctionRef;
 use model::invocation::{Call, CallContext};
 use model::ports::Leased;
@@ -26,24 +28,50 @@ struct Envelope {
     /// When it was due first, if it was accepted with a delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     due: Option<UnixMillis>,
+    /// Of a call that is a chunk of a map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chunk: Option<ChunkRules>,
+}
+
+/// What holds for a chunk of a map instead of what its function says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChunkRules {
+    /// Attempts in all.
+    pub(crate) attempts: u32,
+}
+
+impl ChunkRules {
+    /// The same as a function would say it. Pauses are short: somebody waits for the whole map. What came of a chunk is kept until the map has it, and forgets it itself.
+    pub(super) fn policy(self) -> AsyncPolicy {
+        let (first_seconds, factor, ceiling_seconds) = (Some(1), Some(2), Some(60));
+        let retry = RetryCurve { first_seconds, factor, ceiling_seconds, ..RetryCurve::default() };
+        AsyncPolicy {
+            attempts: Some(self.attempts),
+            retry: Some(retry),
+            keep_result_seconds: Some(KEEP_DEAD_SECONDS),
+            ..AsyncPolicy::default()
+        }
+    }
 }
 
 /// What lies in a message.
 #[derive(Debug)]
-pub(super) struct Queued {
-    pub(super) call: Call,
-    pub(super) parameters: Carried,
+pub(crate) struct Queued {
+    pub(crate) call: Call,
+    pub(crate) parameters: Carried,
     /// A synchronous call: the function's first failure is its result.
-    pub(super) awaited: bool,
+    pub(crate) awaited: bool,
     /// When it was due first, if it was accepted with a delay.
-    pub(super) due: Option<UnixMillis>,
+    pub(crate) due: Option<UnixMillis>,
+    /// Of a chunk of a map.
+    pub(crate) chunk: Option<ChunkRules>,
 }
 
 /// The message of a call.
-pub(super) fn pack(queued: Queued) -> Result<Bytes> {
-    let Queued { call, parameters, awaited, due } = queued;
-    let envelope =
-        Envelope { v: 1, target: call.target, context: call.context, parameters, awaited, due };
+pub(crate) fn pack(queued: Queued) -> Result<Bytes> {
+    let Queued { call, parameters, awaited, due, chunk } = queued;
+    let (target, context) = (call.target, call.context);
+    let envelope = Envelope { v: 1, target, context, parameters, awaited, due, chunk };
     let head = serde_json::to_vec(&envelope).map_err(Error::internal)?;
     let length = u32::try_from(head.len()).map_err(Error::internal)?;
     let mut out = BytesMut::with_capacity(4 + head.len() + call.payload.len());
@@ -75,8 +103,8 @@ pub(super) fn unpack(message: &Leased) -> Option<Queued> {
         payload: message.payload.slice(end..),
         context: envelope.context,
     };
-    let Envelope { v, parameters, awaited, due, .. } = envelope;
-    (v == 1).then_some(Queued { call, parameters, awaited, due })
+    let Envelope { v, parameters, awaited, due, chunk, .. } = envelope;
+    (v == 1).then_some(Queued { call, parameters, awaited, due, chunk })
 }
 
 #[cfg(test)]
@@ -103,16 +131,23 @@ mod tests {
             parameters.insert("header.x-beta".parse().unwrap(), "yes".into());
             parameters
         }] {
-            for (due, awaited) in [(None, true), (Some(UnixMillis(7)), false)] {
+            for due in [None, Some(UnixMillis(7))] {
+                let (chunk, awaited) = (due.map(|_| ChunkRules { attempts: 7 }), due.is_none());
                 let (call, parameters) = (call.clone(), parameters.clone());
-                let queued =
-                    Queued { call: call.clone(), parameters: parameters.clone(), awaited, due };
+                let queued = Queued {
+                    call: call.clone(),
+                    parameters: parameters.clone(),
+                    awaited,
+                    due,
+                    chunk,
+                };
                 let back = unpack(&leased(pack(queued).unwrap())).unwrap();
                 assert_eq!(
                     (&back.call.target, &back.call.payload, &back.call.context),
                     (&call.target, &call.payload, &call.context)
                 );
-                assert_eq!((&back.parameters, back.due, back.awaited), (&parameters, due, awaited));
+                assert_eq!((&back.parameters, back.due, back.chunk), (&parameters, due, chunk));
+                assert_eq!(back.awaited, awaited);
             }
         }
     }
@@ -124,7 +159,16 @@ mod tests {
         let packed = [&length[..], head, b"x"].concat();
         let back = unpack(&leased(packed.into())).unwrap();
         assert_eq!((&*back.call.payload, back.parameters.is_empty()), (&b"x"[..], true));
-        assert_eq!((back.due, back.awaited), (None, false));
+        assert_eq!((back.due, back.chunk, back.awaited), (None, None, false));
+    }
+
+    #[test]
+    fn a_chunk_is_tried_again_soon() {
+        let policy = ChunkRules { attempts: 9 }.policy();
+        policy.validate().unwrap();
+        let pauses = (1..9).map(|failed| policy.retry.as_ref().unwrap().pause(failed).as_secs());
+        assert_eq!(pauses.collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(policy.attempts(), 9);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use model::calls::Attempt;
 use model::clock::UnixMillis;
 use model::error::{Code, Error};
 use model::function::{AsyncPolicy, FunctionSettings};
-use model::ids::FunctionKey;
 use model::invocation::{Completed, Timings};
 use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
 use serde::Deserialize;
@@ -78,7 +77,7 @@ pub(super) async fn run(shared: &Arc<Shared>, message: Leased, now: bool) -> Wen
             (case, judged)
         }
         Some(queued) => {
-            let case = Case::new(message, queued.due, settings(shared, &queued.call.target.key));
+            let case = Case::new(message, queued.due, settings(shared, &queued));
             if case.message.deliveries > case.policy().attempts() {
                 let judged = exhausted(shared, &case);
                 return over(shared, &case, judged).await;
@@ -117,9 +116,15 @@ async fn over(shared: &Shared, case: &Case, judged: Judged) -> Went {
     (found, Some(answer))
 }
 
-/// What a function says, or the defaults if there is none.
-fn settings(shared: &Shared, key: &FunctionKey) -> Arc<FunctionSettings> {
-    shared.routes.settings(key).unwrap_or_default()
+/// What a function says, or the defaults if there is none; of a chunk of a map, what the map says.
+fn settings(shared: &Shared, queued: &Queued) -> Arc<FunctionSettings> {
+    match queued.chunk {
+        Some(rules) => {
+            let async_calls = rules.policy();
+            Arc::new(FunctionSettings { async_calls, ..FunctionSettings::default() })
+        }
+        None => shared.routes.settings(&queued.call.target.key).unwrap_or_default(),
+    }
 }
 
 async fn settle(
@@ -167,7 +172,14 @@ async fn settle(
             End { as_what: Ended::Succeeded, note, result, keep, counted: true }
         }
     };
-    shared.queue.end(id, token, end).await?;
+    match shared.queue.end(id, token, end.clone()).await {
+        // That it ended is worth more than what it answered.
+        Err(e) if e.code() == Code::StorageFull && end.result.is_some() => {
+            tracing::warn!(request = %id, "the disk is full: the answer of a call is not kept");
+            shared.queue.end(id, token, End { result: None, ..end }).await?;
+        }
+        ended => ended?,
+    }
     shared.watched.ended(id);
     Ok(())
 }

@@ -172,7 +172,12 @@ impl Routes {
         let kept = old.map_or_else(
             || {
                 let share = Arc::new(Share::new(limit));
-                Arc::new(Kept { pools: Pools::default(), share, provides: AtomicBool::new(false) })
+                Arc::new(Kept {
+                    pools: Pools::default(),
+                    share,
+                    entering: Arc::default(),
+                    provides: AtomicBool::new(false),
+                })
             },
             |old| Arc::clone(&old.kept),
         );

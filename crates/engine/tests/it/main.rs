@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic as its tests do")]
 
 mod aliases;
+mod backlog;
 mod blind;
+mod dead;
 mod freezing;
 mod keeping;
 mod lines;
+mod maps;
 mod namespaces;
 mod once;
 mod provisioned;

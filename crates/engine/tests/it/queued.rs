@@ -33,7 +33,7 @@ async fn unknown_functions_and_large_payloads_are_refused_before_they_are_queued
     );
     world.deploy("f", "echo").await;
     let mut large = call("f", "");
-    large.payload = vec![b'x'; 1024 * 1024 + 1].into();
+    large.payload = vec![b'x'; model::limits::ASYNC_PAYLOAD_BYTES + 1].into();
     assert_eq!(
         world.engine.enqueue(large, &bare()).await.unwrap_err().code(),
         Code::PayloadTooLarge

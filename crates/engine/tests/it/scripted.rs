@@ -27,7 +27,7 @@ use model::ports::{
     Queue, Sandbox, StartFailed, Turn,
 };
 use model::stream::{Part, StreamEnd, Taker};
-use model::suites::memory::{MemoryMeta, MemoryQueue, MemoryUsage, TestClock};
+use model::suites::memory::{MemoryBlobs, MemoryMeta, MemoryQueue, MemoryUsage, TestClock};
 
 use crate::blind::{BlindMeta, Blindness};
 
@@ -48,7 +48,8 @@ pub(crate) struct Counts {
 /// `arn` (the name that the call came by), `late:MS` (as `echo`, but starts so much later); `quick`, which says that it takes microseconds, lets
 /// calls wait behind each other, and takes the payload's milliseconds if that is a number, or dies at `die`; `stream:N`, N pieces of a kilobyte, each of
 /// which takes a millisecond; `cut:N`, the same with an error behind them; `unloadable:WHY`, which shows before it is started; `crowd`, which takes several calls at once and
-/// for each the payload's milliseconds, and at `die` takes no more.
+/// for each the payload's milliseconds, and at `die` takes no more; `sum` and `sum:MS`, the sum of a chunk of a map, or a failure where something is no number; `wide:N`, a text of N
+/// characters.
 #[derive(Debug, Default)]
 pub(crate) struct ScriptedSandbox {
     pub(crate) counts: Arc<Counts>,
@@ -221,6 +222,11 @@ impl Instance for ScriptedInstance {
                 self.alive.store(false, Ordering::SeqCst);
                 Err(Failure::new(FailureKind::Exited, "Runtime.ExitError", "exit status 1"))
             }
+            ("sum", ms) => {
+                tokio::time::sleep(Duration::from_millis(ms.parse().unwrap_or(0))).await;
+                sum(&invocation.payload)
+            }
+            ("wide", bytes) => Ok(format!("\"{}\"", "x".repeat(bytes.parse().unwrap())).into()),
             ("fail", _) => Err(Failure::new(FailureKind::Handler, "Error", "no")),
             other => panic!("no such script: {other:?}"),
         };
@@ -323,6 +329,15 @@ impl ScriptedInstance {
     }
 }
 
+/// The sum of the items, or results, of a chunk of a map.
+fn sum(payload: &[u8]) -> Result<Bytes, Failure> {
+    let event: serde_json::Value = serde_json::from_slice(payload).unwrap();
+    let numbers = event.get("items").or(event.get("results")).unwrap().as_array().unwrap();
+    let sum = numbers.iter().map(serde_json::Value::as_i64).sum::<Option<i64>>();
+    sum.map(|sum| sum.to_string().into())
+        .ok_or_else(|| Failure::new(FailureKind::Handler, "TypeError", "not a number"))
+}
+
 impl Drop for ScriptedInstance {
     fn drop(&mut self) {
         self.counts.stopped.fetch_add(usize::from(!self.seat), Ordering::SeqCst);
@@ -336,6 +351,7 @@ pub(crate) struct World {
     /// Of the engine to changes of `meta`.
     pub(crate) blindness: Blindness,
     pub(crate) queue: Arc<MemoryQueue>,
+    pub(crate) blobs: Arc<MemoryBlobs>,
     pub(crate) usage: Arc<MemoryUsage>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -356,18 +372,20 @@ impl World {
         let meta = Arc::new(MemoryMeta::default());
         let blindness = Blindness::default();
         let queue = Arc::new(MemoryQueue::new(Arc::clone(&clock)));
+        let blobs = Arc::new(MemoryBlobs::default());
         let usage = Arc::new(MemoryUsage::default());
         let sandbox = ScriptedSandbox { start_ms, ..ScriptedSandbox::default() };
         let counts = Arc::clone(&sandbox.counts);
         let deps = Deps {
             meta: Arc::new(BlindMeta { inner: meta.clone(), blindness: blindness.clone() }),
             queue: queue.clone(),
+            blobs: blobs.clone(),
             sandbox: Arc::new(sandbox),
             usage: usage.clone(),
             clock: clock.clone(),
         };
         let engine = Engine::start(config, deps).await.unwrap();
-        Self { engine, meta, blindness, queue, usage, counts, clock, wall, config }
+        Self { engine, meta, blindness, queue, blobs, usage, counts, clock, wall, config }
     }
 
     /// The daemon is killed, and starts again.
@@ -377,6 +395,7 @@ impl World {
         let deps = Deps {
             meta: self.meta.clone(),
             queue: self.queue.clone(),
+            blobs: self.blobs.clone(),
             sandbox: Arc::new(sandbox),
             usage: self.usage.clone(),
             clock: self.clock.clone(),

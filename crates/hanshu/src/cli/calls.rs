@@ -1,7 +1,6 @@
-//! `hanshu calls`, `cancel`, `dead-letters` and `redrive`: what became of asynchronous calls.
+//! `hanshu calls` and `cancel`: what became of asynchronous calls.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 use model::api::{AttemptView, CallState, CallSummary, CallView};
@@ -9,8 +8,7 @@ use model::ids::FunctionName;
 use serde_json::json;
 
 use super::context::Context;
-use super::failure::{CliError, EXIT_FUNCTION_FAILED};
-use super::progress::Progress;
+use super::failure::EXIT_FUNCTION_FAILED;
 use super::screen::{self, Format};
 use crate::client::calls::CallFilter;
 
@@ -27,8 +25,7 @@ Examples:
   hanshu calls                                 the newest, of every function
   hanshu calls nightly --state waiting
   hanshu calls show 01a2213c-4cce-7398-8692-487b867acce7 --wait
-  hanshu dead-letters nightly
-  hanshu redrive --all nightly --rate 10";
+  hanshu dead-letters nightly";
 
 /// List asynchronous calls, the newest first; show one with its attempts and its result.
 #[derive(Debug, Args)]
@@ -43,8 +40,9 @@ pub(crate) struct CallsArgs {
     command: Option<Operation>,
 }
 
+/// Which calls to list.
 #[derive(Debug, Args)]
-struct ListArgs {
+pub(super) struct ListArgs {
     /// Of this function only
     name: Option<String>,
     /// Show at most so many
@@ -103,20 +101,6 @@ impl CallsArgs {
     }
 }
 
-/// List asynchronous calls that were given up, the newest first.
-#[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
-pub(crate) struct DeadLettersArgs {
-    #[command(flatten)]
-    list: ListArgs,
-}
-
-impl DeadLettersArgs {
-    pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
-        list(cx, &self.list, Some(CallState::Dead), "no dead calls")
-    }
-}
-
 /// Call asynchronous calls off; those that run are ended.
 #[derive(Debug, Args)]
 pub(crate) struct CancelArgs {
@@ -132,57 +116,6 @@ impl CancelArgs {
             client.cancel_call(&namespace, id)?;
             cx.screen.done(&json!({ "cancelled": id }), &format!("cancelled {id}"))?;
         }
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// Have dead calls run again, with the same event.
-#[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
-pub(crate) struct RedriveArgs {
-    /// Request ids; with --all, the function whose dead calls run again, or none for those of every function
-    #[arg(required_unless_present = "all")]
-    names: Vec<String>,
-    /// All dead calls
-    #[arg(long)]
-    all: bool,
-    /// With --all: so many a second at most
-    #[arg(long, default_value_t = 100, requires = "all", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    rate: u32,
-}
-
-impl RedriveArgs {
-    pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
-        if self.all {
-            return self.all(cx);
-        }
-        let (client, namespace) = (cx.client()?, cx.namespace()?);
-        for id in &self.names {
-            client.redrive_call(&namespace, id)?;
-            cx.screen.done(&json!({ "redriven": id }), &format!("redriven {id}"))?;
-        }
-        Ok(ExitCode::SUCCESS)
-    }
-
-    /// What is dead when it begins: what dies again meanwhile stays so.
-    fn all(&self, cx: &Context) -> anyhow::Result<ExitCode> {
-        if self.names.len() > 1 {
-            return Err(CliError::new("--all takes one function, or none").into());
-        }
-        let (client, namespace) = (cx.client()?, cx.namespace()?);
-        let dead = found(cx, self.names.first(), Some(CallState::Dead), usize::MAX)?;
-        let step = Progress::new(cx.screen).step("redriving");
-        let (begun, pause) = (Instant::now(), Duration::from_secs(1) / self.rate);
-        let mut redriven = 0_u32;
-        for call in &dead {
-            std::thread::sleep((pause * redriven).saturating_sub(begun.elapsed()));
-            client.redrive_call(&namespace, &call.id)?;
-            redriven += 1;
-            step.say(&format!("redriven {redriven} of {}", dead.len()));
-        }
-        drop(step);
-        let text = format!("redriven {}", screen::count(redriven.into(), "call"));
-        cx.screen.done(&json!({ "redriven": redriven }), &text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -214,7 +147,8 @@ fn found(
     }
 }
 
-fn list(
+/// Lists calls; `none` is said where there are none.
+pub(super) fn list(
     cx: &Context,
     args: &ListArgs,
     state: Option<CallState>,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use model::api::{FunctionView, PatchConfig, VariableView};
 use model::function::{Publish, UrlAuth};
+use model::limits;
 use model::network::NetworkPolicy;
 use serde_json::json;
 
@@ -19,7 +20,7 @@ use super::{secrets, values};
 
 const SET_HELP: &str = "\
 Keys: description, runtime, handler, timeout (500ms, 20s, 5m) or timeout_ms, memory_mb or memory_share (25%), cpu_weight, cpu_cores,
-processes, open_files, tmp_mb, output_bytes_per_second, instance_concurrency, readiness_path, instance_calls, files (true or false), max_instances, reserved_instances, url_auth (key or none), network (none, egress or
+processes, open_files, tmp_mb, output_bytes_per_second, instance_concurrency, readiness_path, instance_calls, files (true or false), max_instances, reserved_instances, max_queued_calls, max_queued_bytes (1GiB), url_auth (key or none), network (none, egress or
 private), layers (NAME:VERSION or NAME:ALIAS, separated by commas; empty for none), publish (on-request or always), env.NAME, secret.NAME and
 tag.NAME. What is not mentioned stays. All changes are made in one step.
 
@@ -65,7 +66,7 @@ enum Operation {
         /// What to set
         #[arg(value_name = "KEY=VALUE")]
         fields: Vec<String>,
-        /// Remove env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores, reserved_instances, async.FIELD or idempotency; may be repeated
+        /// Remove env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores, reserved_instances, max_queued_calls, max_queued_bytes, async.FIELD or idempotency; may be repeated
         #[arg(long, value_name = "KEY")]
         unset: Vec<String>,
     },
@@ -122,11 +123,13 @@ fn patch(fields: &[String], unset: &[String]) -> Result<PatchConfig, CliError> {
             "cpu_weight" => patch.cpu_weight = Some(None),
             "cpu_cores" => patch.cpu_cores = Some(None),
             "reserved_instances" => patch.reserved_instances = Some(None),
+            "max_queued_calls" => patch.max_queued_calls = Some(None),
+            "max_queued_bytes" => patch.max_queued_bytes = Some(None),
             "idempotency" => patch.idempotency = Some(None),
             _ if key.starts_with("async.") => async_calls::unset(&mut patch, key)?,
             _ => entry(&mut patch, key, None).ok_or_else(|| {
                 CliError::new(format!(
-                    "'{key}' cannot be removed: expected env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores, reserved_instances, async.FIELD or idempotency"
+                    "'{key}' cannot be removed: expected env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores, reserved_instances, max_queued_calls, max_queued_bytes, async.FIELD or idempotency"
                 ))
             })?,
         }
@@ -169,6 +172,8 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
         "network" | "network.allow" | "network.bandwidth" => {}
         "max_instances" => patch.max_instances = Some(number()?),
         "reserved_instances" => patch.reserved_instances = Some(Some(number()?)),
+        "max_queued_calls" => patch.max_queued_calls = Some(Some(large(key, value)?)),
+        "max_queued_bytes" => patch.max_queued_bytes = Some(Some(size(key, value)?)),
         "url_auth" => {
             patch.url_auth = Some(match value {
                 "key" => UrlAuth::Key,
@@ -215,6 +220,16 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
 /// A value that words its own errors.
 fn parsed<T: FromStr<Err = String>>(key: &str, value: &str) -> Result<T, CliError> {
     value.parse().map_err(|e| CliError::new(format!("{key} {e}")))
+}
+
+fn large(key: &str, value: &str) -> Result<u64, CliError> {
+    let read = values::within(value, 0, limits::QUEUED_CALLS_MAX);
+    read.map_err(|e| CliError::new(format!("{key} '{value}' is not valid: {e}")))
+}
+
+/// A number, which may have a unit of bytes.
+fn size(key: &str, value: &str) -> Result<u64, CliError> {
+    values::size(value).map_err(|e| CliError::new(format!("{key} {e}")))
 }
 
 fn truth(key: &str, value: &str) -> Result<bool, CliError> {
@@ -306,6 +321,8 @@ fn lines(view: &FunctionView) -> Vec<String> {
     }
     lines.extend(settings.max_instances.map(|n| format!("max_instances={n}")));
     lines.extend(settings.reserved_instances.map(|n| format!("reserved_instances={n}")));
+    lines.extend(settings.max_queued_calls.map(|n| format!("max_queued_calls={n}")));
+    lines.extend(settings.max_queued_bytes.map(|n| format!("max_queued_bytes={n}")));
     lines.extend(async_calls::lines(&settings.async_calls));
     lines.extend(idempotency::lines(&settings.idempotency));
     lines.extend(config.environment.iter().map(|(k, v)| match v {
@@ -364,6 +381,8 @@ mod tests {
             ("cpu_cores=many", "cpu_cores 'many'"),
             ("processes=-1", "processes '-1'"),
             ("reserved_instances=none", "reserved_instances 'none'"),
+            ("max_queued_calls=1GiB", "max_queued_calls"),
+            ("max_queued_bytes=some", "max_queued_bytes 'some' is no size"),
             ("timeout=20", "20"),
             ("url_auth=open", "url_auth"),
             ("env.=x", "env."),
@@ -399,18 +418,22 @@ mod tests {
                 "cpu_cores=0.5",
                 "cpu_weight=200",
                 "reserved_instances=5",
+                "max_queued_calls=1000",
+                "max_queued_bytes=1GiB",
             ]),
             &[],
         );
         assert_eq!(
             serde_json::to_value(set.unwrap()).unwrap(),
-            json!({ "memory_share": "25%", "cpu_cores": 0.5, "cpu_weight": 200, "reserved_instances": 5 })
+            json!({ "memory_share": "25%", "cpu_cores": 0.5, "cpu_weight": 200, "reserved_instances": 5,
+                "max_queued_calls": 1000, "max_queued_bytes": 1_073_741_824 })
         );
-        let unset = ["cpu_cores", "memory_share", "reserved_instances"].map(str::to_owned);
-        let unset = patch(&[], &unset).unwrap();
+        let unset = ["cpu_cores", "memory_share", "reserved_instances", "max_queued_calls"];
+        let unset = patch(&[], &unset.map(str::to_owned)).unwrap();
         assert_eq!(
             serde_json::to_value(unset).unwrap(),
-            json!({ "cpu_cores": null, "memory_share": null, "reserved_instances": null })
+            json!({ "cpu_cores": null, "memory_share": null, "reserved_instances": null,
+                "max_queued_calls": null })
         );
     }
 }

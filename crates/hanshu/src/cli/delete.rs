@@ -48,7 +48,7 @@ pub(super) fn delete(
 }
 
 /// Asks a person; a program has to say `--yes`.
-fn confirmed(cx: &Context, what: &str) -> anyhow::Result<bool> {
+pub(super) fn confirmed(cx: &Context, what: &str) -> anyhow::Result<bool> {
     let answer = asked(cx, what, &format!("delete {what}? [y/N]"))?;
     Ok(matches!(answer.as_str(), "y" | "Y" | "yes"))
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use model::api::{CreateKey, KeyView};
+use model::api::{CreateKey, KeyView, NewKeyView};
 use model::ids::NamespaceName;
 
 use super::context::Context;
@@ -16,6 +16,7 @@ The name of a key stands beside every change that is made with it. A key for one
 Examples:
   hanshu key create ci
   hanshu key create team-web --for-namespace web
+  export $(hanshu key create deploy --for-namespace web --aws)
   hanshu key delete ci";
 
 /// Make, list and delete the keys that the daemon asks for.
@@ -35,6 +36,9 @@ enum Operation {
         /// The one namespace that it opens [default: all, and the daemon itself]
         #[arg(long, value_name = "NAMESPACE")]
         for_namespace: Option<String>,
+        /// Print its access key instead, as AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…
+        #[arg(long, requires = "for_namespace")]
+        aws: bool,
     },
     /// List the keys, without the keys themselves
     List,
@@ -51,13 +55,14 @@ enum Operation {
 impl KeyArgs {
     pub(super) fn run(self, cx: &Context) -> anyhow::Result<ExitCode> {
         match self.command {
-            Operation::Create { name, for_namespace } => {
+            Operation::Create { name, for_namespace, aws } => {
                 if let Some(namespace) = &for_namespace {
                     NamespaceName::new(namespace).map_err(CliError::from)?;
                 }
                 let new = CreateKey { name, namespace: for_namespace };
                 let made = cx.client()?.create_key(&new)?;
-                cx.screen.show(&made, |made| made.key.clone())?;
+                cx.screen
+                    .show(&made, |made| if aws { access_key(made) } else { made.key.clone() })?;
                 cx.screen.note(
                     &cx.screen
                         .dim("keep it now: it is not shown again; pass it by --key or HANSHU_KEY"),
@@ -74,6 +79,15 @@ impl KeyArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What clients of the AWS Lambda API find in their environment.
+fn access_key(made: &NewKeyView) -> String {
+    format!(
+        "AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={}",
+        made.record.access_key_id.as_deref().unwrap_or_default(),
+        made.secret_access_key.as_deref().unwrap_or_default()
+    )
 }
 
 fn row(key: &KeyView) -> Vec<String> {

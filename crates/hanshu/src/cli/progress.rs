@@ -46,6 +46,14 @@ impl Progress {
         self.start(ProgressBar::new(bytes), style, what)
     }
 
+    /// Starts a step over so many items, whose number [`Step::reach`] tells.
+    pub(crate) fn items(&self, what: &str, items: u64) -> Step {
+        let style = ProgressStyle::with_template(
+            "{spinner} {msg} [{bar:30}] {human_pos}/{human_len} items, {per_sec}, {eta} left",
+        );
+        self.start(ProgressBar::new(items), style, what)
+    }
+
     fn start(
         &self,
         bar: ProgressBar,
@@ -69,6 +77,11 @@ impl Step {
     /// Says how far it is, where progress moves.
     pub(crate) fn say(&self, what: &str) {
         self.bar.set_message(what.to_owned());
+    }
+
+    /// So many items are done.
+    pub(crate) fn reach(&self, items: u64) {
+        self.bar.set_position(items);
     }
 
     /// Counts what is read from `source`.

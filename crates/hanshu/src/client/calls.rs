@@ -1,6 +1,6 @@
 //! Operations on asynchronous calls.
 
-use model::api::{CallState, CallSummary, CallView, Page};
+use model::api::{CallState, CallSummary, CallView, Page, SweepDead, SweptDead};
 use model::ids::{FunctionName, NamespaceName};
 use ureq::http::Method;
 
@@ -57,5 +57,25 @@ impl Client {
     pub(crate) fn redrive_call(&self, namespace: &NamespaceName, id: &str) -> Result<(), CliError> {
         let path = format!("{}/redrive", path(namespace, id));
         self.change(&Method::POST, &path, Expected::Anything, NO_BODY).map(drop)
+    }
+
+    /// Accepts some dead calls once more.
+    pub(crate) fn redrive_dead(
+        &self,
+        namespace: &NamespaceName,
+        which: &SweepDead,
+    ) -> Result<SweptDead, CliError> {
+        let path = format!("/v1/namespaces/{namespace}/dead-letters/redrive");
+        self.json(&Method::POST, &path, Some(which))
+    }
+
+    /// Forgets some dead calls.
+    pub(crate) fn purge_dead(
+        &self,
+        namespace: &NamespaceName,
+        which: &SweepDead,
+    ) -> Result<SweptDead, CliError> {
+        let path = format!("/v1/namespaces/{namespace}/dead-letters/purge");
+        self.json(&Method::POST, &path, Some(which))
     }
 }

@@ -215,6 +215,38 @@ pub(crate) static ASYNC_CONCURRENCY: Setting = number(
     64,
     "Asynchronous calls that run at once.",
 );
+/// `engine.queued_calls_per_function`
+pub(crate) static QUEUED_CALLS_PER_FUNCTION: Setting = number(
+    "engine.queued_calls_per_function",
+    "calls",
+    (0, limits::QUEUED_CALLS_MAX),
+    limits::QUEUED_CALLS_PER_FUNCTION,
+    "Asynchronous calls that may wait or run, of one function whose own `max_queued_calls` is not set. The next one is refused.",
+);
+/// `engine.queued_bytes_per_function`
+pub(crate) static QUEUED_BYTES_PER_FUNCTION: Setting = number(
+    "engine.queued_bytes_per_function",
+    "bytes",
+    (0, limits::QUEUED_BYTES_MAX),
+    limits::QUEUED_BYTES_PER_FUNCTION,
+    "What those calls may take in the queue, of one function whose own `max_queued_bytes` is not set.",
+);
+/// `engine.queued_calls_per_namespace`
+pub(crate) static QUEUED_CALLS_PER_NAMESPACE: Setting = number(
+    "engine.queued_calls_per_namespace",
+    "calls",
+    (0, limits::QUEUED_CALLS_MAX),
+    limits::QUEUED_CALLS_PER_NAMESPACE,
+    "Asynchronous calls that may wait or run, of all functions of one namespace whose own quota `queued_calls` is not set.",
+);
+/// `engine.queued_bytes_per_namespace`
+pub(crate) static QUEUED_BYTES_PER_NAMESPACE: Setting = number(
+    "engine.queued_bytes_per_namespace",
+    "bytes",
+    (0, limits::QUEUED_BYTES_MAX),
+    limits::QUEUED_BYTES_PER_NAMESPACE,
+    "What those calls may take in the queue, of one namespace whose own quota `queued_bytes` is not set.",
+);
 /// `server.connections_max`
 pub(crate) static CONNECTIONS_MAX: Setting = number(
     "server.connections_max",
@@ -239,6 +271,14 @@ pub(crate) static BODY_TIMEOUT_SECONDS: Setting = number(
     (1, 3_600),
     limits::BODY_TIMEOUT_SECONDS,
     "How long a request body may take to arrive.",
+);
+/// `server.websocket_idle_seconds`
+pub(crate) static WEBSOCKET_IDLE_SECONDS: Setting = number(
+    "server.websocket_idle_seconds",
+    "seconds",
+    (1, 3_600),
+    limits::WEBSOCKET_IDLE_SECONDS,
+    "How long nothing may pass on a WebSocket, in either direction; then it is closed. Pings count. The function's timeout ends it too.",
 );
 /// `server.grace_seconds`
 pub(crate) static GRACE_SECONDS: Setting = number(
@@ -335,6 +375,15 @@ pub(crate) static LOGS_BYTES_MAX: Setting = number(
     "Log lines that are kept, in bytes on disk. The oldest are removed first.",
 );
 
+/// `store.reserve_bytes`
+pub(crate) static RESERVE_BYTES: Setting = number(
+    "store.reserve_bytes",
+    "bytes",
+    (0, 1024 * GIB),
+    store::RESERVE_BYTES,
+    "Free space of the data folder's disk below which new asynchronous calls and packages are refused, so that calls that were accepted can end; \
+     at most a sixteenth of the disk. 0: refused only when nothing is left.",
+);
 /// `secrets.key_file`
 pub(crate) static KEY_FILE: Setting = Setting {
     key: "secrets.key_file",
@@ -369,8 +418,13 @@ pub(crate) static ALL: &[&Setting] = &[
     &FREEZE_AFTER_SECONDS,
     &QUEUE_WAIT_SECONDS,
     &ASYNC_CONCURRENCY,
+    &QUEUED_CALLS_PER_FUNCTION,
+    &QUEUED_BYTES_PER_FUNCTION,
+    &QUEUED_CALLS_PER_NAMESPACE,
+    &QUEUED_BYTES_PER_NAMESPACE,
     &CONNECTIONS_MAX,
     &WRITE_TIMEOUT_SECONDS,
+    &WEBSOCKET_IDLE_SECONDS,
     &BODY_TIMEOUT_SECONDS,
     &GRACE_SECONDS,
     &PUBLIC_URL,
@@ -383,6 +437,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &NETWORK_DNS,
     &NETWORK_DENY,
     &LOGS_BYTES_MAX,
+    &RESERVE_BYTES,
     &KEY_FILE,
     &PASSPHRASE_FILE,
 ];

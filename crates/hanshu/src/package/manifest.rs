@@ -64,6 +64,10 @@ pub(crate) struct Manifest {
     pub max_instances: Option<u32>,
     /// Instances of its own: always to be had, and never more.
     pub reserved_instances: Option<u32>,
+    /// Asynchronous calls that may wait or run.
+    pub max_queued_calls: Option<u64>,
+    /// What those may take in the queue, in bytes.
+    pub max_queued_bytes: Option<u64>,
     /// Who may call the function's URL.
     pub url_auth: Option<UrlAuth>,
     /// Layers under `/opt`, whole: `NAME:VERSION`, or `NAME:ALIAS` to follow it.

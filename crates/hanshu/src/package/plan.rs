@@ -119,6 +119,7 @@ fn resources(manifest: &Manifest, old: Option<&ConfigView>, new: ConfigView) -> 
         instance_calls: manifest.instance_calls.or(base.instance_calls),
         files: manifest.files.or(base.files),
         readiness_path: manifest.readiness_path.clone().or_else(|| base.readiness_path.clone()),
+        role: base.role.clone(),
         ..new
     }
 }
@@ -191,6 +192,8 @@ fn handler(
 fn settings(manifest: &Manifest, deployed: Option<&FunctionView>) -> Option<FunctionSettings> {
     let said = manifest.max_instances.is_some()
         || manifest.reserved_instances.is_some()
+        || manifest.max_queued_calls.is_some()
+        || manifest.max_queued_bytes.is_some()
         || manifest.url_auth.is_some()
         || manifest.tags.is_some()
         || manifest.publish.is_some()
@@ -202,6 +205,8 @@ fn settings(manifest: &Manifest, deployed: Option<&FunctionView>) -> Option<Func
     let mut settings = deployed.map(|d| d.settings.clone()).unwrap_or_default();
     settings.max_instances = manifest.max_instances.or(settings.max_instances);
     settings.reserved_instances = manifest.reserved_instances.or(settings.reserved_instances);
+    settings.max_queued_calls = manifest.max_queued_calls.or(settings.max_queued_calls);
+    settings.max_queued_bytes = manifest.max_queued_bytes.or(settings.max_queued_bytes);
     settings.url_auth = manifest.url_auth.unwrap_or(settings.url_auth);
     settings.publish = manifest.publish.unwrap_or(settings.publish);
     if let Some(tags) = &manifest.tags {
@@ -249,6 +254,7 @@ mod tests {
                 ]),
                 network: NetworkMode::Egress.into(),
                 layers: vec!["old:1".parse().unwrap()],
+                role: Some("arn:aws:iam::000000000000:role/kept".into()),
                 ..FunctionConfig::new("nodejs22", "index.other")
             },
             settings: FunctionSettings::default(),

@@ -1,10 +1,12 @@
 //! Asynchronous calls: accepted durably, run later.
 
+use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Daemon, Start, eventually};
+use crate::harness::{Cli, Daemon, Start, eventually, hanshu};
 
 const LATER: [(&str, &str); 1] = [("x-hanshu-invocation", "async")];
 const SAYS: &str =
@@ -123,4 +125,82 @@ fn what_became_of_a_call_is_shown_and_it_is_run_again_or_stopped() {
     assert!(daemon.cli(&["calls", "show", id]).ok().contains("cancelled"));
     let again = daemon.cli(&["cancel", id]);
     assert!(again.err.contains("has ended"), "{again:?}");
+}
+
+/// Calls whose function is gone die. It comes back, and they are redriven at a rate; the daemon is killed meanwhile and started anew.
+#[test]
+fn dead_calls_are_redriven_at_a_rate_whatever_becomes_of_the_daemon() {
+    const CALLS: u32 = 8;
+    let mut daemon = Daemon::start();
+    let (data, address) = (daemon.data.clone(), daemon.url().replace("http://", ""));
+    daemon.node("later", SAYS, &json!({}));
+    daemon.cli(&["config", "set", "later", "max_instances=0"]).ok();
+    let ids: Vec<String> = (0..CALLS).map(|n| enqueue(&daemon, n)).collect();
+    daemon.cli(&["delete", "later", "--yes"]).ok();
+    let states = |daemon: &Daemon, state: &str| {
+        let path = format!("/v1/namespaces/default/calls?state={state}");
+        daemon.http.get(&path).json()["items"].as_array().unwrap().len()
+    };
+    let all = |daemon: &Daemon, state: &str| {
+        eventually(state, Duration::from_secs(60), || {
+            (states(daemon, state) == ids.len()).then_some(())
+        });
+    };
+    all(&daemon, "dead");
+    daemon.node("later", SAYS, &json!({}));
+    let nothing = daemon.cli(&["redrive", "--all", "--reason", "timeout"]);
+    assert!(nothing.err.ends_with("redriven 0 calls\n"), "{nothing:?}");
+
+    let args =
+        ["redrive", "--all", "--function", "later", "--reason", "not-found", "--rate", "3/s"];
+    let mut command = daemon.command(&args);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("some are redriven", Duration::from_secs(20), || {
+        (states(&daemon, "dead") < ids.len()).then_some(())
+    });
+    daemon.kill();
+    thread::sleep(Duration::from_millis(300));
+    let serve = ["serve", "--dev", "--listen", &address, "--data", data.to_str().unwrap()];
+    let daemon = Start::by(hanshu(&serve), &data);
+    let redriven = Cli::from(command.wait_with_output().unwrap());
+    assert_eq!(redriven.code, 0, "{redriven:?}");
+    assert!(redriven.err.contains("redriven "), "{redriven:?}");
+    all(&daemon, "succeeded");
+    assert_eq!(states(&daemon, "dead"), 0);
+
+    // And what is of no more use is forgotten.
+    daemon.cli(&["config", "set", "later", "max_instances=0"]).ok();
+    let gone = enqueue(&daemon, 99);
+    daemon.cli(&["delete", "later", "--yes"]).ok();
+    eventually("it is dead", Duration::from_secs(60), || {
+        (states(&daemon, "dead") == 1).then_some(())
+    });
+    let purged = daemon.cli(&["dead-letters", "purge", "--function", "later", "--yes"]);
+    assert!(purged.err.ends_with("purged 1 call\n"), "{purged:?}");
+    daemon.http.get(&format!("/v1/namespaces/default/calls/{gone}")).refused(404, "not-found");
+}
+
+/// Events and answers that are too large for the database.
+#[test]
+fn large_events_and_answers_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut daemon = Start::dev().on(&data).start();
+    daemon.node("echo", "exports.handler = async (e) => e;", &json!({}));
+    daemon.cli(&["config", "set", "echo", "max_instances=0"]).ok();
+    let text = "é".repeat(2_500_000);
+    let event = format!("\"{text}\"");
+    let reply = daemon.http.invoke("echo", event.as_bytes(), &LATER);
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    let id = reply.json()["request_id"].as_str().unwrap().to_owned();
+    daemon.kill();
+    let daemon = Start::dev().on(&data).start();
+    let path = format!("/v1/namespaces/default/calls/{id}");
+    assert!(daemon.http.get(&path).json()["event"] == *text, "it waits, and is shown");
+    daemon.cli(&["config", "set", "echo", "max_instances=1"]).ok();
+    let call = daemon.http.get(&format!("{path}?wait=60")).json();
+    assert_eq!(call["state"], "succeeded");
+    assert!(call["result"] == *text && call.get("event").is_none());
+    daemon.http.delete(&path);
+    assert_eq!(std::fs::read_dir(data.join("payloads")).unwrap().count(), 0);
 }

@@ -99,3 +99,38 @@ fn what_does_not_fit_is_refused_whole() {
     assert!([200, 201].contains(&reply.status), "{}", reply.text());
     assert_eq!(daemon.invoke("f300", "{}").result(), json!(1));
 }
+
+/// Calls come, and none runs, until the disk is full. Every one that was accepted runs, while new ones are refused; then there is room again.
+#[test]
+fn accepted_calls_end_on_a_full_disk() {
+    const EVENT_BYTES: usize = 1_000_000;
+    let disk = SmallDisk::mount();
+    let daemon = Start::dev().on(&disk.path().join("data")).start();
+    daemon.node("slow", "exports.handler = async (e) => e.length;", &json!({}));
+    daemon.cli(&["config", "set", "slow", "max_instances=0"]).ok();
+    // Takes three quarters of its size, compressed.
+    let noise = packages::incompressible(EVENT_BYTES, 7);
+    let text: String = noise.iter().take(EVENT_BYTES).map(|b| char::from(b'0' + b % 64)).collect();
+    let event = serde_json::to_string(&text).unwrap();
+    let enqueue =
+        || daemon.http.invoke("slow", event.as_bytes(), &[("x-hanshu-invocation", "async")]);
+    let mut accepted = Vec::new();
+    let refused = (0..200).find_map(|_| {
+        let reply = enqueue();
+        if reply.status == 202 {
+            accepted.push(reply.json()["request_id"].as_str().unwrap().to_owned());
+            return None;
+        }
+        Some(reply)
+    });
+    let message = refused.expect("the disk never filled").refused(507, "storage-full");
+    assert!(message.contains("accepted already"), "{message}");
+    assert!(accepted.len() > 3, "{}", accepted.len());
+    daemon.cli(&["config", "set", "slow", "max_instances=2"]).ok();
+    for id in &accepted {
+        let call = daemon.http.get(&format!("/v1/namespaces/default/calls/{id}?wait=60")).json();
+        assert_eq!(call["state"], "succeeded", "{call}");
+        assert_eq!(call["result"], json!(EVENT_BYTES), "{call}");
+    }
+    assert_eq!(enqueue().status, 202);
+}

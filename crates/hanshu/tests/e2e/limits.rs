@@ -43,6 +43,39 @@ fn zero_instances_stop_all_calls() {
 }
 
 #[test]
+fn a_full_queue_refuses_and_says_which_quota_it_is() {
+    let daemon = Daemon::start();
+    daemon.node("later", SLEEPER, &json!({}));
+    daemon.cli(&["config", "set", "later", "max_instances=0", "max_queued_calls=3"]).ok();
+    let enqueue = |name: &str| daemon.cli(&["invoke", name, "--async", "--payload", r#"{"ms":0}"#]);
+    let ids: Vec<String> = (0..3).map(|_| enqueue("later").ok().trim().to_owned()).collect();
+    let refused = enqueue("later");
+    assert!(refused.err.contains("its quota max_queued_calls is 3"), "{refused:?}");
+    assert!(refused.err.contains("hanshu config set later max_queued_calls=N"), "{refused:?}");
+    let reply = daemon.http.invoke("later", b"{}", &[("x-hanshu-invocation", "async")]);
+    reply.refused(429, "queue-full");
+    assert_eq!(reply.header("retry-after"), Some("1"));
+
+    daemon.cli(&["config", "set", "later", "--unset", "max_queued_calls"]).ok();
+    daemon.cli(&["namespaces", "set", "default", "--queued-calls", "4"]).ok();
+    let last = enqueue("later").ok();
+    let refused = enqueue("later");
+    assert!(
+        refused.err.contains("namespace 'default'") && refused.err.contains("queued_calls is 4")
+    );
+    let shown = daemon.cli(&["namespaces", "show", "default"]).ok();
+    assert!(shown.lines().any(|l| l == "queued       4 of 4"), "{shown}");
+    daemon.cli(&["cancel", &ids[0]]).ok();
+    enqueue("later").ok();
+
+    // Nothing that was accepted is lost.
+    daemon.cli(&["config", "set", "later", "max_instances=1"]).ok();
+    for id in ids[1..].iter().map(String::as_str).chain([last.trim()]) {
+        assert!(daemon.cli(&["calls", "show", id, "--wait"]).ok().contains("succeeded"));
+    }
+}
+
+#[test]
 fn calls_over_the_limit_wait_their_turn() {
     let daemon = Daemon::start();
     daemon.node("two", SLEEPER, &json!({}));

@@ -1,6 +1,7 @@
 //! Web servers behind function URLs.
 
 use std::io::{Read as _, Write as _};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -149,24 +150,42 @@ fn a_late_call_and_a_crash_are_answered_and_the_next_call_works() {
     assert!(refused.contains("1 to 250"), "{refused}");
 }
 
-/// With what npm and PyPI have.
+/// With what npm, PyPI and crates.io have.
 #[test]
 fn the_example_apps_run() {
     let daemon = Daemon::start();
-    for (name, more, body) in
-        [("web-express", "ticks", "data: 3\n\n"), ("web-fastapi", "lines", "line 2\n")]
-    {
+    for (name, stream) in [
+        ("web-express", Some(("ticks", "data: 3\n\n"))),
+        ("web-fastapi", Some(("lines", "line 2\n"))),
+        ("web-axum", None),
+    ] {
         let folder = format!("{}/../../examples/{name}", env!("CARGO_MANIFEST_DIR"));
         let view = daemon.cli(&["deploy", &folder, "--output", "json"]).json();
         assert_eq!(view["config"]["runtime"], "web");
         let hello = daemon.http.get(&format!("/fn/default/{name}/?name=Ada"));
         assert_eq!((hello.status, &hello.json()["message"]), (200, &json!("Hello, Ada")), "{name}");
-        let stream = daemon.http.get(&format!("/fn/default/{name}/{more}")).text();
-        assert!(stream.ends_with(body), "{stream:?}");
+        if let Some((path, end)) = stream {
+            let stream = daemon.http.get(&format!("/fn/default/{name}/{path}")).text();
+            assert!(stream.ends_with(end), "{stream:?}");
+        }
         let event = format!("@{folder}/event.json");
         let answer = daemon.cli(&["invoke", name, "--payload", &event]).json();
         assert_eq!(answer, json!({ "message": "Hello, Ada" }));
         let missing = daemon.http.get(&format!("/fn/default/{name}/no/such/page"));
         assert_eq!(missing.status, 404);
+        // With a client that knows how it should be: a handshake, frames, pings, a goodbye.
+        let client =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/websockets/client.mjs").to_owned();
+        let url = format!("{}/fn/default/{name}/echo", daemon.url().replace("http:", "ws:"));
+        let talked =
+            Command::new("node").args(["--experimental-websocket", &client, &url]).output();
+        let talked = talked.expect("node is on the PATH");
+        let said = String::from_utf8_lossy(&talked.stdout);
+        let words = String::from_utf8_lossy(&talked.stderr);
+        assert_eq!(
+            said.trim(),
+            r#"{"code":4000,"reason":"enough","wasClean":true}"#,
+            "{name}: {words}"
+        );
     }
 }

@@ -60,6 +60,7 @@ impl Daemon {
         let deps = Deps {
             meta: Arc::clone(&store.meta),
             queue: Arc::new(Mortal::new(Arc::clone(&store.queue), orders.fault)),
+            blobs: Arc::clone(&store.blobs),
             sandbox: Arc::new(Functions::new(Arc::clone(&ledger), done, times_as_slow)),
             usage: Arc::clone(&store.usage),
             clock,

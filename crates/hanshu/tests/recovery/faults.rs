@@ -160,6 +160,10 @@ impl Queue for Mortal {
         self.inner.depth(lane)
     }
 
+    fn group_depth(&self, group: &str) -> Depth {
+        self.inner.group_depth(group)
+    }
+
     fn watch(&self) -> Box<dyn LaneWatch> {
         self.inner.watch()
     }

@@ -40,6 +40,9 @@ pub struct CallSummary {
     pub id: String,
     /// The function.
     pub function: String,
+    /// The map that it is a chunk of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<String>,
     /// Where it stands.
     pub state: CallState,
     /// RFC 3339; of a redriven one, when it was redriven.
@@ -62,7 +65,7 @@ pub struct CallView {
     pub summary: CallSummary,
     /// What became of each attempt, and of each refusal, oldest first; of very many the first and the last.
     pub history: Vec<AttemptView>,
-    /// The function's answer, where it succeeded and that is at most 256 KiB; as text if it is not JSON. Kept for 24 hours, unless the function's `async` says otherwise.
+    /// The function's answer, where it succeeded; as text if it is not JSON. Kept for 24 hours, unless the function's `async` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
     /// The event, unless it succeeded or was cancelled; as text if it is not JSON.
@@ -88,4 +91,45 @@ pub struct AttemptView {
     /// What there is to say about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// Request: dead calls of a namespace, to be redriven or forgotten, some in each request.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SweepDead {
+    /// Of this function only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// Only those accepted at this time or later. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Only those accepted before this time. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Only those whose last attempt came out so: `handler`, `timeout`, `throttled`, and whatever else a call's history shows as outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Only those dead since before this time, so that what dies again meanwhile is not taken twice; absent: now. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub died_before: Option<String>,
+    /// Begin behind this call: `after` of the answer before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// At most so many: 1 to 1 000, 100 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// What one request did to dead calls.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SweptDead {
+    /// Calls that were redriven, or forgotten.
+    pub done: usize,
+    /// Whether there may be more: ask again, with `after` and `died_before`.
+    pub more: bool,
+    /// For the next request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// For the next request. RFC 3339.
+    pub died_before: String,
 }

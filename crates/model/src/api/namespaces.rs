@@ -42,6 +42,12 @@ pub struct NamespaceUse {
     /// Instances that functions have reserved, live or not.
     #[serde(default)]
     pub reserved_instances: u64,
+    /// Asynchronous calls that wait or run.
+    #[serde(default)]
+    pub queued_calls: u64,
+    /// What those take in the queue, in bytes.
+    #[serde(default)]
+    pub queued_bytes: u64,
 }
 
 /// Request: create a namespace.
@@ -101,6 +107,9 @@ pub struct KeyView {
     /// Whose key made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
+    /// Under which access key it signs requests of the AWS Lambda API; absent for keys that open everything, and for those of before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
 }
 
 /// A key that was just made.
@@ -112,4 +121,7 @@ pub struct NewKeyView {
     pub record: KeyView,
     /// The key itself; shown once.
     pub key: String,
+    /// The secret of its access key, with which clients of the AWS Lambda API sign; shown once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_access_key: Option<String>,
 }

@@ -23,8 +23,8 @@ pub const MESSAGE_BYTES: usize = crate::limits::ASYNC_PAYLOAD_BYTES + 64 * 1024;
 pub const NOTE_BYTES: usize = 8 * 1024;
 /// Most notes of one message; from then on the newest takes the place of the one before it.
 pub const NOTES_MAX: usize = 100;
-/// Largest result that is kept with a message, in bytes; larger ones are the caller's to put elsewhere.
-pub const RESULT_BYTES: usize = 256 * 1024;
+/// Largest result that is kept with a message, in bytes: any answer of a function.
+pub const RESULT_BYTES: usize = crate::limits::RESPONSE_BYTES;
 /// Most messages of one lease.
 pub const LEASE_MESSAGES: usize = 256;
 /// Most messages of one page of [`Queue::list`].
@@ -60,6 +60,11 @@ impl Lane {
     /// Its name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whom it belongs to, with others: what stands before the first `/` of its name; the whole of a name without one.
+    pub fn group(&self) -> &str {
+        self.0.split_once('/').map_or(&*self.0, |(group, _)| group)
     }
 
     /// The function whose calls wait here, if it is the lane of one.
@@ -150,7 +155,8 @@ pub struct Token(pub u64);
 pub struct Batch {
     /// The messages, those due first at the front of each tier.
     pub messages: Vec<Leased>,
-    /// When the next message of the lane is due that is not now; leases that expire count.
+    /// When the next message of the lane is due that is not now; leases that expire count. The present where fewer messages were leased than were asked for,
+    /// and due ones are left all the same.
     pub next_due: Option<UnixMillis>,
 }
 
@@ -257,6 +263,8 @@ pub struct Summary {
     pub enqueued_at: UnixMillis,
     /// How often it was leased, deliveries taken back left out.
     pub deliveries: u32,
+    /// The payload that it came with, in bytes.
+    pub bytes: u64,
 }
 
 /// All that is kept of a message.
@@ -285,7 +293,9 @@ pub struct Listing {
     pub since: Option<UnixMillis>,
     /// See `since`.
     pub until: Option<UnixMillis>,
-    /// Only those enqueued before this one: the last of the page before.
+    /// Those enqueued first at the front, not the newest.
+    pub oldest_first: bool,
+    /// Only those behind this one: the last of the page before.
     pub after: Option<RequestId>,
     /// At most so many, and never more than [`LIST_MAX`].
     pub limit: usize,
@@ -311,6 +321,17 @@ pub struct Depth {
     pub bytes: u64,
 }
 
+impl Depth {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            messages: self.messages.saturating_add(other.messages),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+}
+
 /// At-least-once messages. Contract: `suites::queue`.
 ///
 /// Durable before acknowledged, in every method. Among due messages of a lane the one due first is leased first; of those that were
@@ -328,7 +349,7 @@ pub trait Queue: Send + Sync + fmt::Debug {
     async fn begin(&self, message: NewMessage, ttl: Duration) -> Result<Begun>;
 
     /// Up to `n` due messages of a lane, hidden from others for `ttl`. Does not wait. Fewer than `n` means that no more were due, or that their payloads were
-    /// some MiB; never more than [`LEASE_MESSAGES`].
+    /// some MiB, which [`Batch::next_due`] tells apart; never more than [`LEASE_MESSAGES`].
     async fn lease(&self, lane: &Lane, n: usize, ttl: Duration) -> Result<Batch>;
 
     /// Still at it: hidden for `ttl` from now. The token stays good.
@@ -367,7 +388,7 @@ pub trait Queue: Send + Sync + fmt::Debug {
     /// All that is kept of a message.
     async fn find(&self, id: RequestId) -> Result<Option<Record>>;
 
-    /// Messages, the newest first.
+    /// Messages, the newest first unless it is asked for otherwise.
     ///
     /// Errors: `not-found` where `after` is not known (any more).
     async fn list(&self, listing: Listing) -> Result<Vec<Summary>>;
@@ -377,6 +398,9 @@ pub trait Queue: Send + Sync + fmt::Debug {
 
     /// What waits in this lane. From memory: cheap.
     fn depth(&self, lane: &Lane) -> Depth;
+
+    /// What waits in all lanes of a [`Lane::group`]. From memory: cheap.
+    fn group_depth(&self, group: &str) -> Depth;
 
     /// Says in which lanes something may be due: all with messages at first, then as messages are added or due earlier than they were.
     /// Time that passes is not told: [`Batch::next_due`] says when to look again.

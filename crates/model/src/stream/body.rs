@@ -26,6 +26,7 @@ pub struct BodyStream(Arc<Shared>);
 
 struct Shared {
     length: Option<u64>,
+    behind_upgrade: bool,
     source: Mutex<Option<Box<dyn BodySource>>>,
     cut: AtomicBool,
     awaited: AtomicBool,
@@ -34,9 +35,24 @@ struct Shared {
 impl BodyStream {
     /// `length`: in bytes, where the client has said it.
     pub fn new(length: Option<u64>, source: Box<dyn BodySource>) -> Self {
+        Self::make(length, false, source)
+    }
+
+    /// What a client sends once its connection has become a WebSocket (RFC 6455): the request asks for that, and has no body. The source has something to give
+    /// only after whoever runs the call has answered with a prelude of status 101, behind which the answer's pieces are what goes back.
+    pub fn behind_upgrade(source: Box<dyn BodySource>) -> Self {
+        Self::make(None, true, source)
+    }
+
+    fn make(length: Option<u64>, behind_upgrade: bool, source: Box<dyn BodySource>) -> Self {
         let source = Mutex::new(Some(source));
         let (cut, awaited) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self(Arc::new(Shared { length, source, cut, awaited }))
+        Self(Arc::new(Shared { length, behind_upgrade, source, cut, awaited }))
+    }
+
+    /// Whether the request has no body, but asks for a WebSocket.
+    pub fn is_behind_upgrade(&self) -> bool {
+        self.0.behind_upgrade
     }
 
     /// The pieces; `None` if somebody has them.

@@ -46,6 +46,7 @@ pub async fn run(make: impl AsyncFn() -> Box<dyn Subject<dyn Queue>>) {
     messages_and_leases_survive(make().await).await;
     leases_are_taken_back(&*make().await.port()).await;
     limits_are_kept(&*make().await.port()).await;
+    what_is_left_of_large_messages_is_told(&*make().await.port()).await;
     ends::run(&make).await;
     keys::run(&make).await;
     looks::run(&make).await;
@@ -104,7 +105,11 @@ async fn depth(queue: &dyn Queue) -> u64 {
     for (lane, depth) in &depths {
         assert_eq!(queue.depth(lane), *depth, "{lane}");
         assert_ne!(depth.messages, 0, "{lane}");
+        let group = depths.iter().filter(|(other, _)| other.group() == lane.group());
+        let sum = group.fold(Depth::default(), |sum, (_, depth)| sum.and(*depth));
+        assert_eq!(queue.group_depth(lane.group()), sum, "{lane}");
     }
+    assert_eq!(queue.group_depth("nobody"), Depth::default());
     depths.iter().map(|(_, depth)| depth.messages).sum()
 }
 
@@ -438,4 +443,21 @@ async fn limits_are_kept(queue: &dyn Queue) {
     let e = queue.enqueue(vec![message("good"), over]).await.unwrap_err();
     assert_eq!(e.code(), Code::PayloadTooLarge, "{e}");
     assert_eq!(depth(queue).await, 0, "all or none");
+}
+
+/// A lease may stop short of what was asked for, and says so: nobody has to wait until he looks again by himself.
+async fn what_is_left_of_large_messages_is_told(queue: &dyn Queue) {
+    const MESSAGES: usize = 40;
+    for _ in 0..MESSAGES {
+        let payload = Bytes::from(vec![7; 1 << 20]);
+        enqueue(queue, NewMessage { payload, ..message("") }).await;
+    }
+    let mut leased = 0;
+    while leased < MESSAGES {
+        let batch = queue.lease(&usual(), MESSAGES, LONG).await.unwrap();
+        leased += batch.messages.len();
+        let next_due = batch.next_due.unwrap();
+        assert_eq!(next_due <= SystemClock.now(), leased < MESSAGES, "{leased} of {MESSAGES}");
+        assert!(!batch.messages.is_empty());
+    }
 }

@@ -1,12 +1,13 @@
 //! Functions that are web servers: any program that listens on `$PORT`, and is asked as any client would ask it.
 //!
-//! Here is how one starts. [`command`] is what is executed, [`readiness`] when it takes calls, [`house`] an instance with all calls that are in it, [`instance`] the place of one of them; what goes
-//! over the connections is in [`crate::web`].
+//! Here is how one starts. [`command`] is what is executed, [`readiness`] when it takes calls, [`house`] an instance with all calls that are in it, [`instance`] the place of one of them,
+//! [`websocket`] one whose connection goes on as a WebSocket; what goes over the connections is in [`crate::web`].
 
 mod command;
 mod house;
 mod instance;
 mod readiness;
+mod websocket;
 
 use std::os::fd::AsFd as _;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! One connection to a function's server, by which one request goes at a time. Nothing of it runs but while somebody waits for it, in that task.
+//! One connection to a function's server, by which one request goes at a time. Nothing of it runs but while somebody waits for it, in that task. A server that has been
+//! asked to may take it for another protocol ([`Switched`]).
 
 use std::fmt;
 use std::future::poll_fn;
@@ -38,6 +39,14 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("ended", &self.ended).finish_non_exhaustive()
     }
+}
+
+/// A connection that speaks another protocol now.
+#[derive(Debug)]
+pub(crate) struct Switched {
+    pub(crate) wire: Wire,
+    /// What came behind the answer's head.
+    pub(crate) first: Bytes,
 }
 
 /// A part of an answer's body.
@@ -86,6 +95,17 @@ impl Connection {
             Some(request) => Unanswered::NotSent(Box::new(request)),
             None => Unanswered::Broken(error.into_error()),
         })
+    }
+
+    /// What is left of it behind an answer by which the server switches protocols.
+    pub(crate) async fn switched(mut self) -> Switched {
+        poll_fn(|cx| {
+            self.advance(cx);
+            if self.ended { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let http1::Parts { io, read_buf, .. } = self.line.into_parts();
+        Switched { wire: io.into_inner(), first: read_buf }
     }
 
     /// What comes next of an answer's body; `None` at its end.

@@ -12,9 +12,9 @@ mod sent;
 mod sockets;
 mod trailers;
 
-pub(crate) use connection::{Connection, Piece, Unanswered};
+pub(crate) use connection::{Connection, Piece, Switched, Unanswered};
 pub(crate) use sent::Sent;
-pub(crate) use sockets::Sockets;
+pub(crate) use sockets::{Sockets, Wire};
 pub(crate) use trailers::trailing_failure;
 
 /// What an error of a server's is called.

@@ -61,7 +61,7 @@ impl Sockets {
 
 /// A connection to the server. Dropped, it ends, and its socket is there for the next.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     /// Always there, but while it is dropped.
     stream: Option<TcpStream>,
     home: Arc<Sockets>,

@@ -97,8 +97,8 @@ impl Lack {
     }
 }
 
-/// What is tried by an executable that brings its own runtime: its way into the sandbox is that of all others, so it is one of each kind, and all that touch what is its own,
-/// its descriptors and its network.
+/// What is tried by an executable that brings its own runtime, or is a web server: its way into the sandbox is that of all others, so it is one of each kind, and all that touch
+/// what is its own, its descriptors and its network. What such a server can say is tried by `web/hostile.rs` and `web/websockets.rs`.
 const ON_PROVIDED: [&str; 16] = [
     "namespaces",
     "doors",

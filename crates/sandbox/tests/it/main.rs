@@ -73,30 +73,7 @@ fn main() {
     let wanted = |name: &str| {
         words.is_empty() || words.iter().any(|w| if exact { name == *w } else { name.contains(*w) })
     };
-    let all = kits::tests()
-        .into_iter()
-        .chain(host::tests())
-        .chain(hostile::tests())
-        .chain(lies::tests())
-        .chain(streams::tests())
-        .chain(jail::tests())
-        .chain(native::tests())
-        .chain(layers::tests())
-        .chain(processes::tests())
-        .chain(provided::tests())
-        .chain(web::tests())
-        .chain(ahead::tests())
-        .chain(prestart::tests())
-        .chain(zygote::tests())
-        .chain(daemon::tests())
-        .chain(deadline::tests())
-        .chain(freezing::tests())
-        .chain(limits::tests())
-        .chain(network::tests())
-        .chain(attack::tests())
-        .chain(leaks::tests())
-        .chain(wasm::tests());
-    let mut tests: Vec<Test> = all.filter(|t| wanted(&t.name)).collect();
+    let mut tests: Vec<Test> = all_tests().into_iter().filter(|t| wanted(&t.name)).collect();
     // A place is made once.
     tests.sort_by_key(|test| test.place);
     if arguments.iter().any(|a| a == "--list") {
@@ -120,6 +97,34 @@ fn main() {
     if !failed.is_empty() {
         std::process::exit(101);
     }
+}
+
+/// Every test.
+fn all_tests() -> Vec<Test> {
+    kits::tests()
+        .into_iter()
+        .chain(host::tests())
+        .chain(hostile::tests())
+        .chain(lies::tests())
+        .chain(streams::tests())
+        .chain(jail::tests())
+        .chain(native::tests())
+        .chain(layers::tests())
+        .chain(processes::tests())
+        .chain(provided::tests())
+        .chain(web::tests())
+        .chain(ahead::tests())
+        .chain(prestart::tests())
+        .chain(zygote::tests())
+        .chain(daemon::tests())
+        .chain(deadline::tests())
+        .chain(freezing::tests())
+        .chain(limits::tests())
+        .chain(network::tests())
+        .chain(attack::tests())
+        .chain(leaks::tests())
+        .chain(wasm::tests())
+        .collect()
 }
 
 /// Runs tests one after the other, for they measure time and fill the machine.

@@ -1,11 +1,12 @@
-//! Web servers: how requests reach them and answers come back ([`requests`]), bodies in pieces ([`uploads`]), several at once ([`crowds`]), what is started ([`commands`]), and servers that do
-//! not keep to HTTP ([`hostile`]). The server in Go is the contract suite's.
+//! Web servers: how requests reach them and answers come back ([`requests`]), bodies in pieces ([`uploads`]), connections that change their protocol ([`websockets`]), several at once
+//! ([`crowds`]), what is started ([`commands`]), and servers that do not keep to HTTP ([`hostile`]). The server in Go is the contract suite's.
 
 mod commands;
 mod crowds;
 mod hostile;
 mod requests;
 mod uploads;
+mod websockets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,10 @@ pub(crate) fn tests() -> Vec<Test> {
         uploads::a_body_comes_in_while_its_answer_goes_out,
         uploads::a_client_that_does_not_send_is_no_fault_of_the_functions,
         uploads::a_server_that_does_not_read_is_not_read_for,
+        websockets::bytes_pass_both_ways,
+        websockets::a_server_may_refuse,
+        websockets::whoever_ends_it_ends_it_for_both,
+        websockets::a_server_may_say_what_it_wants_and_no_more_is_read_than_is_taken,
         crowds::many_are_served_at_once,
         crowds::lines_belong_to_a_call_that_is_alone,
         crowds::a_call_that_is_late_ends_nobody_elses,
@@ -63,6 +68,7 @@ pub(crate) fn tests() -> Vec<Test> {
         hostile::what_is_no_answer_fails_one_call_alone,
         hostile::what_has_no_end_ends_at_the_deadline,
         hostile::what_is_odd_but_right_passes,
+        hostile::an_answer_that_nobody_asked_for_answers_nobody,
         hostile::an_answer_that_is_not_as_long_as_it_says_is_not_whole,
     ]
 }

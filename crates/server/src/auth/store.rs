@@ -9,16 +9,18 @@ use http::{HeaderMap, header};
 use model::Result;
 use model::clock::UnixMillis;
 use model::error::{Code, Error};
-use model::ids::{Digest, FunctionName, NamespaceName};
+use model::ids::{Digest, FunctionKey, FunctionName, NamespaceName};
 use model::limits;
-use model::ports::{Expect, Meta};
+use model::ports::{Expect, Meta, Vault};
+use model::secret::SecretText;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OnceCell};
 
+use super::access::{AccessKey, AccessRecord};
 use super::{Caller, bearer, unauthenticated};
 
 /// Metadata keys of all keys.
-const KEYS: &str = "key/";
+pub(crate) const KEYS: &str = "key/";
 /// The name of the key that the first start makes.
 const ROOT: &str = "root";
 /// What every key starts with, so that people and secret scanners recognise one.
@@ -40,6 +42,14 @@ pub(crate) struct KeyRecord {
     /// The name of the key that it was made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
+    /// What requests of the AWS Lambda API are signed with; absent for keys that open everything, and for those of before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key: Option<AccessRecord>,
+}
+
+/// Where the secrets of a key belong.
+pub(crate) fn place_of(name: &str, namespace: &NamespaceName) -> Result<FunctionKey> {
+    Ok(FunctionKey { namespace: namespace.clone(), name: name.parse()? })
 }
 
 /// A key that was just made. Shown once; nothing can bring it back.
@@ -75,6 +85,7 @@ pub async fn ensure_root_key(meta: &dyn Meta) -> Result<Option<NewKey>> {
         namespace: None,
         created_at: None,
         created_by: None,
+        access_key: None,
     };
     match write(meta, ROOT, &record).await {
         Ok(()) => Ok(Some(key)),
@@ -88,16 +99,47 @@ pub async fn ensure_root_key(meta: &dyn Meta) -> Result<Option<NewKey>> {
 #[derive(Debug)]
 pub struct KeyStore {
     meta: Arc<dyn Meta>,
-    /// By the SHA-256 of what is shown. To find out by time how a digest of its own compares with others helps nobody to a key.
-    callers: OnceCell<papaya::HashMap<Digest, Caller>>,
+    vault: Arc<dyn Vault>,
+    accepted: OnceCell<Accepted>,
     /// Held by changes: each goes by what keys there are.
     changing: Mutex<()>,
 }
 
+/// What is accepted.
+#[derive(Debug, Default)]
+struct Accepted {
+    /// By the SHA-256 of what is shown. To find out by time how a digest of its own compares with others helps nobody to a key.
+    callers: papaya::HashMap<Digest, Caller>,
+    /// By their ids.
+    access_keys: papaya::HashMap<String, Arc<AccessKey>>,
+}
+
+impl Accepted {
+    fn insert(&self, vault: &dyn Vault, name: &str, record: &KeyRecord) {
+        let caller = caller(name, record);
+        if let (Some(access), Some(namespace)) = (&record.access_key, &record.namespace) {
+            let opened =
+                place_of(name, namespace).and_then(|at| access.open(vault, &at, caller.clone()));
+            match opened {
+                Ok(opened) => drop(self.access_keys.pin().insert(access.id.clone(), opened.into())),
+                Err(error) => tracing::warn!(%error, key = name, "its access key cannot be used"),
+            }
+        }
+        self.callers.pin().insert(record.sha256, caller);
+    }
+
+    fn remove(&self, record: &KeyRecord) {
+        self.callers.pin().remove(&record.sha256);
+        if let Some(access) = &record.access_key {
+            self.access_keys.pin().remove(&access.id);
+        }
+    }
+}
+
 impl KeyStore {
     /// Reads the keys when the first one is checked.
-    pub fn new(meta: Arc<dyn Meta>) -> Self {
-        Self { meta, callers: OnceCell::new(), changing: Mutex::default() }
+    pub fn new(meta: Arc<dyn Meta>, vault: Arc<dyn Vault>) -> Self {
+        Self { meta, vault, accepted: OnceCell::new(), changing: Mutex::default() }
     }
 
     /// Whose key the headers carry as `Authorization: Bearer KEY`; `unauthenticated` without a known one.
@@ -108,12 +150,18 @@ impl KeyStore {
         let Some(key) = bearer(value) else {
             return Err(unauthenticated("the authorization header holds no bearer key"));
         };
-        let callers = self.callers.get_or_try_init(|| self.load()).await?;
-        let found = callers.pin().get(&Digest::of(key)).cloned();
+        let accepted = self.accepted.get_or_try_init(|| self.load()).await?;
+        let found = accepted.callers.pin().get(&Digest::of(key)).cloned();
         found.ok_or_else(|| unauthenticated("the key is not known"))
     }
 
-    /// Makes a key; `already-exists` if there is one of the name. `stands` fails if its namespace is not there: asked here, for otherwise a
+    /// The access key of that id, if there is one.
+    pub(crate) async fn access_key(&self, id: &str) -> Result<Option<Arc<AccessKey>>> {
+        let accepted = self.accepted.get_or_try_init(|| self.load()).await?;
+        Ok(accepted.access_keys.pin().get(id).cloned())
+    }
+
+    /// Makes a key, with an access key if it is of one namespace; `already-exists` if there is one of the name. `stands` fails if its namespace is not there: asked here, for otherwise a
     /// deletion of the namespace could revoke its keys before this one is among them.
     pub(crate) async fn create(
         &self,
@@ -122,7 +170,7 @@ impl KeyStore {
         stands: impl Future<Output = Result<()>>,
         now: UnixMillis,
         by: &Caller,
-    ) -> Result<(NewKey, KeyRecord)> {
+    ) -> Result<(NewKey, Option<SecretText>, KeyRecord)> {
         let _changing = self.changing.lock().await;
         stands.await?;
         if records(&*self.meta).await?.len() >= limits::KEYS {
@@ -133,11 +181,20 @@ impl KeyStore {
             .with_hint("delete keys that are not needed any more"));
         }
         let key = NewKey::generate()?;
+        let (access_key, secret) = match &namespace {
+            Some(namespace) => {
+                let place = place_of(name.as_str(), namespace)?;
+                let (record, secret) = AccessRecord::generate(&*self.vault, &place)?;
+                (Some(record), Some(secret))
+            }
+            None => (None, None),
+        };
         let record = KeyRecord {
             sha256: Digest::of(key.as_str().as_bytes()),
             namespace,
             created_at: Some(now),
             created_by: Some(by.name.to_string()),
+            access_key,
         };
         match write(&*self.meta, name.as_str(), &record).await {
             Err(e) if e.code() == Code::Conflict => {
@@ -148,10 +205,10 @@ impl KeyStore {
             }
             written => written?,
         }
-        if let Some(callers) = self.callers.get() {
-            callers.pin().insert(record.sha256, caller(name.as_str(), &record));
+        if let Some(accepted) = self.accepted.get() {
+            accepted.insert(&*self.vault, name.as_str(), &record);
         }
-        Ok((key, record))
+        Ok((key, secret, record))
     }
 
     /// Every key, by name.
@@ -176,8 +233,8 @@ impl KeyStore {
         }
         let entry = self.meta.get(&format!("{KEYS}{name}")).await?.ok_or_else(missing)?;
         self.meta.delete_if(&entry.key, entry.revision).await?;
-        if let Some(callers) = self.callers.get() {
-            callers.pin().remove(&record.sha256);
+        if let Some(accepted) = self.accepted.get() {
+            accepted.remove(record);
         }
         Ok(())
     }
@@ -196,20 +253,24 @@ impl KeyStore {
                     _ => {}
                 }
             }
-            if let Some(callers) = self.callers.get() {
-                callers.pin().remove(&record.sha256);
+            if let Some(accepted) = self.accepted.get() {
+                accepted.remove(&record);
             }
         }
         Ok(())
     }
 
-    async fn load(&self) -> Result<papaya::HashMap<Digest, Caller>> {
+    async fn load(&self) -> Result<Accepted> {
         let records = records(&*self.meta).await?;
         if records.is_empty() {
             // Not cached: the first key may be on its way.
             return Err(unauthenticated("the daemon has no keys yet"));
         }
-        Ok(records.iter().map(|(name, record)| (record.sha256, caller(name, record))).collect())
+        let accepted = Accepted::default();
+        for (name, record) in &records {
+            accepted.insert(&*self.vault, name, record);
+        }
+        Ok(accepted)
     }
 }
 

@@ -108,9 +108,11 @@ impl Document for Function {
 
 /// What a change of `$LATEST` is called if the function exists, and whether it shall be published.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
+pub(super) struct Wish<'a> {
     pub what: What,
     pub publish: bool,
+    /// The description of what is published, if it shall have its own.
+    pub described: Option<&'a str>,
 }
 
 /// The place of a function itself, without its aliases.
@@ -148,7 +150,7 @@ impl Catalog {
         };
         let layers = self.attach(&key.namespace, &config.layers).await?;
         let what = if code.is_some() { What::Deploy } else { What::Configure };
-        let wish = Wish { what, publish };
+        let wish = Wish { what, publish, described: None };
         let changed = self
             .change_latest(key, intent, wish, |current, turn| {
                 let kept = current.as_ref().map(|f| f.latest.code);
@@ -188,7 +190,7 @@ impl Catalog {
         publish: bool,
         intent: &Intent,
     ) -> Result<Put> {
-        let wish = Wish { what: What::Deploy, publish };
+        let wish = Wish { what: What::Deploy, publish, described: None };
         self.change_latest(key, intent, wish, |current, turn| {
             let function = existing(key, current)?;
             let runtime = self.sandbox.resolve_runtime(&function.latest.config.runtime)?;
@@ -210,7 +212,7 @@ impl Catalog {
             Some(layers) => Some(self.attach(&key.namespace, layers).await?),
             None => None,
         };
-        let wish = Wish { what: What::Configure, publish: false };
+        let wish = Wish { what: What::Configure, publish: false, described: None };
         self.change_latest(key, intent, wish, |current, turn| {
             let mut function = existing(key, current)?;
             let config = self.patched(key, &function.latest.config, patch)?;
@@ -242,7 +244,7 @@ impl Catalog {
     ) -> Result<Put> {
         let seen = self.function_record(key).await?;
         let version = self.pinned(self.version(&seen, number).await?).await?;
-        let wish = Wish { what: What::Rollback, publish: false };
+        let wish = Wish { what: What::Rollback, publish: false, described: None };
         let change = self.change_latest(key, intent, wish, |current, turn| {
             let function = existing(key, current)?;
             if function.id != seen.id || function.published(number).is_none() {
@@ -284,7 +286,7 @@ impl Catalog {
             if layers == seen.layers {
                 return Ok(moved);
             }
-            let wish = Wish { what: What::FollowLayer, publish: false };
+            let wish = Wish { what: What::FollowLayer, publish: false, described: None };
             let intent = Intent::daemon(reason);
             let mut moves = false;
             let change = self.change_latest_once(key, &intent, wish, |current, turn| {
@@ -313,7 +315,7 @@ impl Catalog {
         &self,
         key: &FunctionKey,
         intent: &Intent,
-        wish: Wish,
+        wish: Wish<'_>,
         edit: impl FnMut(Option<Function>, Turn) -> Result<Function> + Send,
     ) -> Result<Put> {
         let put = self.change_latest_once(key, intent, wish, edit).await?;
@@ -345,7 +347,7 @@ impl Catalog {
         &self,
         key: &FunctionKey,
         intent: &Intent,
-        wish: Wish,
+        wish: Wish<'_>,
         mut edit: impl FnMut(Option<Function>, Turn) -> Result<Function> + Send,
     ) -> Result<Put> {
         let rules = self.rules(&key.namespace).await?;
@@ -358,7 +360,7 @@ impl Catalog {
                 let unchanged = before == after;
                 let always = value.settings.publish == Publish::Always;
                 let published = if wish.publish || always && !unchanged {
-                    Some(publish(&mut value, turn)?)
+                    Some(publish(&mut value, wish.described, turn)?)
                 } else {
                     None
                 };

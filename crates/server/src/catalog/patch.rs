@@ -29,6 +29,7 @@ pub(super) fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionC
     set(&mut new.readiness_path, patch.readiness_path.as_ref());
     set(&mut new.network, patch.network.as_ref());
     set(&mut new.layers, patch.layers.as_ref());
+    set(&mut new.role, patch.role.as_ref());
     new
 }
 
@@ -38,6 +39,8 @@ pub(super) fn patch_settings(settings: &mut FunctionSettings, patch: &PatchConfi
     if let Some(idempotency) = &patch.idempotency {
         settings.idempotency = idempotency.clone().unwrap_or_default();
     }
+    set(&mut settings.max_queued_calls, patch.max_queued_calls.as_ref());
+    set(&mut settings.max_queued_bytes, patch.max_queued_bytes.as_ref());
     set(&mut settings.url_auth, patch.url_auth.as_ref());
     set(&mut settings.publish, patch.publish.as_ref());
     merge(&mut settings.tags, patch.tags.as_ref());

@@ -35,9 +35,18 @@ impl Published {
     }
 }
 
-/// Finds the version that has `$LATEST`'s content, or lists a new one.
-pub(super) fn publish(function: &mut Function, turn: Turn) -> Result<Published> {
-    let fingerprint = function.latest.fingerprint();
+/// Finds the version that has `$LATEST`'s content, or lists a new one. With a description of its own it has that instead.
+pub(super) fn publish(
+    function: &mut Function,
+    described: Option<&str>,
+    turn: Turn,
+) -> Result<Published> {
+    let mut version = Version { modified_at: turn.now, ..function.latest.clone() };
+    if let Some(described) = described {
+        described.clone_into(&mut version.config.description);
+        version.config.validate()?;
+    }
+    let fingerprint = version.fingerprint();
     if let Some(found) = function.versions.iter().find(|v| v.fingerprint == fingerprint) {
         return Ok(Published::Existing(found.number));
     }
@@ -61,8 +70,7 @@ pub(super) fn publish(function: &mut Function, turn: Turn) -> Result<Published> 
         published_at: turn.now,
         size_bytes: function.latest.code.size_bytes,
     });
-    let version =
-        Version { number: Some(number), modified_at: turn.now, ..function.latest.clone() };
+    version.number = Some(number);
     Ok(Published::New(Box::new(version)))
 }
 
@@ -74,9 +82,14 @@ pub(super) fn body_of(id: &RequestId, version: &Version) -> Result<(String, Vec<
 }
 
 impl Catalog {
-    /// Publishes `$LATEST`; an unchanged one gives the version that already has its content.
-    pub(crate) async fn publish(&self, key: &FunctionKey, intent: &Intent) -> Result<Put> {
-        let wish = Wish { what: What::Publish, publish: true };
+    /// Publishes `$LATEST`, with a description of the version's own if there is one; an unchanged one gives the version that already has its content.
+    pub(crate) async fn publish(
+        &self,
+        key: &FunctionKey,
+        described: Option<&str>,
+        intent: &Intent,
+    ) -> Result<Put> {
+        let wish = Wish { what: What::Publish, publish: true, described };
         self.change_latest_once(key, intent, wish, |current, _| existing(key, current)).await
     }
 
@@ -225,28 +238,34 @@ mod tests {
     #[test]
     fn equal_content_gives_the_version_that_has_it() {
         let mut function = function();
-        let Published::New(version) = publish(&mut function, turn(5)).unwrap() else {
+        let Published::New(version) = publish(&mut function, None, turn(5)).unwrap() else {
             panic!("nothing is published yet");
         };
         assert_eq!((version.number, version.modified_at), (Some(1), UnixMillis(5)));
         assert_eq!((function.next_version, function.versions.len()), (2, 1));
-        assert!(matches!(publish(&mut function, turn(9)), Ok(Published::Existing(1))));
+        assert!(matches!(publish(&mut function, None, turn(9)), Ok(Published::Existing(1))));
         assert_eq!(function.next_version, 2);
 
         function.latest.config.memory_mb += 1;
-        assert!(publish(&mut function, turn(9)).unwrap().as_new().is_some());
+        assert!(publish(&mut function, None, turn(9)).unwrap().as_new().is_some());
+        let described = publish(&mut function, Some("third"), turn(9)).unwrap();
+        assert_eq!(described.as_new().unwrap().config.description, "third");
+        assert_eq!(function.latest.config.description, "");
+        let again = publish(&mut function, Some("third"), turn(9));
+        assert!(matches!(again, Ok(Published::Existing(3))));
+        publish(&mut function, Some(&"x".repeat(1001)), turn(9)).unwrap_err();
     }
 
     #[test]
     fn versions_have_a_limit() {
         let mut function = function();
-        publish(&mut function, turn(5)).unwrap();
+        publish(&mut function, None, turn(5)).unwrap();
         let first = function.versions[0].clone();
         function.versions = (1..=limits::VERSIONS as u64)
             .map(|number| VersionSummary { number, ..first.clone() })
             .collect();
         function.latest.config.memory_mb += 1;
-        let e = publish(&mut function, turn(9)).unwrap_err();
+        let e = publish(&mut function, None, turn(9)).unwrap_err();
         assert!(e.message().contains("expected at most 10000"), "{e}");
     }
 

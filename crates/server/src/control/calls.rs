@@ -84,6 +84,7 @@ pub(crate) async fn list(
         until: params.until.map(millis),
         after: params.after,
         limit,
+        ..Listing::default()
     };
     let found = app.engine.calls(listing).await?;
     let more = found.len() == limit;
@@ -147,6 +148,7 @@ pub(crate) async fn cancel(
     responses(
         (status = 202, description = "accepted: it runs again"),
         (status = 409, description = "`conflict`: it is not dead", body = ErrorBody),
+        (status = 429, description = "`queue-full`: as many calls wait or run as may", body = ErrorBody),
         Refusals,
     ),
 )]
@@ -214,9 +216,16 @@ fn summary(call: &Summary) -> CallSummary {
         Standing::Ended(Ended::Cancelled, at) => (CallState::Cancelled, None, Some(at)),
     };
     let lane = call.lane.as_str();
+    let name = lane.split_once('/').map_or(lane, |(_, name)| name);
+    // A chunk of a map waits in a lane of the map's own.
+    let (function, map) = match name.split_once("/map/") {
+        Some((function, map)) => (function, Some(map)),
+        None => (name, None),
+    };
     CallSummary {
         id: call.id.to_string(),
-        function: lane.split_once('/').map_or(lane, |(_, name)| name).to_owned(),
+        function: function.to_owned(),
+        map: map.map(str::to_owned),
         state,
         accepted_at: call.enqueued_at.to_string(),
         due_at: due_at.map(|at| at.to_string()),

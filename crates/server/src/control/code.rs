@@ -86,16 +86,16 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let at = app.catalog.function(&target).await?;
-    package_answer(&app, &headers, &at.version.code, target.key.name.as_str()).await
+    Ok(package_answer(&app, &headers, &at.version.code, target.key.name.as_str()).await?)
 }
 
 /// A package as an answer, unless the client has it. The entity tag is its digest.
-pub(super) async fn package_answer(
+pub(crate) async fn package_answer(
     app: &App,
     headers: &HeaderMap,
     code: &CodeRef,
     name: &str,
-) -> Answer<Response> {
+) -> model::Result<Response> {
     let tag = format!("\"{}\"", code.digest);
     if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());

@@ -39,7 +39,7 @@ const TRACE_BYTES: usize = 1_024;
 /// Largest status and headers of an answer in pieces that are said to the caller, in bytes.
 const STREAM_HEADER_BYTES: usize = 8 * 1024;
 
-/// Calls a function. The body is the event, at most 6 MiB (1 MiB when asynchronous), and is never looked into.
+/// Calls a function. The body is the event, at most 6 MiB, and is never looked into.
 ///
 /// The rules of an alias see the request's headers, cookies and source address beside the event; path, query and method are the API's own.
 /// Calls with the same `Idempotency-Key` are one call, within the time that the function's settings say: the second is answered with the first's id and result,
@@ -67,7 +67,7 @@ const STREAM_HEADER_BYTES: usize = 8 * 1024;
         (status = 409, description = "`conflict`: the first call of the key has no result to show", body = ErrorBody),
         (status = 422, description = "`key-reused`: the first call of the key had another event", body = ErrorBody),
         (status = 413, description = "`payload-too-large`", body = ErrorBody),
-        (status = 429, description = "`throttled`", body = ErrorBody),
+        (status = 429, description = "`throttled`; `queue-full`: as many asynchronous calls wait or run as may", body = ErrorBody),
         (status = 503, description = "`unavailable`", body = ErrorBody),
         Refusals,
     ),
@@ -222,7 +222,7 @@ fn options(headers: &HeaderMap, kind: InvocationKind) -> Result<EnqueueOptions, 
     }
 }
 
-fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
+pub(super) fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
     let client_context = match headers.get(HEADER_CLIENT_CONTEXT) {
         None => None,
         Some(value) => Some(client_context(value).ok_or_else(|| {
@@ -235,7 +235,8 @@ fn context(headers: &HeaderMap) -> Result<CallContext, Error> {
     Ok(CallContext { trace: trace(headers), client_context, ..CallContext::default() })
 }
 
-fn client_context(value: &HeaderValue) -> Option<String> {
+/// A client context as it is sent, decoded; `None` if it is not one.
+pub(crate) fn client_context(value: &HeaderValue) -> Option<String> {
     if value.len() > CLIENT_CONTEXT_BYTES {
         return None;
     }

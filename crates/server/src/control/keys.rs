@@ -51,9 +51,13 @@ pub(crate) async fn create(
         };
         app.keys.create(&named, namespace.clone(), stands, app.clock.now(), &by).await
     };
-    let (key, record) = to_the_end(&app, create).await?;
-    let record = views::key(name.to_string(), &record);
-    Ok((StatusCode::CREATED, Json(NewKeyView { record, key: key.as_str().to_owned() })))
+    let (key, secret, record) = to_the_end(&app, create).await?;
+    let new = NewKeyView {
+        record: views::key(name.to_string(), &record),
+        key: key.as_str().to_owned(),
+        secret_access_key: secret.map(|secret| secret.expose().to_owned()),
+    };
+    Ok((StatusCode::CREATED, Json(new)))
 }
 
 /// Deletes a key. It opens nothing from then on. The last one that opens everything stays.

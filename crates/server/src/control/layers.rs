@@ -212,7 +212,7 @@ pub(crate) async fn code(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let version = app.catalog.layer_version(&key, number).await?;
-    package_answer(&app, &headers, &version.code, key.name.as_str()).await
+    Ok(package_answer(&app, &headers, &version.code, key.name.as_str()).await?)
 }
 
 /// Points an alias of a layer to a version. `$LATEST` of the functions that follow the alias gets that version before the answer.

@@ -4,12 +4,14 @@ pub(crate) mod aliases;
 pub(crate) mod calls;
 pub(crate) mod code;
 pub(crate) mod daemon;
+pub(crate) mod dead_letters;
 pub(crate) mod functions;
 pub(crate) mod history;
 pub(crate) mod invoke;
 pub(crate) mod keys;
 pub(crate) mod layers;
 pub(crate) mod logs;
+pub(crate) mod maps;
 pub(crate) mod namespaces;
 pub(crate) mod packages;
 pub(crate) mod provisioned;
@@ -65,7 +67,10 @@ pub(crate) struct ForceParams {
 }
 
 /// Runs a change to its end, also if the client goes away half-way and its connection's work is dropped: the steps belong together.
-async fn to_the_end<T, F>(app: &Arc<App>, change: impl FnOnce(Arc<App>) -> F) -> model::Result<T>
+pub(crate) async fn to_the_end<T, F>(
+    app: &Arc<App>,
+    change: impl FnOnce(Arc<App>) -> F,
+) -> model::Result<T>
 where
     F: Future<Output = model::Result<T>> + Send + 'static,
     T: Send + 'static,

@@ -150,7 +150,12 @@ pub(crate) async fn delete(
     }
     let everything = params.everything.is_some();
     to_the_end(&app, |app| async move {
-        app.catalog.delete_namespace(&name, everything, &intent).await
+        app.catalog.delete_namespace(&name, everything, &intent).await?;
+        // Who makes a namespace of this name next shall not find them. What is left of them is forgotten in its time.
+        if let Err(error) = app.engine.forget_maps(&name).await {
+            tracing::error!(namespace = %name, %error, "maps of a deleted namespace are left");
+        }
+        Ok(())
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)

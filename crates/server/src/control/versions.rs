@@ -63,8 +63,8 @@ pub(crate) async fn publish(
     FunctionPath(key): FunctionPath,
     intent: Intent,
 ) -> Answer<Response> {
-    let put =
-        to_the_end(&app, |app| async move { app.catalog.publish(&key, &intent).await }).await?;
+    let put = to_the_end(&app, |app| async move { app.catalog.publish(&key, None, &intent).await })
+        .await?;
     Ok(function_answer(created(put.published), app.view(put.function)))
 }
 

@@ -37,6 +37,7 @@ pub(super) fn key(name: String, record: &KeyRecord) -> KeyView {
         namespace: record.namespace.as_ref().map(ToString::to_string),
         created_at: record.created_at.map(|at| at.to_string()),
         created_by: record.created_by.clone(),
+        access_key_id: record.access_key.as_ref().map(|access| access.id.clone()),
     }
 }
 

@@ -99,7 +99,7 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 ///
 /// If any of this does not hold.
 pub fn reply(bytes: &[u8]) {
-    if let Some(response) = usable(reply::prelude(bytes)) {
+    if let Some(response) = usable(reply::prelude(bytes, false)) {
         head(&response);
     }
     let Some(response) = usable(reply::response(&Bytes::copy_from_slice(bytes))) else { return };

@@ -2,7 +2,7 @@
 //!
 //! A request becomes an event ([`event`]), the function's reply becomes the response ([`reply`]); in between is one call of the
 //! engine. Nothing is locked on the way, and the body is copied once, into the event; or it goes beside the event as it comes ([`upload`]), where it is long and
-//! the function takes it so.
+//! the function takes it so. A connection that becomes a WebSocket leaves here ([`websocket`]).
 
 mod event;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -10,12 +10,15 @@ pub(crate) mod fuzz;
 mod headers;
 mod reply;
 mod upload;
+mod websocket;
 
 pub(crate) use event::decoded_query;
+pub(crate) use websocket::Tunnel;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::{Reply, Stream};
@@ -28,6 +31,7 @@ use model::error::{Code, Error};
 use model::function::{FunctionSettings, UrlAuth};
 use model::ids::{FunctionRef, RequestId};
 use model::invocation::{Call, CallContext, Completed, Failure, FailureKind};
+use model::stream::BodyStream;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
@@ -39,12 +43,26 @@ use crate::keyed;
 use crate::parameters::RequestParameters;
 use crate::pieces::Pieces;
 use event::Event;
+use websocket::Offer;
 
 /// What every function URL starts with.
 const PREFIX: &str = "/fn/";
 
 /// The body of a response: whole, or in pieces.
 pub(crate) type Answer = Either<Full<Bytes>, Pieces>;
+
+/// A response, and what its connection becomes behind it: a WebSocket, if that is what was asked for and agreed to.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) response: Response<Answer>,
+    pub(crate) tunnel: Option<Tunnel>,
+}
+
+impl From<Response<Answer>> for Served {
+    fn from(response: Response<Answer>) -> Self {
+        Self { response, tunnel: None }
+    }
+}
 
 /// Whether a path is a function URL.
 pub(crate) fn owns(path: &str) -> bool {
@@ -71,6 +89,7 @@ pub(crate) struct Documented;
         ("path" = String, Path, description = "anything, slashes included; may be absent"),
     ),
     responses(
+        (status = 101, description = "a function of runtime `web` has agreed to a WebSocket"),
         (status = 408, description = "`request-timeout`", body = model::api::ErrorBody),
         (status = 413, description = "`payload-too-large`", body = model::api::ErrorBody),
         (status = 429, description = "`throttled`", body = model::api::ErrorBody),
@@ -79,7 +98,7 @@ pub(crate) struct Documented;
         crate::openapi::Refusals,
     ),
 )]
-pub(crate) async fn serve<B>(app: &App, peer: SocketAddr, request: Request<B>) -> Response<Answer>
+pub(crate) async fn serve<B>(app: &App, peer: SocketAddr, request: Request<B>) -> Served
 where
     B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>
         + Send
@@ -88,14 +107,14 @@ where
 {
     let id = RequestId::generate();
     match call(app, peer, id, request).await {
-        Ok(mut response) => {
-            let headers = response.headers_mut();
+        Ok(mut served) => {
+            let headers = served.response.headers_mut();
             if !headers.contains_key(HEADER_REQUEST_ID) {
                 headers.insert(HEADER_REQUEST_ID, request_id_value(id));
             }
-            response
+            served
         }
-        Err(error) => Refusal::from(error).render(id).map(Either::Left),
+        Err(error) => Refusal::from(error).render(id).map(Either::Left).into(),
     }
 }
 
@@ -103,14 +122,15 @@ async fn call<B>(
     app: &App,
     peer: SocketAddr,
     id: RequestId,
-    request: Request<B>,
-) -> Result<Response<Answer>>
+    mut request: Request<B>,
+) -> Result<Served>
 where
     B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>
         + Send
         + Unpin
         + 'static,
 {
+    let offered = websocket::is_asked(&request).then(|| Offer::new(&mut request));
     let (parts, body) = request.into_parts();
     let address = Address::parse(parts.uri.path())?;
     let (keyed, settings) = admit(app, &address.target, &parts.headers).await?;
@@ -126,37 +146,37 @@ where
         hide_authorization: keyed,
     };
     let once = !settings.idempotency.is_default();
-    let call = take_in(app, event, body, &parameters, once).await?;
-    let (mut response, timings) = match app.engine.invoke_in_pieces(call, &parameters).await? {
+    let (call, offer) = take_in(app, event, (body, offered), &parameters, once).await?;
+    let (mut served, timings) = match app.engine.invoke_in_pieces(call, &parameters).await? {
         Reply::Whole(completed) => {
             let (first, timings) = (completed.id, completed.timings);
             let mut response = whole(completed, first, app.config.dev);
             if first != id {
                 keyed::say_replayed(response.headers_mut(), first);
             }
-            (response.map(Either::Left), timings)
+            (response.map(Either::Left).into(), timings)
         }
         Reply::Stream(stream) => {
             let timings = stream.timings;
-            (in_pieces(*stream), timings)
+            (in_pieces(*stream, offer, app.config.websocket_idle), timings)
         }
     };
     if wants_timings(&parts.headers)
         && let Some(value) = timings_value(&timings)
     {
-        response.headers_mut().insert(HEADER_TIMINGS, value);
+        served.response.headers_mut().insert(HEADER_TIMINGS, value);
     }
-    Ok(response)
+    Ok(served)
 }
 
-/// The call of a request: with its body in the event, or beside it.
+/// The call of a request: with its body in the event, or beside it. The offer of a WebSocket is for a function that takes one; any other is asked as if it were none.
 async fn take_in<B>(
     app: &App,
     event: Event<'_>,
-    body: B,
+    (body, offered): (B, Option<(Offer, BodyStream)>),
     parameters: &RequestParameters<'_>,
     once: bool,
-) -> Result<Call>
+) -> Result<(Call, Option<Offer>)>
 where
     B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>
         + Send
@@ -169,11 +189,15 @@ where
         Call { id: event.id, target: event.target.clone(), payload: Bytes::new(), context };
     let timeout = app.config.body_timeout;
     // What decides whether it is another call's repetition is all of it.
-    if !once && upload::is_long(&body) {
+    if offered.is_some() || !once && upload::is_long(&body) {
         call.payload = event.to_json()?;
         if app.engine.takes_body_stream(&call, parameters).await? {
-            call.context.body = Some(upload::stream(body, timeout));
-            return Ok(call);
+            let (offer, beside) = match offered {
+                Some((offer, beside)) => (Some(offer), beside),
+                None => (None, upload::stream(body, timeout)),
+            };
+            call.context.body = Some(beside);
+            return Ok((call, offer));
         }
     }
     let body = body::collect(headers, body, Limit::SYNC_PAYLOAD, timeout, &app.tasks).await?;
@@ -186,7 +210,7 @@ where
             "the event carries the body as JSON: binary content grows by a third, text by its escapes",
         ));
     }
-    Ok(call)
+    Ok((call, None))
 }
 
 /// The response to a call that is over.
@@ -211,22 +235,23 @@ fn whole(completed: Completed, id: RequestId, dev: bool) -> Response<Full<Bytes>
 }
 
 /// The response to a call whose answer has begun. If its status and headers cannot be used, the pieces are dropped.
-fn in_pieces(stream: Stream) -> Response<Answer> {
-    match reply::prelude(&stream.prelude) {
-        Ok(response) if reply::is_bodiless(response.status()) => {
-            response.map(|()| Either::Left(Full::default()))
-        }
-        Ok(response) => {
-            let errors = stream.errors.filter(|_| response.status().is_server_error());
-            response.map(|()| Either::Right(Pieces::new(stream.parts, errors)))
-        }
-        Err(what) => bad_reply(&what, stream.id).map(Either::Left),
+fn in_pieces(stream: Stream, offer: Option<Offer>, idle: Duration) -> Served {
+    let mut response = match reply::prelude(&stream.prelude, offer.is_some()) {
+        Ok(response) => response,
+        Err(what) => return bad_reply(&what, stream.id).map(Either::Left).into(),
+    };
+    if reply::is_bodiless(response.status()) {
+        let offer = offer.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS);
+        let tunnel = offer.map(|offer| offer.agreed(&mut response, stream.parts, idle));
+        return Served { response: response.map(|()| Either::Left(Full::default())), tunnel };
     }
+    let errors = stream.errors.filter(|_| response.status().is_server_error());
+    response.map(|()| Either::Right(Pieces::new(stream.parts, errors))).into()
 }
 
 /// What a function said before an answer in pieces, as a response; if that cannot be used, as if it had said nothing.
 pub(crate) fn prelude(said: &[u8]) -> Response<()> {
-    reply::prelude(said).unwrap_or_default()
+    reply::prelude(said, false).unwrap_or_default()
 }
 
 /// Checks the key where the function's URL asks for one. Returns whether the request's authorization is the platform's business, and

@@ -35,14 +35,19 @@ pub(super) fn response(reply: &Bytes) -> Result<Response<Full<Bytes>>, String> {
 }
 
 /// The response, but for its body, that a function asks for which answers in pieces: status, headers and cookies as in a reply. Without a content type it is bytes.
-pub(super) fn prelude(prelude: &[u8]) -> Result<Response<()>, String> {
+/// The status 101 is one for a function that was asked to switch protocols.
+pub(super) fn prelude(prelude: &[u8], may_switch: bool) -> Result<Response<()>, String> {
     let read = || {
         if !prelude.trim_ascii_start().starts_with(b"{") {
             return Err("what it said before its body is not an object".to_owned());
         }
         let Reply { status, headers, multi, cookies, .. } =
             serde_json::from_slice(prelude).map_err(|e| e.to_string())?;
-        let mut response = head(status.unwrap_or_default(), headers, multi, cookies)?;
+        let status = status.unwrap_or_default();
+        if !(may_switch && status == StatusCode::SWITCHING_PROTOCOLS) {
+            refuse_switch(status)?;
+        }
+        let mut response = head(status, headers, multi, cookies)?;
         if !is_bodiless(response.status()) {
             response.headers_mut().entry(header::CONTENT_TYPE).or_insert(BYTES);
         }
@@ -99,6 +104,7 @@ fn explicit(
     cookies: Vec<HeaderValue>,
     body: Bytes,
 ) -> Result<Response<Full<Bytes>>, String> {
+    refuse_switch(status)?;
     let body = if is_bodiless(status) { Bytes::new() } else { body };
     let mut response = head(status, headers, multi, cookies)?;
     if !body.is_empty() && !response.headers().contains_key(header::CONTENT_TYPE) {
@@ -109,7 +115,21 @@ fn explicit(
 
 /// Whether a response with this status never has a body.
 pub(super) fn is_bodiless(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    matches!(
+        status,
+        StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    )
+}
+
+fn refuse_switch(status: StatusCode) -> Result<(), String> {
+    match status {
+        StatusCode::SWITCHING_PROTOCOLS => Err(bad_status(status.as_str())),
+        _ => Ok(()),
+    }
+}
+
+fn bad_status(status: &str) -> String {
+    format!("statusCode {status:?} is not valid: expected 200 to 599")
 }
 
 /// A response without its body.
@@ -210,13 +230,11 @@ fn status<'de, D: Deserializer<'de>>(d: D) -> Result<Option<StatusCode>, D::Erro
     let Some(Scalar(text)) = named("statusCode", d)? else { return Ok(None) };
     text.parse::<u16>()
         .ok()
-        // 1xx are no final answers, and nothing above 599 has a meaning.
-        .filter(|code| (200..=599).contains(code))
+        // Other 1xx are no final answers, and nothing above 599 has a meaning.
+        .filter(|code| (200..=599).contains(code) || *code == 101)
         .and_then(|code| StatusCode::from_u16(code).ok())
         .map(Some)
-        .ok_or_else(|| {
-            D::Error::custom(format_args!("statusCode {text:?} is not valid: expected 200 to 599"))
-        })
+        .ok_or_else(|| D::Error::custom(bad_status(&text)))
 }
 
 fn headers<'de, D: Deserializer<'de>>(d: D) -> Result<HeaderMap, D::Error> {

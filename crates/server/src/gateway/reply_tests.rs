@@ -200,17 +200,17 @@ proptest! {
 
 #[test]
 fn what_stands_before_pieces_is_read_as_a_reply_is() {
-    let plain = prelude(b"{}").unwrap();
+    let plain = prelude(b"{}", false).unwrap();
     assert_eq!(plain.status(), StatusCode::OK);
     assert_eq!(plain.headers()[header::CONTENT_TYPE], "application/octet-stream");
     let json = br#"{"statusCode":"418","headers":{"X-A":1,"content-type":"text/plain","connection":"x"},"cookies":["a=1","b=2"]}"#;
-    let full = prelude(json).unwrap();
+    let full = prelude(json, false).unwrap();
     assert_eq!(full.status(), StatusCode::IM_A_TEAPOT);
     assert_eq!(full.headers()["x-a"], "1");
     assert_eq!(full.headers()[header::CONTENT_TYPE], "text/plain");
     assert_eq!(full.headers().get_all(header::SET_COOKIE).iter().count(), 2);
     assert!(!full.headers().contains_key(header::CONNECTION));
-    assert!(prelude(br#"{"statusCode":204}"#).unwrap().headers().is_empty());
+    assert!(prelude(br#"{"statusCode":204}"#, false).unwrap().headers().is_empty());
     for (bad, word) in [
         (&b"[]"[..], "object"),
         (b"", "object"),
@@ -218,6 +218,13 @@ fn what_stands_before_pieces_is_read_as_a_reply_is() {
         (br#"{"statusCode":99}"#, "statusCode"),
         (br#"{"headers":{"a b":"c"}}"#, "header"),
     ] {
-        assert!(prelude(bad).unwrap_err().contains(word), "{:?}", prelude(bad));
+        assert!(prelude(bad, false).unwrap_err().contains(word), "{:?}", prelude(bad, false));
     }
+    let switches = br#"{"statusCode":101,"headers":{"sec-websocket-accept":"a"}}"#;
+    assert!(prelude(switches, false).unwrap_err().contains("expected 200 to 599"));
+    assert!(run(std::str::from_utf8(switches).unwrap()).unwrap_err().contains("200 to 599"));
+    let switched = prelude(switches, true).unwrap();
+    assert_eq!((switched.status(), switched.headers().len()), (StatusCode::SWITCHING_PROTOCOLS, 1));
+    assert_eq!(prelude(br#"{"statusCode":426}"#, true).unwrap().status(), 426);
+    assert!(prelude(br#"{"statusCode":100}"#, true).is_err());
 }

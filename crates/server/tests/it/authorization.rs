@@ -21,6 +21,7 @@ pub(crate) fn concrete(path: &str, namespace: &str) -> String {
         ("{revision}", "1"),
         ("{key}", "nobody"),
         ("{call}", "01a2213c-4cce-7398-8692-487b867acce7"),
+        ("{map}", "01a2213c-4cce-7398-8692-487b867acce7"),
     ]
     .into_iter()
     .fold(path.to_owned(), |path, (parameter, value)| path.replace(parameter, value));

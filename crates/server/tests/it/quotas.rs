@@ -219,7 +219,8 @@ async fn changes_of_a_namespace_are_conditional_and_kept() {
     assert_eq!(
         made["used"],
         json!({
-            "functions": 0, "instances": 0, "memory_mb": 0, "code_bytes": 0, "reserved_instances": 0
+            "functions": 0, "instances": 0, "memory_mb": 0, "code_bytes": 0, "reserved_instances": 0,
+            "queued_calls": 0, "queued_bytes": 0
         })
     );
     let ask = |revision: &str| {

@@ -106,6 +106,7 @@ impl World {
         let engine_deps = engine::Deps {
             meta: meta.clone(),
             queue: Arc::new(MemoryQueue::new(clock.clone())),
+            blobs: store.blobs.clone(),
             sandbox: sandbox.clone(),
             usage: usage.clone(),
             clock: clock.clone(),

@@ -16,6 +16,7 @@ use model::ports::Blobs;
 use model::{Code, Error, Result};
 use tokio::sync::Semaphore;
 
+use super::room::Room;
 use crate::fault;
 use crate::format::{Folder, sync_folder};
 
@@ -41,11 +42,12 @@ struct Inner {
     temp: PathBuf,
     next_temp: AtomicU64,
     permits: Arc<Semaphore>,
+    room: Room,
 }
 
 impl EmbeddedBlobs {
     /// Makes the folder if need be and clears away what a killed daemon left unfinished.
-    pub(crate) fn open(folder: &Folder) -> Result<Self> {
+    pub(crate) fn open(folder: &Folder, room: Room) -> Result<Self> {
         let root = folder.join("blobs");
         let temp = root.join("temp");
         let prepare = || -> io::Result<()> {
@@ -58,7 +60,7 @@ impl EmbeddedBlobs {
         };
         prepare().map_err(|e| fault::unusable_file(&root, "preparing it", e))?;
         let permits = Arc::new(Semaphore::new(AT_ONCE as usize));
-        Ok(Self(Arc::new(Inner { root, temp, next_temp: AtomicU64::new(0), permits })))
+        Ok(Self(Arc::new(Inner { root, temp, next_temp: AtomicU64::new(0), permits, room })))
     }
 
     /// Waits for what runs and refuses the rest.
@@ -129,6 +131,9 @@ impl Inner {
             self.sync(&path).map_err(fault::file)?;
             return Ok(digest);
         }
+        if let Some(mut left) = self.room.look() {
+            left.take(bytes.len() as u64)?;
+        }
         let temp = self.temp.join(self.next_temp.fetch_add(1, Ordering::Relaxed).to_string());
         let write = || -> io::Result<()> {
             let (header, body) = encode(bytes)?;
@@ -195,7 +200,7 @@ impl Inner {
 }
 
 /// The header, and the compressed bytes if they are fewer.
-fn encode(bytes: &[u8]) -> io::Result<([u8; HEADER], Option<Vec<u8>>)> {
+pub(super) fn encode(bytes: &[u8]) -> io::Result<([u8; HEADER], Option<Vec<u8>>)> {
     let compressed = zstd::bulk::compress(bytes, ZSTD_LEVEL)?;
     let body = Some(compressed).filter(|c| c.len() < bytes.len());
     let mut header = [0; HEADER];
@@ -207,7 +212,7 @@ fn encode(bytes: &[u8]) -> io::Result<([u8; HEADER], Option<Vec<u8>>)> {
 }
 
 /// `None` if the file is damaged; the caller compares the digest.
-fn decode(file: Vec<u8>) -> Option<Bytes> {
+pub(super) fn decode(file: Vec<u8>) -> Option<Bytes> {
     let (header, body) = file.split_first_chunk::<HEADER>()?;
     let [FORMAT, encoding, length @ ..] = header else { return None };
     // Damage must not make us reserve memory.

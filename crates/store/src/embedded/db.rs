@@ -12,12 +12,14 @@ use model::clock::{Clock, Jumps};
 use model::ports::{Depth, Lane};
 use model::{Error, Result};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::queue::schema::SCHEMA as QUEUE;
 use super::queue::{self, lanes::Lanes};
 use super::readers::Readers;
-use super::writer::{self, Counters, Operation, Signals, Writer};
+use super::room::{LogFile, Room};
+use super::writer::{self, Counters, Disk, Operation, Signals, Writer};
 use crate::fault::{self, Failure};
 use crate::format::Folder;
 
@@ -69,7 +71,7 @@ pub(crate) struct Db {
 
 impl Db {
     /// Opens or creates `catalog.db` and starts its writer.
-    pub(crate) fn open(folder: &Folder, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub(crate) fn open(folder: &Folder, room: Room, clock: Arc<dyn Clock>) -> Result<Self> {
         let path: PathBuf = folder.join(FILE);
         let unusable = |e: rusqlite::Error| unusable(&path, e.into());
         let conn = connect(&path).map_err(unusable)?;
@@ -84,8 +86,9 @@ impl Db {
             lanes: Arc::new(Lanes::new(depths(&conn).map_err(unusable)?)),
         };
         let (inbox, receiver) = mpsc::channel(INBOX);
+        let disk = Disk { room, log: LogFile::of(&path), is_low: false };
         let jumps = Jumps::of(&*clock);
-        let writer = Writer { conn, clock, jumps, counters, signals: signals.clone() };
+        let writer = Writer { disk, conn, clock, jumps, counters, signals: signals.clone() };
         let held = folder.clone();
         let thread = thread::Builder::new()
             .name("store-writer".into())
@@ -179,6 +182,9 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     conn.pragma_update(None, "journal_size_limit", LOG_LIMIT_BYTES)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
+    // A plan is made once, whatever values come: without it those of leases were made again for each, a quarter of the writer's time
+    // (https://sqlite.org/queryplanner-ng.html, section 4).
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} {QUEUE} COMMIT;"))?;
     Ok(conn)

@@ -354,13 +354,19 @@ mod tests {
     use model::clock::SystemClock;
 
     use super::*;
+    use crate::embedded::room::Room;
     use crate::format::Folder;
+
+    fn database(folder: &Folder) -> Arc<Db> {
+        let room = Room::new(folder.join(""), 0);
+        Arc::new(Db::open(folder, room, Arc::new(SystemClock)).unwrap())
+    }
 
     /// Ten keys were made and deleted again, and one is left; the older half of more than eight deletions is forgotten.
     async fn after_forgetting() -> (tempfile::TempDir, EmbeddedMeta) {
         let temp = tempfile::tempdir().unwrap();
         let folder = Folder::open(temp.path()).unwrap();
-        let meta = EmbeddedMeta::new(Arc::new(Db::open(&folder, Arc::new(SystemClock)).unwrap()));
+        let meta = EmbeddedMeta::new(database(&folder));
         meta.put_if("kept", Expect::Absent, Bytes::new()).await.unwrap();
         for n in 0..10 {
             let key = format!("gone/{n}");
@@ -405,7 +411,7 @@ mod tests {
         let last = meta.revision().await.unwrap();
         meta.db.close().await.unwrap();
         let folder = Folder::open(temp.path()).unwrap();
-        let meta = EmbeddedMeta::new(Arc::new(Db::open(&folder, Arc::new(SystemClock)).unwrap()));
+        let meta = EmbeddedMeta::new(database(&folder));
         assert_eq!(meta.revision().await.unwrap(), last);
         assert!(meta.put_if("new", Expect::Absent, Bytes::new()).await.unwrap() > last);
     }

@@ -8,5 +8,6 @@ pub(crate) mod logs;
 pub(crate) mod meta;
 pub(crate) mod queue;
 pub(crate) mod readers;
+pub(crate) mod room;
 pub(crate) mod usage;
 mod writer;

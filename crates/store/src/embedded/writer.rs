@@ -14,10 +14,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::queue::lanes::{LaneChange, Lanes};
 use super::queue::recover;
+use super::room::{Left, LogFile, Room};
 use crate::fault::{self, Failure};
 
 /// Operations per transaction.
 const BATCH_MAX: usize = 512;
+/// Size of the write-ahead log at which it is folded into the database where little of the disk is left, in bytes.
+const LOG_LOW_BYTES: u64 = 256 << 10;
 
 /// What an operation sees while it runs.
 pub(crate) struct Tx<'a> {
@@ -27,6 +30,7 @@ pub(crate) struct Tx<'a> {
     pub(crate) now: UnixMillis,
     counters: &'a mut Counters,
     effects: &'a mut Effects,
+    disk: &'a Disk,
 }
 
 impl Tx<'_> {
@@ -41,6 +45,16 @@ impl Tx<'_> {
     pub(crate) fn next_token(&mut self) -> u64 {
         self.counters.token += 1;
         self.counters.token
+    }
+
+    /// Takes room on the disk for something new of so many bytes. To be called before anything is written.
+    ///
+    /// Errors: `storage-full`.
+    pub(crate) fn take_room(&mut self, bytes: u64) -> Result<()> {
+        let disk = self.disk;
+        let left = self.effects.left.get_or_insert_with(|| disk.room.look_in(self.conn, &disk.log));
+        // Once in the log, once in the database.
+        left.as_mut().map_or(Ok(()), |left| left.take(bytes.saturating_mul(2)))
     }
 
     /// After the commit, the queue's memory knows of it, and whoever watches that.
@@ -63,6 +77,8 @@ pub(crate) struct Counters {
 struct Effects {
     revision: Option<u64>,
     lanes: Vec<LaneChange>,
+    /// What is left of the disk, once somebody has asked; none if nobody knows.
+    left: Option<Option<Left>>,
 }
 
 /// How the writer tells others what it committed.
@@ -128,8 +144,18 @@ where
     }
 }
 
+/// The disk that is written to.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) room: Room,
+    pub(crate) log: LogFile,
+    /// Little was left when somebody asked last.
+    pub(crate) is_low: bool,
+}
+
 /// The state of the thread.
 pub(crate) struct Writer {
+    pub(crate) disk: Disk,
     pub(crate) conn: Connection,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) jumps: Jumps,
@@ -171,7 +197,18 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: &mut Vec<Box<dyn Operation>>) {
-        match self.transact(batch) {
+        if self.disk.is_low && self.disk.log.bytes() > LOG_LOW_BYTES {
+            self.fold();
+        }
+        let result = self.transact(batch).or_else(|e| {
+            if !fault::is_full(&e) {
+                return Err(e);
+            }
+            self.disk.is_low = true;
+            self.fold();
+            self.transact(batch)
+        });
+        match result {
             Ok(()) => batch.drain(..).for_each(|op| op.answer(Ok(()))),
             Err(e) if batch.len() == 1 => {
                 tracing::warn!(error = %e, "a write to the catalogue database failed");
@@ -189,10 +226,21 @@ impl Writer {
         }
     }
 
+    /// Folds the write-ahead log into the database and gives its room back, as far as readers let it.
+    fn fold(&self) {
+        let folded = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = folded {
+            tracing::debug!(%error, "the write-ahead log cannot be folded");
+        }
+    }
+
     /// All operations in one transaction; on an error none has taken effect.
     fn transact(&mut self, ops: &mut [Box<dyn Operation>]) -> rusqlite::Result<()> {
         let mut effects = Effects::default();
         let result = self.attempt(ops, &mut effects);
+        if let Some(Some(left)) = effects.left {
+            self.disk.is_low = left.is_low();
+        }
         if result.is_err() {
             // Some errors roll back by themselves (https://sqlite.org/lang_transaction.html, section 3).
             if !self.conn.is_autocommit() {
@@ -214,8 +262,13 @@ impl Writer {
         effects: &mut Effects,
     ) -> rusqlite::Result<()> {
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let mut tx =
-            Tx { conn: &self.conn, now: self.clock.now(), counters: &mut self.counters, effects };
+        let mut tx = Tx {
+            conn: &self.conn,
+            now: self.clock.now(),
+            counters: &mut self.counters,
+            effects,
+            disk: &self.disk,
+        };
         for op in ops {
             op.apply(&mut tx)?;
         }

@@ -13,7 +13,7 @@ use model::function::{Function, Version};
 use model::ids::{Digest, Qualifier, RequestId};
 use model::keys;
 use model::ports::{
-    End, Ended, Enqueued, Expect, LogQuery, NewMessage, Standing, UsageDelta, UsageQuery,
+    End, Ended, Enqueued, Expect, Lane, LogQuery, NewMessage, Standing, UsageDelta, UsageQuery,
     UsageSums, Vault as _,
 };
 use model::secret::{Sealed, SecretPlace, SecretText};
@@ -51,6 +51,15 @@ fn log_line(text: &str) -> model::ports::LogLine {
 /// Enough for a block of its own.
 fn block_of_lines() -> Vec<model::ports::LogLine> {
     (0..2000).map(|n| log_line(&format!("line {n} {}", "of the block ".repeat(10)))).collect()
+}
+
+fn large_lane() -> Lane {
+    Lane::new("default/large").unwrap()
+}
+
+/// Too large for the database.
+fn large_payload() -> Bytes {
+    Bytes::from(b"of the payload ".repeat(100_000))
 }
 
 /// The place of the fixture's secret; its key file lies in the folder.
@@ -145,6 +154,8 @@ async fn fill(store: &Store) {
         let leased = store.queue.lease(&lane(), 1, LONG).await.unwrap().messages.remove(0);
         store.queue.end(leased.id, leased.token, end).await.unwrap();
     }
+    let large = NewMessage { lane: large_lane(), payload: large_payload(), ..message(4) };
+    store.queue.enqueue(vec![large]).await.unwrap();
     store.lease.acquire("timers", LONG).await.unwrap();
     let sums = UsageSums { requests: 7, ..UsageSums::default() };
     let (function, version) = (key("hello"), Qualifier::Version(1));
@@ -191,9 +202,10 @@ async fn check(store: &Store, version: u32) {
     assert_eq!(deleted, []);
 }
 
-/// Format 4 keeps what has ended; what was dead before it is so still.
+/// Format 4 keeps what has ended; what was dead before it is so still. Format 5 has files.
 async fn check_queue(store: &Store, version: u32) {
     const ENDED_SINCE: u32 = 4;
+    const FILES_SINCE: u32 = 5;
     let queue = &store.queue;
     let dead = queue.find(id(1)).await.unwrap().unwrap();
     assert!(matches!(dead.summary.standing, Standing::Ended(Ended::Dead, _)), "{dead:?}");
@@ -215,6 +227,9 @@ async fn check_queue(store: &Store, version: u32) {
     let leased = queue.lease(&lane, 10, LONG).await.unwrap().messages;
     assert_eq!((leased.len(), leased[0].id, &*leased[0].payload), (1, id(waits), &b"event"[..]));
     queue.redrive(id(1)).await.unwrap();
+    let large = queue.lease(&large_lane(), 10, LONG).await.unwrap().messages;
+    assert_eq!(large.len(), usize::from(version >= FILES_SINCE));
+    assert!(large.iter().all(|m| m.payload == large_payload()));
 }
 
 pub(crate) fn copy(from: &Path, to: &Path) {

@@ -4,29 +4,42 @@
 
 use std::fs;
 use std::io::Read;
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::ids::{Digest, RequestId};
-use model::ports::{Enqueued, Expect, LogQuery};
+use model::ports::{Again, End, Enqueued, Expect, LogQuery};
 use model::{Code, Error};
 use rustix::mount::{MountFlags, mount};
 use store::Store;
+use tempfile::TempDir;
 
-use crate::support::{child, child_input, key, lane, line, message, noise, open_at};
+use crate::support::{child, child_input, key, lane, line, message, noise, open_at, succeeded};
 
 const DISK: &str = "size=12m,mode=700";
+const LONG: Duration = Duration::from_secs(3600);
 /// Kept free for the test to remove.
 const BALLAST_BYTES: usize = 3 << 20;
 
 #[test]
 fn a_full_disk_refuses_whole_and_the_store_goes_on() {
+    on_a_tiny_disk("full::lives_on_a_tiny_disk");
+}
+
+#[test]
+fn what_was_accepted_ends_on_a_full_disk() {
+    on_a_tiny_disk("full::ends_on_a_tiny_disk");
+}
+
+/// Runs one ignored test where it may mount.
+fn on_a_tiny_disk(test: &str) {
     let mut wrapper = vec!["unshare", "--mount", "--propagation", "private"];
     if !rustix::process::geteuid().is_root() {
         // Needs unprivileged user namespaces; without them the child fails and so does this test.
         wrapper.extend(["--user", "--map-root-user"]);
     }
     wrapper.push("--");
-    let mut child = child(&wrapper, "full::lives_on_a_tiny_disk", "inside");
+    let mut child = child(&wrapper, test, "inside");
     let mut output = String::new();
     child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
     let status = child.wait().unwrap();
@@ -68,15 +81,7 @@ async fn lives_on_a_tiny_disk() {
     if child_input().is_none() {
         return;
     }
-    let disk = tempfile::tempdir().unwrap();
-    mount(
-        "tmpfs",
-        disk.path(),
-        "tmpfs",
-        MountFlags::empty(),
-        Some(&*std::ffi::CString::new(DISK).unwrap()),
-    )
-    .unwrap();
+    let disk = tiny_disk();
     let data = disk.path().join("data");
     let ballast = disk.path().join("ballast");
     fs::write(&ballast, vec![7; BALLAST_BYTES]).unwrap();
@@ -97,6 +102,56 @@ async fn lives_on_a_tiny_disk() {
     store.close().await.unwrap();
     let store = open_at(&data).await.unwrap();
     check(&store, &accepted).await;
+    store.close().await.unwrap();
+}
+
+fn tiny_disk() -> TempDir {
+    let disk = tempfile::tempdir().unwrap();
+    let options = std::ffi::CString::new(DISK).unwrap();
+    mount("tmpfs", disk.path(), "tmpfs", MountFlags::empty(), Some(&*options)).unwrap();
+    disk
+}
+
+/// Messages until no more are taken. Each of them is leased, one has to wait again, all are ended with a note and a result; then there is room for as many.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the child of what_was_accepted_ends_on_a_full_disk"]
+async fn ends_on_a_tiny_disk() {
+    const PAYLOAD_BYTES: usize = 20_000;
+    if child_input().is_none() {
+        return;
+    }
+    let disk = tiny_disk();
+    let store = open_at(&disk.path().join("data")).await.unwrap();
+    let queue = &store.queue;
+    let mut rounds = Vec::new();
+    for _ in 0..3 {
+        let mut accepted = 0;
+        while !refused(queue.enqueue(vec![message(noise(accepted, PAYLOAD_BYTES))]).await) {
+            accepted += 1;
+            assert!(accepted < 5000, "the disk does not get full");
+        }
+        rounds.push(accepted);
+        let mut ended = 0;
+        while ended < accepted {
+            let batch = queue.lease(&lane(), 16, LONG).await.unwrap();
+            assert!(!batch.messages.is_empty(), "{ended} of {accepted}");
+            for leased in batch.messages {
+                let note = Some(noise(ended, 300));
+                if leased.deliveries == 1 && ended % 10 == 0 {
+                    let again = Again { delay: Duration::ZERO, counted: true, note };
+                    queue.again(leased.id, leased.token, again).await.unwrap();
+                    continue;
+                }
+                let result = Some(noise(ended, 1_000));
+                let end = End { note, result, ..succeeded() };
+                queue.end(leased.id, leased.token, end).await.unwrap();
+                ended += 1;
+            }
+        }
+        assert_eq!(queue.depth(&lane()).messages, 0);
+    }
+    // What is kept of those that ended takes some.
+    assert!(rounds[0] > 100 && rounds[2] > rounds[0] / 2, "{rounds:?}");
     store.close().await.unwrap();
 }
 

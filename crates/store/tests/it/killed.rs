@@ -4,6 +4,7 @@
 //! compares. What was begun and not acknowledged may have happened or not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use model::clock::{Clock, SystemClock};
 use model::ids::{Digest, RequestId};
-use model::ports::{Enqueued, Expect, LogQuery, NewMessage};
+use model::ports::{End, Enqueued, Expect, Lane, Listing, LogQuery, NewMessage, Standing};
 use model::tasks::Tasks;
 use store::Store;
 
@@ -38,6 +39,7 @@ async fn writes_until_it_is_killed() {
         tasks.spawn("enqueue", enqueues(store.clone()));
         tasks.spawn("settle", settles(store.clone()));
     }
+    tasks.spawn("large", has_large_messages(store.clone()));
     tasks.spawn("write", writes_lines(store.clone()));
     // The parent kills us long before; this only ends a child whose parent died.
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -79,6 +81,34 @@ async fn settles(store: Store) {
     }
 }
 
+/// Messages and results that lie in files.
+async fn has_large_messages(store: Store) {
+    for n in 0.. {
+        let new = NewMessage { lane: large_lane(), ..message(large()) };
+        let id = new.id;
+        store.queue.enqueue(vec![new]).await.unwrap();
+        report("large", id);
+        if n % 2 == 0 {
+            continue;
+        }
+        for m in store.queue.lease(&large_lane(), 1, LONG).await.unwrap().messages {
+            report("settling", m.id);
+            let end = End { result: Some(large()), ..succeeded() };
+            store.queue.end(m.id, m.token, end).await.unwrap();
+            report("large-settled", m.id);
+        }
+    }
+}
+
+fn large_lane() -> Lane {
+    Lane::new("default/large").unwrap()
+}
+
+/// Too large for the database, and quickly written.
+fn large() -> Bytes {
+    Bytes::from(vec![b'x'; 1_200_000])
+}
+
 async fn writes_lines(store: Store) {
     for n in 0_u64.. {
         let text =
@@ -99,6 +129,8 @@ struct Reported {
     enqueued: BTreeSet<RequestId>,
     settling: BTreeSet<RequestId>,
     settled: BTreeSet<RequestId>,
+    large: BTreeSet<RequestId>,
+    large_settled: BTreeSet<RequestId>,
     logged: Vec<String>,
 }
 
@@ -117,6 +149,8 @@ impl Reported {
                 ["enqueued", id] => drop(out.enqueued.insert(id.parse().unwrap())),
                 ["settling", id] => drop(out.settling.insert(id.parse().unwrap())),
                 ["settled", id] => drop(out.settled.insert(id.parse().unwrap())),
+                ["large", id] => drop(out.large.insert(id.parse().unwrap())),
+                ["large-settled", id] => drop(out.large_settled.insert(id.parse().unwrap())),
                 ["logged", text] => out.logged.push(text.to_owned()),
                 _ => panic!("an unknown report: {report}"),
             }
@@ -137,6 +171,7 @@ impl Reported {
             assert!(store.blobs.get(&named).await.unwrap().is_some(), "{key} names no package");
         }
         self.check_queue(store).await;
+        self.check_files(store).await;
         self.check_logs(store).await;
     }
 
@@ -167,6 +202,25 @@ impl Reported {
                 assert_eq!(&*m.payload, b"payload");
                 queue.end(m.id, m.token, succeeded()).await.unwrap();
             }
+        }
+    }
+
+    async fn check_files(&self, store: &Store) {
+        let queue = &store.queue;
+        for id in self.large.difference(&self.settling) {
+            let record = queue.find(*id).await.unwrap().unwrap();
+            assert!(record.payload == Some(large()), "the payload of {id}");
+        }
+        for id in &self.large_settled {
+            let record = queue.find(*id).await.unwrap().unwrap();
+            assert!(record.payload.is_none() && record.result == Some(large()), "{id}");
+        }
+        let listing = Listing { lane: Some(large_lane()), limit: 1_000, ..Listing::default() };
+        for message in queue.list(listing).await.unwrap() {
+            if !matches!(message.standing, Standing::Ended(..)) {
+                queue.cancel(message.id, Bytes::new(), LONG).await.unwrap();
+            }
+            queue.forget(message.id).await.unwrap();
         }
     }
 
@@ -212,6 +266,13 @@ async fn acknowledged_changes_survive_kill_9() {
         acknowledged += reported.deployed.len() + reported.enqueued.len() + reported.settled.len();
         let store = open_at(temp.path()).await.unwrap();
         reported.check(&store).await;
+        // Those that nobody named when the child was killed go as well.
+        let files = || fs::read_dir(temp.path().join("payloads")).unwrap().count();
+        let until = Instant::now() + Duration::from_secs(30);
+        while files() > 0 {
+            assert!(Instant::now() < until, "{} files are left", files());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         store.close().await.unwrap();
     }
     assert!(acknowledged > 1000, "only {acknowledged} acknowledgements were tried");

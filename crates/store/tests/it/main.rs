@@ -10,6 +10,7 @@ mod fixture;
 mod folder;
 mod full;
 mod killed;
+mod large;
 mod migration;
 mod queue_model;
 mod retention;

@@ -55,6 +55,12 @@ pub(super) struct QuotaArgs {
     /// Most calls that are accepted per second, or none
     #[arg(long, value_name = "N", value_parser = number)]
     calls_per_second: Option<Limit<u32>>,
+    /// Most asynchronous calls that wait or run, or none for the daemon's default
+    #[arg(long, value_name = "N", value_parser = large_number)]
+    queued_calls: Option<Limit<u64>>,
+    /// Most that those take in the queue, for instance 10GiB, or none for the daemon's default
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    queued_bytes: Option<Limit<u64>>,
 }
 
 impl QuotaArgs {
@@ -66,6 +72,8 @@ impl QuotaArgs {
             put(&mut quotas.memory_mb, self.memory_mb),
             put(&mut quotas.code_bytes, self.code_bytes),
             put(&mut quotas.calls_per_second, self.calls_per_second),
+            put(&mut quotas.queued_calls, self.queued_calls),
+            put(&mut quotas.queued_bytes, self.queued_bytes),
         ];
         changes.contains(&true)
     }
@@ -134,8 +142,7 @@ pub(super) fn text(view: &NamespaceView) -> String {
         None => format!("{used}, no limit"),
     };
     let mib = |n: u64| format!("{n} MiB");
-    let or_default =
-        |n: Option<u32>| n.map_or("the daemon's default".to_owned(), |n| n.to_string());
+    let or_default = |n: Option<String>| n.unwrap_or_else(|| "the daemon's default".to_owned());
     let names = |list: &[String]| list.join(", ");
     let networks = policy.networks.as_ref().map(|modes| {
         let modes: Vec<String> = modes.iter().map(|mode| mode.as_str().to_owned()).collect();
@@ -146,7 +153,13 @@ pub(super) fn text(view: &NamespaceView) -> String {
         ("namespace", view.name.clone()),
         ("description", view.description.clone()),
         ("functions", of(used.functions.to_string(), quotas.functions.map(|n| n.to_string()))),
-        ("instances", of(used.instances.to_string(), Some(or_default(quotas.instances)))),
+        (
+            "instances",
+            of(
+                used.instances.to_string(),
+                Some(or_default(quotas.instances.map(|n| n.to_string()))),
+            ),
+        ),
         ("memory", of(mib(used.memory_mb), quotas.memory_mb.map(mib))),
         ("code", of(bytes(used.code_bytes), quotas.code_bytes.map(bytes))),
         (
@@ -154,6 +167,17 @@ pub(super) fn text(view: &NamespaceView) -> String {
             quotas
                 .calls_per_second
                 .map_or("no limit".to_owned(), |n| format!("at most {n} a second")),
+        ),
+        (
+            "queued",
+            of(
+                used.queued_calls.to_string(),
+                Some(or_default(quotas.queued_calls.map(|n| n.to_string()))),
+            ),
+        ),
+        (
+            "queued bytes",
+            of(bytes(used.queued_bytes), Some(or_default(quotas.queued_bytes.map(bytes)))),
         ),
         ("runtimes", policy.runtimes.as_deref().map_or_else(none, names)),
         ("networks", networks.unwrap_or_default()),
@@ -234,9 +258,10 @@ mod tests {
                  "url_auth": "key"}
             ])
         );
-        apply(&["--policy-none", "--calls-per-second", "0"], &mut view).unwrap();
+        let line = ["--policy-none", "--calls-per-second", "0", "--queued-bytes", "1KiB"];
+        apply(&line, &mut view).unwrap();
         assert_eq!(shown(&view)[1], json!({}));
-        assert_eq!(view.0.calls_per_second, Some(0));
+        assert_eq!((view.0.calls_per_second, view.0.queued_bytes), (Some(0), Some(1024)));
         assert_eq!(apply(&[], &mut view), Ok((false, false)));
     }
 
@@ -259,14 +284,16 @@ mod tests {
     fn quotas_are_shown_with_what_is_used() {
         let view: NamespaceView = serde_json::from_value(json!({
             "name": "team", "description": "", "created_at": "c", "revision": 3,
-            "quotas": {"functions": 50, "code_bytes": 1024}, "policy": {"timeout_max_ms": 30_000, "url_auth": "key"},
-            "used": {"functions": 2, "instances": 1, "memory_mb": 128, "code_bytes": 512}
+            "quotas": {"functions": 50, "code_bytes": 1024, "queued_calls": 10}, "policy": {"timeout_max_ms": 30_000, "url_auth": "key"},
+            "used": {"functions": 2, "instances": 1, "memory_mb": 128, "code_bytes": 512, "queued_calls": 7, "queued_bytes": 1024}
         }))
         .unwrap();
         let text = text(&view);
         for line in [
             "functions    2 of 50",
             "instances    1 of the daemon's default",
+            "queued       7 of 10",
+            "queued bytes 1.0 KiB of the daemon's default",
             "memory       128 MiB, no limit",
             "code         512 B of 1.0 KiB",
             "timeout      at most 30.0 s",

@@ -28,7 +28,6 @@ struct Stored {
     keep_until: UnixMillis,
     /// Once it has ended.
     forget_at: UnixMillis,
-    bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -92,8 +91,8 @@ impl Messages {
             standing: Standing::Waiting(new.run_at),
             enqueued_at: now,
             deliveries: 0,
+            bytes: new.payload.len() as u64,
         };
-        let bytes = new.payload.len() as u64;
         let record =
             Record { summary, notes: Vec::new(), result: None, payload: Some(new.payload) };
         let stored = Stored {
@@ -103,7 +102,6 @@ impl Messages {
             token: None,
             keep_until,
             forget_at: keep_until,
-            bytes,
         };
         self.all.insert(new.id, stored);
         Enqueued::New
@@ -142,7 +140,7 @@ impl Messages {
         for stored in self.all.values().filter(|m| !m.has_ended()) {
             let depth = depths.entry(stored.record.summary.lane.clone()).or_default();
             depth.messages += 1;
-            depth.bytes += stored.bytes;
+            depth.bytes += stored.record.summary.bytes;
         }
         depths.into_iter().collect()
     }
@@ -382,12 +380,22 @@ impl Queue for MemoryQueue {
     async fn list(&self, listing: Listing) -> Result<Vec<Summary>> {
         self.with(|inner, _| {
             let after = match listing.after {
-                None => u64::MAX,
-                Some(id) => inner.all.get(&id).ok_or_else(|| Error::not_found("message", id))?.seq,
+                None => None,
+                Some(id) => {
+                    Some(inner.all.get(&id).ok_or_else(|| Error::not_found("message", id))?.seq)
+                }
+            };
+            let behind = |seq: u64| {
+                after.is_none_or(
+                    |after| if listing.oldest_first { seq > after } else { seq < after },
+                )
             };
             let mut found: Vec<&Stored> = inner.all.values().collect();
-            found.retain(|m| m.seq < after && shows(&listing, &m.record.summary));
-            found.sort_by_key(|m| std::cmp::Reverse(m.seq));
+            found.retain(|m| behind(m.seq) && shows(&listing, &m.record.summary));
+            found.sort_by_key(|m| m.seq);
+            if !listing.oldest_first {
+                found.reverse();
+            }
             let page = found.into_iter().take(listing.limit.min(LIST_MAX));
             Ok(page.map(|m| m.record.summary.clone()).collect())
         })
@@ -399,6 +407,11 @@ impl Queue for MemoryQueue {
 
     fn depth(&self, lane: &Lane) -> Depth {
         self.depths().into_iter().find(|(l, _)| l == lane).map(|(_, d)| d).unwrap_or_default()
+    }
+
+    fn group_depth(&self, group: &str) -> Depth {
+        let depths = self.depths().into_iter().filter(|(lane, _)| lane.group() == group);
+        depths.fold(Depth::default(), |sum, (_, depth)| sum.and(depth))
     }
 
     fn watch(&self) -> Box<dyn LaneWatch> {

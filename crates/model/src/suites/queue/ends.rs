@@ -48,6 +48,7 @@ async fn what_has_ended_is_kept(mut subject: Box<dyn Subject<dyn Queue>>) {
         };
         assert!(at <= SystemClock.now() && at >= record.summary.enqueued_at);
         assert_eq!((record.summary.deliveries, &record.summary.lane), (2, &good.lane));
+        assert_eq!(record.summary.bytes, 4, "what it came with, though that is gone");
         assert_eq!(record.notes, [&b"first"[..]]);
         assert_eq!(record.result.as_deref(), Some(&b"42"[..]));
         assert_eq!(record.payload, None);

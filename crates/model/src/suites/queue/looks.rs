@@ -84,16 +84,20 @@ async fn pages_follow_each_other(queue: &dyn Queue) {
         known.insert(0, new.id);
         enqueue(queue, new).await;
     }
-    let mut paged: Vec<RequestId> = Vec::new();
-    loop {
-        let page = ids(queue, Listing { after: paged.last().copied(), limit: 3, ..all() }).await;
-        assert!(page.len() <= 3);
-        if page.is_empty() {
-            break;
+    for oldest_first in [false, true] {
+        let mut paged: Vec<RequestId> = Vec::new();
+        loop {
+            let after = paged.last().copied();
+            let page = ids(queue, Listing { after, oldest_first, limit: 3, ..all() }).await;
+            assert!(page.len() <= 3);
+            if page.is_empty() {
+                break;
+            }
+            paged.extend(page);
         }
-        paged.extend(page);
+        assert_eq!(paged, known);
+        known.reverse();
     }
-    assert_eq!(paged, known);
     let unknown = Listing { after: Some(RequestId::generate()), ..all() };
     assert_eq!(queue.list(unknown).await.unwrap_err().code(), Code::NotFound);
 }

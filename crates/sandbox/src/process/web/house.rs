@@ -26,6 +26,8 @@ const LOOK_MOST: Duration = Duration::from_millis(10);
 const KEEP_CONNECTION: Duration = Duration::from_secs(1);
 /// How long the news may take that the processes are gone which have broken off an answer.
 const GONE_MOST: Duration = Duration::from_millis(100);
+/// The same where they have only closed a connection, which mostly means that they go on.
+const GONE_SOON: Duration = Duration::from_millis(20);
 
 /// A live instance.
 #[derive(Debug)]
@@ -203,6 +205,11 @@ impl House {
         tokio::time::timeout(GONE_MOST, self.gone()).await.ok()
     }
 
+    /// The same of processes that have closed a connection.
+    pub(super) async fn closed_by_end(&self) -> Option<Failure> {
+        tokio::time::timeout(GONE_SOON, self.gone()).await.ok()
+    }
+
     /// A call comes in; `None`: it is not taken.
     pub(super) fn enter(self: &Arc<Self>, id: RequestId) -> Option<(InCall, u64)> {
         let others = self.calls.fetch_add(1, Ordering::AcqRel);
@@ -249,13 +256,18 @@ impl House {
     /// Says in the function's log how a call failed.
     pub(super) fn note(&self, id: RequestId, failure: &Failure) {
         let payload = String::from_utf8_lossy(&failure.payload);
+        self.say(id, format!("{}: {payload}", failure.kind.as_str()));
+    }
+
+    /// Says something of a call in the function's log.
+    pub(super) fn say(&self, id: RequestId, text: String) {
         let line = LogLine {
             time: self.shared.clock.now(),
             function: self.function.clone(),
             version: self.version.clone(),
             request: Some(id),
             stream: LogStream::Platform,
-            text: format!("{}: {payload}", failure.kind.as_str()),
+            text,
         };
         if self.shared.logs.append(vec![line]) > 0 {
             tracing::debug!(function = %self.function, "the log store was busy");

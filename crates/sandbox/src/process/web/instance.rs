@@ -21,6 +21,8 @@ use crate::process::flow::Flow;
 use crate::process::life::{idle, micros};
 use crate::web::{Connection, ERROR_TYPE, Piece, Sent, Unanswered, trailing_failure};
 
+use super::websocket::{self, Closed, Socket};
+
 /// Where events go that are no HTTP requests: the path that AWS Lambda Web Adapter has for them.
 const EVENTS: &str = "/events";
 /// Until when the call may run, in milliseconds since 1970.
@@ -47,8 +49,17 @@ struct Handed {
     invocation: Invocation,
     begun: Instant,
     /// Once its answer has begun to come in pieces.
-    flowing: Option<Box<Flowing>>,
+    rest: Option<Rest>,
     in_call: InCall,
+}
+
+/// What comes behind the beginning of an answer.
+#[derive(Debug)]
+enum Rest {
+    /// More of it.
+    Flowing(Box<Flowing>),
+    /// Whatever both sides say.
+    Socket(Box<Socket>),
 }
 
 /// The rest of an answer.
@@ -65,13 +76,15 @@ struct Flowing {
 /// How far an answer has come.
 enum Answer {
     Whole(Bytes),
-    Pieces { prelude: Bytes, flowing: Box<Flowing> },
+    Pieces { prelude: Bytes, rest: Rest },
 }
 
 /// How a call ends without an answer.
 enum End {
     /// The server goes on.
     Failed(Failure),
+    /// The processes have ended.
+    Gone(Failure),
     /// It may have gone: what its connection said.
     Broken(String),
     /// The call has run over its deadline.
@@ -100,9 +113,38 @@ impl WebInstance {
         Outcome { result, run_us, busy_us: None, memory_peak_bytes }
     }
 
+    /// Lets a WebSocket's bytes pass, until it is closed. That it is open when the function's timeout is over is no failure: so it ends that is used to the last.
+    async fn pass(
+        &self,
+        call: &Invocation,
+        socket: Socket,
+        handed: &mut Flow<'_>,
+        deadline: Instant,
+    ) -> Result<(), End> {
+        let passing = self.house.beside(socket.pass(handed));
+        match tokio::time::timeout_at(deadline.into(), passing).await {
+            Ok(Closed::ByServer) => match self.house.closed_by_end().await {
+                Some(end) => Err(End::Gone(end)),
+                None => Ok(()),
+            },
+            Ok(Closed::ByClient) => Ok(()),
+            Ok(Closed::TooLarge(error)) => Err(too_large(error)),
+            Err(_) => {
+                let seconds = call.timeout.as_secs_f64();
+                let text = format!(
+                    "the WebSocket was closed after {seconds:.2} seconds, the function's timeout"
+                );
+                self.house.say(call.id, text);
+                Ok(())
+            }
+        }
+    }
+
     async fn failed(&self, id: RequestId, timeout: Duration, end: End) -> Failure {
         let failure = match end {
             End::Failed(failure) => failure,
+            // The log has it.
+            End::Gone(failure) => return failure,
             End::Broken(what) => match self.house.broke_off().await {
                 // The log has it.
                 Some(end) => return end,
@@ -172,21 +214,30 @@ async fn exchange(house: &House, call: &Invocation, begun: Instant) -> Result<An
         None => None,
     };
     let is_event = asked.1 == Form::Plain;
+    let is_socket = call.context.body.as_ref().is_some_and(BodyStream::is_behind_upgrade);
+    let (stream, mut socket) = if is_socket { (None, stream) } else { (stream, None) };
     let mut request = asked.0.map(|whole| stream.map_or_else(|| whole.into(), Sent::Stream));
+    if is_socket {
+        websocket::ask(request.headers_mut());
+    }
     request.headers_mut().insert(DEADLINE, house.shared.clock.now().after(left).0.into());
     let (mut connection, response) = send(house, request).await?;
     let (parts, mut body) = response.into_parts();
     if parts.status.is_informational() {
-        return Err(End::Broken(format!(
-            "it switches protocols, which nobody asked for ({})",
-            parts.status
-        )));
+        let socket = socket.take().filter(|_| websocket::is_agreed(&parts));
+        let Some(sent) = socket else {
+            let what = "it switches protocols, which nobody asked for";
+            return Err(End::Broken(format!("{what} ({})", parts.status)));
+        };
+        let prelude = prelude(&parts).map_err(End::Failed)?;
+        let socket = Socket { switched: connection.switched().await, sent };
+        return Ok(Answer::Pieces { prelude, rest: Rest::Socket(Box::new(socket)) });
     }
     let in_pieces = parts.status.is_success() && body.size_hint().exact().is_none();
     if is_event && in_pieces {
         let prelude = prelude(&parts).map_err(End::Failed)?;
         let flowing = Flowing { connection, body, first: Vec::new(), is_event };
-        return Ok(Answer::Pieces { prelude, flowing: Box::new(flowing) });
+        return Ok(Answer::Pieces { prelude, rest: Rest::Flowing(Box::new(flowing)) });
     }
     if is_event {
         let all = collect(&mut connection, &mut body).await?;
@@ -201,7 +252,7 @@ async fn exchange(house: &House, call: &Invocation, begun: Instant) -> Result<An
     }
     let prelude = prelude(&parts).map_err(End::Failed)?;
     let flowing = Box::new(Flowing { connection, body, first, is_event });
-    Ok(Answer::Pieces { prelude, flowing })
+    Ok(Answer::Pieces { prelude, rest: Rest::Flowing(flowing) })
 }
 
 /// What has come of an answer's body already, and whether that is all of it.
@@ -349,7 +400,7 @@ impl Instance for WebInstance {
         let Some((in_call, thaw_us)) = self.house.enter(invocation.id) else { return false };
         self.thaw_us = thaw_us;
         let invocation = invocation.clone();
-        self.call = Some(Handed { invocation, begun, flowing: None, in_call });
+        self.call = Some(Handed { invocation, begun, rest: None, in_call });
         true
     }
 
@@ -363,9 +414,9 @@ impl Instance for WebInstance {
         let deadline = *begun + invocation.timeout;
         let answer = self.house.beside(exchange(&self.house, invocation, *begun));
         let result = match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(Answer::Pieces { prelude, flowing })) => {
+            Ok(Ok(Answer::Pieces { prelude, rest })) => {
                 let run_us = micros(*begun, self.house.shared.clock.instant());
-                call.flowing = Some(flowing);
+                call.rest = Some(rest);
                 self.call = Some(call);
                 return Turn::Streams { prelude, run_us };
             }
@@ -384,19 +435,22 @@ impl Instance for WebInstance {
         };
         let mut handed = Flow::new(taker);
         let deadline = call.begun + call.invocation.timeout;
-        let ended = match call.flowing.take() {
-            Some(flowing) => {
+        let ended = match call.rest.take() {
+            Some(Rest::Flowing(flowing)) => {
                 let flowing = self.house.beside(flow(&self.house, flowing, &mut handed));
                 let ended = tokio::time::timeout_at(deadline.into(), flowing).await;
-                ended.unwrap_or(Err(End::Late))
+                let ended = ended.unwrap_or(Err(End::Late));
+                match (ended, &call.invocation.context.body) {
+                    (Err(end), Some(body)) => {
+                        clients_fault_behind(body, end, &handed, call.invocation.timeout).await
+                    }
+                    (ended, _) => ended,
+                }
+            }
+            Some(Rest::Socket(socket)) => {
+                self.pass(&call.invocation, *socket, &mut handed, deadline).await
             }
             None => Ok(()),
-        };
-        let ended = match (ended, &call.invocation.context.body) {
-            (Err(end), Some(body)) => {
-                clients_fault_behind(body, end, &handed, call.invocation.timeout).await
-            }
-            (ended, _) => ended,
         };
         let Flow { kept, bytes, .. } = handed;
         let outcome = self.over(call, ended.map(|()| kept.into())).await;

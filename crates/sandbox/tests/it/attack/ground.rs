@@ -80,7 +80,8 @@ pub(super) fn grounds() -> &'static [Ground] {
             Ground::java("java", Way::Exec),
             Ground::java("java-pre-started", Way::PreStarted { memory_mb: 64 }),
             Ground::java("java-forked", Way::Forked),
-            Ground::provided("provided"),
+            Ground::provided("provided", "provided"),
+            Ground::provided("web", "web"),
         ]
     }
 }
@@ -104,8 +105,8 @@ impl Ground {
         Self { name, way, language: Language::Java, runtime, handler, file }
     }
 
-    const fn provided(name: &'static str) -> Self {
-        let (runtime, handler) = ("provided", "bootstrap");
+    const fn provided(name: &'static str, runtime: &'static str) -> Self {
+        let handler = "bootstrap";
         let file = ("bootstrap", include_str!("programs/provided.go"));
         Self { name, way: Way::Exec, language: Language::Provided, runtime, handler, file }
     }

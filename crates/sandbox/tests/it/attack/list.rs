@@ -33,6 +33,9 @@ mod promise {
     pub(super) const LOGS: &str = "cannot flood logs";
 }
 
+/// The row of web servers.
+const WEB: &str = "as a web server, spoils no call but the one that it answers";
+
 /// Rows that other tests are against: the row, the test.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
@@ -46,6 +49,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "network::egress_reaches_the_internet_and_nothing_private",
     ),
     ("cannot use up the host's network", "network::connections_are_bounded"),
+    (WEB, "web-server::what_is_no_answer_fails_one_call_alone"),
+    (WEB, "web-server::what_has_no_end_ends_at_the_deadline"),
+    (WEB, "web-server::an_answer_that_is_not_as_long_as_it_says_is_not_whole"),
+    (WEB, "web-server::an_answer_that_nobody_asked_for_answers_nobody"),
+    (WEB, "web-server::a_server_that_does_not_read_is_not_read_for"),
+    (WEB, "web-server::a_server_may_refuse"),
+    (WEB, "web-server::a_server_may_say_what_it_wants_and_no_more_is_read_than_is_taken"),
 ];
 
 /// Finds secrets; says nothing where there are none to be found.
@@ -87,7 +97,9 @@ pub(super) fn every_promise_is_attacked() {
             attack.promise
         );
     }
-    for (promise, _) in ELSEWHERE {
+    let tests = crate::all_tests();
+    for (promise, test) in ELSEWHERE {
         assert!(rows.contains(promise), "no such promise: {promise}");
+        assert!(tests.iter().any(|there| there.name == *test), "no such test: {test}");
     }
 }

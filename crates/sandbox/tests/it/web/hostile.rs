@@ -29,6 +29,9 @@ pub(super) async fn what_is_no_answer_fails_one_call_alone(world: &World) {
             format!("head\nsend \"{OK}Content-Length: 1\\r\\nContent-Length: 2\\r\\n\\r\\nab\"\nhang"),
         ),
         ("no length", format!("head\nsend \"{OK}Content-Length: x\\r\\n\\r\\nab\"\nhang")),
+        ("an endless name", format!("head\nsend \"{OK}\"\nrepeat 100000000 \"x\"")),
+        ("a status beyond all", "head\nsend \"HTTP/1.1 99999 No\\r\\n\\r\\n\"\nhang".to_owned()),
+        ("another version", "head\nsend \"HTTP/2.0 200 OK\\r\\n\\r\\n\"\nhang".to_owned()),
         (
             "a protocol that nobody asked for",
             "head\nsend \"HTTP/1.1 101 Switching Protocols\\r\\nConnection: upgrade\\r\\nUpgrade: x\\r\\n\\r\\n\"\nhang"
@@ -101,6 +104,28 @@ pub(super) async fn what_is_odd_but_right_passes(world: &World) {
         let mut instance = server(world, &steps).await;
         for _ in 0..3 {
             assert_eq!(reply(&mut *instance, &get("/")).await["body"], body, "{what}");
+        }
+        instance.stop().await;
+    }
+}
+
+pub(super) async fn an_answer_that_nobody_asked_for_answers_nobody(world: &World) {
+    let answer = |word: &str| format!("{OK}Content-Length: {}\\r\\n\\r\\n{word}", word.len());
+    let mine = answer("mine");
+    for (what, before, behind) in [
+        ("with the first one", "", format!("{mine}{}", answer("stolen"))),
+        ("before the request", "send \"x\"\n", mine.clone()),
+    ] {
+        let raw = format!("{before}head\nsend \"{behind}\"\nhang");
+        let mut instance = server(world, &raw).await;
+        for _ in 0..5 {
+            // Whatever is wrong with a connection, it has no second call.
+            let outcome = call(&mut *instance, &get("/")).await;
+            let text = outcome.result.unwrap_or_else(|failure| failure.payload);
+            let text = String::from_utf8_lossy(&text);
+            assert!(!text.contains("stolen"), "{what}: {text}");
+            assert!(before.is_empty() == text.contains("mine"), "{what}: {text}");
+            assert!(instance.alive(), "{what}");
         }
         instance.stop().await;
     }

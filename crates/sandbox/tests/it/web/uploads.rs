@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use super::{AMPLE, SHORT, fails, get, image, reply, request, start};
 use crate::support::{World, invocation, run};
 
-type Piece = Result<Bytes, BodyCut>;
+pub(super) type Piece = Result<Bytes, BodyCut>;
 
 /// What a test sends.
-struct Fed(mpsc::Receiver<Piece>);
+pub(super) struct Fed(mpsc::Receiver<Piece>);
 
 impl BodySource for Fed {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
@@ -27,7 +27,7 @@ impl BodySource for Fed {
 }
 
 /// Has no end, and counts.
-struct Endless(Arc<AtomicUsize>);
+pub(super) struct Endless(pub(super) Arc<AtomicUsize>);
 
 const ENDLESS_PIECE: &[u8] = &[b'a'; 64 * 1024];
 
@@ -45,7 +45,7 @@ fn call(path: &str, within: Duration, source: impl BodySource + 'static) -> Invo
     call
 }
 
-fn fed() -> (mpsc::Sender<Piece>, Fed) {
+pub(super) fn fed() -> (mpsc::Sender<Piece>, Fed) {
     let (sender, receiver) = mpsc::channel(1);
     (sender, Fed(receiver))
 }

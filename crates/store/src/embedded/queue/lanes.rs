@@ -31,6 +31,8 @@ pub(crate) struct Lanes(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     depths: HashMap<Lane, Depth>,
+    /// The sums of lanes that belong together: [`Lane::group`].
+    groups: HashMap<String, Depth>,
     watchers: Vec<Weak<Watcher>>,
     closed: bool,
 }
@@ -50,7 +52,12 @@ struct News {
 impl Lanes {
     /// With what is in the database already.
     pub(crate) fn new(depths: HashMap<Lane, Depth>) -> Self {
-        Self(Mutex::new(Inner { depths, ..Inner::default() }))
+        let mut groups: HashMap<String, Depth> = HashMap::new();
+        for (lane, depth) in &depths {
+            let sum = groups.entry(lane.group().to_owned()).or_default();
+            *sum = sum.and(*depth);
+        }
+        Self(Mutex::new(Inner { depths, groups, ..Inner::default() }))
     }
 
     /// What a batch changed, after its commit.
@@ -90,6 +97,10 @@ impl Lanes {
         lock(&self.0).depths.get(lane).copied().unwrap_or_default()
     }
 
+    pub(crate) fn group_depth(&self, group: &str) -> Depth {
+        lock(&self.0).groups.get(group).copied().unwrap_or_default()
+    }
+
     pub(crate) fn depths(&self) -> Vec<(Lane, Depth)> {
         lock(&self.0).depths.iter().map(|(lane, depth)| (lane.clone(), *depth)).collect()
     }
@@ -119,11 +130,26 @@ impl Lanes {
 impl Inner {
     fn count(&mut self, change: &LaneChange) {
         let depth = self.depths.entry(change.lane.clone()).or_default();
-        depth.messages = depth.messages.saturating_add_signed(change.messages);
-        depth.bytes = depth.bytes.saturating_add_signed(change.bytes);
-        if depth.messages == 0 {
+        if change.apply(depth) {
             self.depths.remove(&change.lane);
         }
+        let group = change.lane.group();
+        if let Some(sum) = self.groups.get_mut(group) {
+            if change.apply(sum) {
+                self.groups.remove(group);
+            }
+        } else if change.messages > 0 {
+            change.apply(self.groups.entry(group.to_owned()).or_default());
+        }
+    }
+}
+
+impl LaneChange {
+    /// Says whether nothing is left.
+    fn apply(&self, depth: &mut Depth) -> bool {
+        depth.messages = depth.messages.saturating_add_signed(self.messages);
+        depth.bytes = depth.bytes.saturating_add_signed(self.bytes);
+        depth.messages == 0
     }
 }
 

@@ -5,7 +5,8 @@
 ///
 /// `queued_leased` is as small as what runs, and finds that at once among any number that wait. `queued_key` was that of format 4, and always empty.
 ///
-/// A payload over [`INLINE_BYTES`] lies in a table of its own, or each change of its row would write all of it again.
+/// A payload over [`INLINE_BYTES`] lies in a table of its own, or each change of its row would write all of it again; what is larger than some more lies in a
+/// file, see [`files`](super::files): `what` 0 is a payload, 1 a result.
 pub(crate) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS queued (
     seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, lane TEXT NOT NULL, state INTEGER NOT NULL, tier INTEGER NOT NULL,
@@ -17,6 +18,8 @@ CREATE INDEX IF NOT EXISTS queued_forget ON queued (due_at) WHERE state > 0;
 CREATE INDEX IF NOT EXISTS queued_lane ON queued (lane);
 CREATE INDEX IF NOT EXISTS queued_leased ON queued (seq) WHERE token IS NOT NULL;
 CREATE TABLE IF NOT EXISTS queued_payload (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS queued_file (
+    seq INTEGER NOT NULL, what INTEGER NOT NULL, name BLOB NOT NULL, PRIMARY KEY (seq, what)) WITHOUT ROWID;
 DROP TABLE IF EXISTS queued_key;
 CREATE TABLE IF NOT EXISTS queued_once (
     key BLOB PRIMARY KEY, id BLOB NOT NULL, until INTEGER NOT NULL, print BLOB) WITHOUT ROWID;

@@ -8,13 +8,15 @@ use model::ports::{Ended, LIST_MAX, ListedStanding, Listing, Record, Standing, S
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
+use super::files::{self, Name, What};
 use super::take::apart;
 use super::{lane, notes};
 use crate::embedded::db::int;
 use crate::fault::Failure;
 
 /// What [`summary`] reads.
-const COLUMNS: &str = "seq, id, lane, state, due_at, enqueued_at, ended_at, deliveries, token";
+const COLUMNS: &str =
+    "seq, id, lane, state, due_at, enqueued_at, ended_at, deliveries, token, bytes";
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
     let (due_at, ended_at) = (UnixMillis(row.get(4)?), row.get::<_, Option<u64>>(6)?);
@@ -31,14 +33,18 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
         },
         enqueued_at: UnixMillis(row.get(5)?),
         deliveries: row.get(7)?,
+        bytes: row.get(9)?,
     })
 }
 
-/// See [`model::ports::Queue::find`].
-pub(super) fn record(conn: &Connection, id: RequestId) -> rusqlite::Result<Option<Record>> {
+/// See [`model::ports::Queue::find`]. Says as well which files hold the payload and the result, if they do.
+pub(super) fn record(
+    conn: &Connection,
+    id: RequestId,
+) -> rusqlite::Result<Option<(Record, [Option<Name>; 2])>> {
     let found = conn
         .prepare_cached(&format!(
-            "SELECT {COLUMNS}, bytes, notes, result, payload FROM queued WHERE id = ?1"
+            "SELECT {COLUMNS}, notes, result, payload FROM queued WHERE id = ?1"
         ))?
         .query_row([id.as_bytes()], |row| {
             let notes: Option<Vec<u8>> = row.get(10)?;
@@ -52,12 +58,15 @@ pub(super) fn record(conn: &Connection, id: RequestId) -> rusqlite::Result<Optio
         })
         .optional()?;
     let Some((seq, mut record)) = found else { return Ok(None) };
+    let files = [What::Payload, What::Result].map(|what| files::named(conn, seq, what));
+    let [payload, result] = files;
+    let files = [payload?, result?];
     let kept =
         !matches!(record.summary.standing, Standing::Ended(Ended::Succeeded | Ended::Cancelled, _));
-    if kept && record.payload.is_none() {
+    if kept && record.payload.is_none() && files[0].is_none() {
         record.payload = Some(Bytes::from(apart(conn, seq)?));
     }
-    Ok(Some(record))
+    Ok(Some((record, files)))
 }
 
 /// See [`model::ports::Queue::list`].
@@ -65,8 +74,9 @@ pub(super) fn list(conn: &Connection, listing: &Listing) -> Result<Vec<Summary>,
     let (conditions, values) = conditions(conn, listing)?;
     let limit = listing.limit.min(LIST_MAX);
     let sql = format!(
-        "SELECT {COLUMNS} FROM queued WHERE {} ORDER BY seq DESC LIMIT {limit}",
-        conditions.join(" AND ")
+        "SELECT {COLUMNS} FROM queued WHERE {} ORDER BY seq {} LIMIT {limit}",
+        conditions.join(" AND "),
+        if listing.oldest_first { "ASC" } else { "DESC" }
     );
     let found = conn
         .prepare_cached(&sql)?
@@ -90,7 +100,8 @@ fn conditions(
             .prepare_cached("SELECT seq FROM queued WHERE id = ?1")?
             .query_row([after.as_bytes()], |row| row.get(0))
             .optional()?;
-        only("seq < ?", Value::Integer(seq.ok_or_else(|| Error::not_found("message", after))?));
+        let behind = if listing.oldest_first { "seq > ?" } else { "seq < ?" };
+        only(behind, Value::Integer(seq.ok_or_else(|| Error::not_found("message", after))?));
     }
     if let Some(lane) = &listing.lane {
         only("lane = ?", Value::Text(lane.as_str().to_owned()));

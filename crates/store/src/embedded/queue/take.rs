@@ -8,6 +8,7 @@ use model::ids::RequestId;
 use model::ports::{Batch, FRESH_PER_RETRIED, LEASE_MESSAGES, Lane, Leased, NewMessage, Token};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::files::{self, Name, What};
 use crate::embedded::db::{Tx, int};
 use crate::fault::Failure;
 
@@ -37,31 +38,41 @@ impl Due {
     }
 }
 
-/// See [`model::ports::Queue::lease`].
+/// See [`model::ports::Queue::lease`]. Says as well which payloads lie in files.
 pub(super) fn lease(
     tx: &mut Tx<'_>,
     lane: &Lane,
     n: usize,
     ttl: Duration,
-) -> Result<Batch, Failure> {
+) -> Result<(Batch, Vec<(RequestId, Name)>), Failure> {
     let n = n.min(LEASE_MESSAGES);
     let fresh = due(tx, lane, 0, n)?;
     let retried = due(tx, lane, 1, n)?;
     let end = tx.now.after(ttl);
     let (mut messages, mut bytes) = (Vec::with_capacity(n.min(fresh.len() + retried.len())), 0);
+    let (mut left, mut apart) = (false, Vec::new());
     for due in interleave(fresh, retried).take(n) {
         if bytes >= LEASE_BYTES {
+            left = true;
             break;
         }
         bytes += due.bytes;
+        if due.bytes > files::PAYLOAD_BYTES
+            && let Some(name) = files::named(tx.conn, due.seq, What::Payload)?
+        {
+            apart.push((due.id, name));
+        }
         messages.push(take(tx, due, end)?);
+    }
+    if left {
+        return Ok((Batch { messages, next_due: Some(tx.now) }, apart));
     }
     // After the leases: the first of them to expire may be the next that is due.
     let next_due = match (next_due(tx, lane, 0)?, next_due(tx, lane, 1)?) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
-    Ok(Batch { messages, next_due })
+    Ok((Batch { messages, next_due }, apart))
 }
 
 /// The due messages of a tier, at most `n`, those due first at the front.
@@ -105,13 +116,19 @@ fn interleave(fresh: Vec<Due>, retried: Vec<Due>) -> impl Iterator<Item = Due> {
 pub(super) fn begin(
     tx: &mut Tx<'_>,
     message: &NewMessage,
-    seq: i64,
     ttl: Duration,
 ) -> rusqlite::Result<Leased> {
     let (deliveries, end) = (1, tx.now.after(ttl));
+    let seq = find_seq(tx, message.id)?;
     let token = hold(tx, seq, deliveries, end)?;
     let (id, enqueued_at, payload) = (message.id, tx.now, message.payload.clone());
     Ok(Leased { id, token, deliveries, enqueued_at, payload })
+}
+
+fn find_seq(tx: &Tx<'_>, id: RequestId) -> rusqlite::Result<i64> {
+    tx.conn
+        .prepare_cached("SELECT seq FROM queued WHERE id = ?1")?
+        .query_row([id.as_bytes()], |row| row.get(0))
 }
 
 /// Puts a message on lease.
@@ -130,6 +147,7 @@ fn take(tx: &mut Tx<'_>, due: Due, end: UnixMillis) -> rusqlite::Result<Leased> 
     let token = hold(tx, due.seq, deliveries, end)?;
     let payload = match due.payload {
         Some(payload) => payload,
+        None if due.bytes > files::PAYLOAD_BYTES => Vec::new(),
         None => apart(tx.conn, due.seq)?,
     };
     let (id, enqueued_at) = (due.id, due.enqueued_at);

@@ -1,10 +1,11 @@
-// The hostile function that brings its own runtime: runs what the event says and answers the lines that it said.
+// The hostile function that brings its own runtime, or is a web server: runs what the event says and answers the lines that it said.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 )
@@ -43,7 +44,19 @@ func run(e event) []string {
 	return append(said, fmt.Sprintf("ended: %d", program.ProcessState.ExitCode()))
 }
 
+// As a web server.
+func serve(w http.ResponseWriter, r *http.Request) {
+	var e event
+	if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
+		panic(err)
+	}
+	json.NewEncoder(w).Encode(run(e))
+}
+
 func main() {
+	if port := os.Getenv("PORT"); port != "" {
+		panic(http.ListenAndServe("127.0.0.1:"+port, http.HandlerFunc(serve)))
+	}
 	c := connect()
 	for {
 		next := c.get(version + "invocation/next")

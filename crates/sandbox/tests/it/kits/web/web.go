@@ -44,6 +44,8 @@ func init() {
 			meet(w, r)
 		case "/mirror":
 			mirror(w, r)
+		case "/socket":
+			socket(w, r)
 		case "/ready":
 			ready(w)
 		default:
@@ -132,6 +134,31 @@ func mirror(w http.ResponseWriter, r *http.Request) {
 		w.Write(buffer[:n])
 		control.Flush()
 		if err != nil {
+			return
+		}
+	}
+}
+
+// Changes the protocol, and then writes what it reads, as it reads it. What it speaks is no WebSocket's: nobody between looks at it.
+func socket(w http.ResponseWriter, r *http.Request) {
+	c, reader, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: %s\r\nUpgrade: %s\r\nSec-Websocket-Accept: %s\r\n\r\n",
+		r.Header.Get("Connection"), r.Header.Get("Upgrade"), r.Header.Get("Sec-Websocket-Key"))
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := reader.Read(buffer)
+		switch string(buffer[:n]) {
+		case "exit":
+			os.Exit(7)
+		case "close":
+			return
+		}
+		if _, failed := c.Write(buffer[:n]); err != nil || failed != nil {
+			fmt.Println("the socket ended")
 			return
 		}
 	}
