@@ -135,7 +135,7 @@ fn kind_of(code: Code) -> Kind {
         Code::AlreadyExists | Code::Conflict | Code::NotEmpty => Kind::CONFLICT,
         Code::PreconditionFailed => Kind::PRECONDITION,
         Code::PackageTooLarge | Code::PayloadTooLarge => Kind::TOO_LARGE,
-        Code::Throttled => Kind::THROTTLED,
+        Code::Throttled | Code::QueueFull => Kind::THROTTLED,
         Code::StorageUnusable | Code::SandboxFailed | Code::Internal | Code::StorageFull => {
             Kind::SERVICE
         }
