@@ -219,7 +219,7 @@ fn whole(completed: Completed, id: RequestId, dev: bool) -> Response<Full<Bytes>
         Ok(payload) => {
             let response = match &completed.prelude {
                 None => reply::response(&payload),
-                Some(said) => reply::prelude(said).map(|head| {
+                Some(said) => reply::prelude(said, false).map(|head| {
                     let bodiless = reply::is_bodiless(head.status());
                     head.map(|()| if bodiless { Full::default() } else { Full::new(payload) })
                 }),
