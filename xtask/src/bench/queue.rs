@@ -77,6 +77,8 @@ struct Rounds {
     p99_ms: Vec<f64>,
     /// Calls accepted in the time of one page written through.
     by_write: Vec<f64>,
+    /// Processor time of the thread that writes, in microseconds a call: accepted, leased, settled.
+    writer_us: Vec<f64>,
 }
 
 /// What the example printed.
@@ -115,6 +117,7 @@ impl Figures {
                     rounds.p50_ms.push(number("p50_us")? / 1e3);
                     rounds.p99_ms.push(number("p99_us")? / 1e3);
                     rounds.by_write.push(enqueued / number("writes_per_second")?);
+                    rounds.writer_us.push(number("writer_ns")? / 1e3);
                 }
             }
         }
@@ -138,6 +141,7 @@ impl Figures {
             "p50 ms",
             "p99 ms",
             "accepted per page written through",
+            "writer µs a call",
         ];
         let mut table = Table::new(&headings);
         for (kind, name) in [("empty", "nothing else waits"), ("full", "very many wait")] {
@@ -148,6 +152,7 @@ impl Figures {
                 format!("{:.1}", self.of(kind, |r| &r.p50_ms).median),
                 format!("{:.1}", self.of(kind, |r| &r.p99_ms).median),
                 format!("{:.1}", self.of(kind, |r| &r.by_write).median),
+                format!("{:.1}", self.of(kind, |r| &r.writer_us).median),
             ]);
         }
         table.print();
@@ -217,7 +222,7 @@ mod tests {
         let round = |what: &str, enqueued: u32| {
             json!({
                 "what": what, "enqueued": enqueued, "ended": 60_000, "us": 2_000_000, "p50_us": 1_500,
-                "p99_us": 4_000, "writes_per_second": 5_000.0,
+                "p99_us": 4_000, "writes_per_second": 5_000.0, "writer_ns": 20_000,
             })
         };
         let fill = json!({ "what": "fill", "messages": 10, "ms": 1, "bytes": 20_000_000 });

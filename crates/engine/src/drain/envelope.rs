@@ -22,6 +22,9 @@ struct Envelope {
     /// What the alias's rules and sticky key may read besides the event: the choice is made when the call runs.
     #[serde(default, skip_serializing_if = "Carried::is_empty")]
     parameters: Carried,
+    /// Somebody waited for it when it was accepted: see [`Queued::awaited`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    awaited: bool,
     /// When it was due first, if it was accepted with a delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     due: Option<UnixMillis>,
@@ -56,6 +59,8 @@ impl ChunkRules {
 pub(crate) struct Queued {
     pub(crate) call: Call,
     pub(crate) parameters: Carried,
+    /// A synchronous call: the function's first failure is its result.
+    pub(crate) awaited: bool,
     /// When it was due first, if it was accepted with a delay.
     pub(crate) due: Option<UnixMillis>,
     /// Of a chunk of a map.
@@ -64,9 +69,9 @@ pub(crate) struct Queued {
 
 /// The message of a call.
 pub(crate) fn pack(queued: Queued) -> Result<Bytes> {
-    let Queued { call, parameters, due, chunk } = queued;
+    let Queued { call, parameters, awaited, due, chunk } = queued;
     let (target, context) = (call.target, call.context);
-    let envelope = Envelope { v: 1, target, context, parameters, due, chunk };
+    let envelope = Envelope { v: 1, target, context, parameters, awaited, due, chunk };
     let head = serde_json::to_vec(&envelope).map_err(Error::internal)?;
     let length = u32::try_from(head.len()).map_err(Error::internal)?;
     let mut out = BytesMut::with_capacity(4 + head.len() + call.payload.len());
@@ -98,8 +103,8 @@ pub(super) fn unpack(message: &Leased) -> Option<Queued> {
         payload: message.payload.slice(end..),
         context: envelope.context,
     };
-    let Envelope { v, parameters, due, chunk, .. } = envelope;
-    (v == 1).then_some(Queued { call, parameters, due, chunk })
+    let Envelope { v, parameters, awaited, due, chunk, .. } = envelope;
+    (v == 1).then_some(Queued { call, parameters, awaited, due, chunk })
 }
 
 #[cfg(test)]
@@ -127,15 +132,22 @@ mod tests {
             parameters
         }] {
             for due in [None, Some(UnixMillis(7))] {
-                let chunk = due.map(|_| ChunkRules { attempts: 7 });
-                let queued =
-                    Queued { call: call.clone(), parameters: parameters.clone(), due, chunk };
+                let (chunk, awaited) = (due.map(|_| ChunkRules { attempts: 7 }), due.is_none());
+                let (call, parameters) = (call.clone(), parameters.clone());
+                let queued = Queued {
+                    call: call.clone(),
+                    parameters: parameters.clone(),
+                    awaited,
+                    due,
+                    chunk,
+                };
                 let back = unpack(&leased(pack(queued).unwrap())).unwrap();
                 assert_eq!(
                     (&back.call.target, &back.call.payload, &back.call.context),
                     (&call.target, &call.payload, &call.context)
                 );
                 assert_eq!((&back.parameters, back.due, back.chunk), (&parameters, due, chunk));
+                assert_eq!(back.awaited, awaited);
             }
         }
     }
@@ -147,7 +159,7 @@ mod tests {
         let packed = [&length[..], head, b"x"].concat();
         let back = unpack(&leased(packed.into())).unwrap();
         assert_eq!((&*back.call.payload, back.parameters.is_empty()), (&b"x"[..], true));
-        assert_eq!((back.due, back.chunk), (None, None));
+        assert_eq!((back.due, back.chunk, back.awaited), (None, None, false));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::envelope::{Queued, unpack};
 use super::lanes::Found;
+use super::prelude;
 use crate::Shared;
 use crate::attempt::serve;
 use crate::retry::{self, Tried, Verdict};
@@ -50,16 +51,26 @@ struct Judged {
     found: Found,
     attempt: Attempt,
     then: Then,
+    /// What a caller is told who waits.
+    answer: model::Result<Completed>,
 }
 
 enum Then {
-    Succeeded(Bytes),
+    /// With this answer, and what the function said before it to a caller who waits.
+    Succeeded(Bytes, Option<Bytes>),
     Not(Verdict),
+    /// The function failed, and that is the result.
+    Failed(Bytes),
+    /// It is as if it had never been there.
+    Withdrawn,
 }
 
-/// Runs one leased message and settles it.
-pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
-    let (case, judged) = match unpack(&message) {
+/// How a message went, and what its caller is told: nothing where somebody else has the message now, or it was called off.
+type Went = (Found, Option<model::Result<Completed>>);
+
+/// Runs one leased message and settles it. `now`: its caller waits here, and nobody took it up before.
+pub(super) async fn run(shared: &Arc<Shared>, message: Leased, now: bool) -> Went {
+    let (case, mut judged) = match unpack(&message) {
         None => {
             let case = Case::new(message, None, Arc::default());
             let judged = unreadable(shared, &case);
@@ -76,24 +87,33 @@ pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
             let judged = tokio::select! {
                 judged = judge(shared, queued, &case) => judged,
                 // Somebody else has the message now and settles it.
-                () = kept => return Found::Room,
-                () = running.cancelled() => return Found::Room,
+                () = kept => return (Found::Room, None),
+                () = running.cancelled() => return (Found::Room, None),
             };
             drop(running);
             (case, judged)
         }
     };
+    if now && judged.answer.as_ref().is_err_and(never_ran) {
+        judged.then = Then::Withdrawn;
+    }
     over(shared, &case, judged).await
 }
 
+/// Whether a call was refused before any of it reached the function.
+fn never_ran(error: &Error) -> bool {
+    matches!(error.code(), Code::Throttled | Code::NotFound)
+}
+
 /// Settles a message.
-async fn over(shared: &Shared, case: &Case, judged: Judged) -> Found {
-    let found = judged.found;
-    if let Err(error) = settle(shared, case, judged).await {
+async fn over(shared: &Shared, case: &Case, judged: Judged) -> Went {
+    let Judged { found, attempt, then, answer } = judged;
+    if let Err(error) = settle(shared, case, attempt, then).await {
         // The lease expires and the call runs again: at least once.
         tracing::warn!(request = %case.message.id, %error, "cannot settle a queued call");
+        return (found, Some(Err(error)));
     }
-    found
+    (found, Some(answer))
 }
 
 /// What a function says, or the defaults if there is none; of a chunk of a map, what the map says.
@@ -107,9 +127,19 @@ fn settings(shared: &Shared, queued: &Queued) -> Arc<FunctionSettings> {
     }
 }
 
-async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<()> {
-    let (id, token, mut attempt) = (case.message.id, case.message.token, judged.attempt);
-    let end = match judged.then {
+async fn settle(
+    shared: &Shared,
+    case: &Case,
+    mut attempt: Attempt,
+    then: Then,
+) -> model::Result<()> {
+    let (id, token) = (case.message.id, case.message.token);
+    let end = match then {
+        Then::Withdrawn => {
+            shared.queue.withdraw(id, token).await?;
+            shared.watched.ended(id);
+            return Ok(());
+        }
         Then::Not(Verdict::Again { delay, counted }) => {
             let again = Again { delay, counted, note: Some(attempt.note()) };
             return shared.queue.again(id, token, again).await;
@@ -124,14 +154,21 @@ async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<(
             let (note, counted) = (Some(attempt.note()), attempt.version.is_some());
             End { as_what: Ended::Dead, note, result: None, keep, counted }
         }
-        Then::Succeeded(body) => {
-            let kept = body.len() <= RESULT_BYTES;
+        Then::Failed(error) => {
+            let (note, keep) = (Some(attempt.note()), case.policy().keep_dead());
+            let result = (error.len() <= RESULT_BYTES).then_some(error);
+            End { as_what: Ended::Dead, note, result, keep, counted: true }
+        }
+        Then::Succeeded(body, said) => {
+            let note = prelude::note(&attempt, said.as_ref());
+            let kept = body.len() <= RESULT_BYTES && note.is_some();
             if !kept {
                 attempt.message =
                     Some(format!("the answer of {} bytes is longer than what is kept", body.len()));
             }
             let keep = case.policy().keep_result();
-            let (note, result) = (Some(attempt.note()), kept.then_some(body));
+            let note = note.filter(|_| kept).or_else(|| Some(attempt.note()));
+            let result = kept.then_some(body);
             End { as_what: Ended::Succeeded, note, result, keep, counted: true }
         }
     };
@@ -150,18 +187,24 @@ async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<(
 fn unreadable(shared: &Shared, case: &Case) -> Judged {
     let why = "the queued message cannot be read";
     let attempt = refusal(shared, case, "unreadable", why);
-    Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead(why.into())) }
+    dead(attempt, why.into(), Error::internal(why))
+}
+
+/// Given up, for this reason. A caller who waits is told `error`.
+fn dead(attempt: Attempt, why: String, error: Error) -> Judged {
+    let then = Then::Not(Verdict::Dead(why));
+    Judged { found: Found::Room, attempt, then, answer: Err(error) }
 }
 
 /// Runs the call.
 async fn judge(shared: &Arc<Shared>, queued: Queued, case: &Case) -> Judged {
-    let Queued { call, parameters, .. } = queued;
+    let Queued { call, parameters, awaited, .. } = queued;
     let accepted = shared.clock.instant();
     if let Some(why) = case.tried(shared.clock.now()).too_old(case.policy()) {
         let mut attempt = refusal(shared, case, "too-old", "it was not run");
         // The attempt that would be the next one is none.
         attempt.attempt = attempt.attempt.saturating_sub(1);
-        return Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead(why)) };
+        return dead(attempt, why, given_up());
     }
     let (routes, asked) = (&shared.routes, Asked::of(&call, &parameters));
     let led = async { routes.pool(asked, routes.lead(asked)?).await };
@@ -169,18 +212,17 @@ async fn judge(shared: &Arc<Shared>, queued: Queued, case: &Case) -> Judged {
         Ok(led) => led,
         Err(e) if e.code() == Code::NotFound => {
             let attempt = refusal(shared, case, e.code().as_str(), e.message());
-            let then = Then::Not(Verdict::Dead("it has nowhere to run".into()));
-            return Judged { found: Found::Room, attempt, then };
+            return dead(attempt, "it has nowhere to run".into(), e);
         }
-        Err(e) => return refused(shared, case, &e),
+        Err(e) => return refused(shared, case, e),
     };
     match serve(shared, led, call, case.message.deliveries, accepted).await {
-        Ok(done) => completed(shared, case, done),
-        Err(e) => refused(shared, case, &e),
+        Ok(done) => completed(shared, case, done, awaited),
+        Err(e) => refused(shared, case, e),
     }
 }
 
-fn completed(shared: &Shared, case: &Case, done: Completed) -> Judged {
+fn completed(shared: &Shared, case: &Case, done: Completed, awaited: bool) -> Judged {
     let now = shared.clock.now();
     let attempt = Attempt {
         at: now,
@@ -196,11 +238,14 @@ fn completed(shared: &Shared, case: &Case, done: Completed) -> Judged {
         message: done.outcome.result.as_ref().err().and_then(|f| said(&f.payload)),
     };
     let found = found(&done.timings);
-    let then = match done.outcome.result {
-        Ok(body) => Then::Succeeded(body),
+    let then = match &done.outcome.result {
+        Ok(body) => {
+            Then::Succeeded(body.clone(), done.prelude.as_deref().filter(|_| awaited).cloned())
+        }
+        Err(f) if awaited => Then::Failed(f.payload.clone()),
         Err(f) => Then::Not(retry::after_failure(case.policy(), case.tried(now), f.kind.as_str())),
     };
-    Judged { found, attempt, then }
+    Judged { found, attempt, then, answer: Ok(done) }
 }
 
 /// The message in a function's error.
@@ -229,10 +274,10 @@ fn refusal(shared: &Shared, case: &Case, outcome: &str, why: &str) -> Attempt {
     }
 }
 
-fn refused(shared: &Shared, case: &Case, error: &Error) -> Judged {
+fn refused(shared: &Shared, case: &Case, error: Error) -> Judged {
     let verdict = retry::after_refusal(case.policy(), case.tried(shared.clock.now()));
     let attempt = refusal(shared, case, error.code().as_str(), error.message());
-    Judged { found: Found::Refusal, attempt, then: Then::Not(verdict) }
+    Judged { found: Found::Refusal, attempt, then: Then::Not(verdict), answer: Err(error) }
 }
 
 /// The attempt that a killed daemon was at; none if it was about to give the call up.
@@ -255,7 +300,12 @@ fn exhausted(shared: &Shared, case: &Case) -> Judged {
         false => format!("{attempts} attempts, and at most {most} are wanted by now"),
     };
     let attempt = Attempt { attempt: attempts, ..refusal(shared, case, "given-up", &why) };
-    Judged { found: Found::Room, attempt, then: Then::Not(Verdict::Dead("given up".into())) }
+    dead(attempt, "given up".into(), given_up())
+}
+
+/// What a caller would be told who waits for a call that was given up: nobody does, such calls were taken up before.
+fn given_up() -> Error {
+    Error::caller(Code::Conflict, "the call was given up")
 }
 
 /// Renews the lease while the call runs; returns once it is lost.

@@ -1,7 +1,7 @@
 //! Makes the chunks of a reduce: as many results as a call can carry, in order.
 //!
-//! Results that fit into one call are reduced by one call. More are reduced level by level: a result is at most a quarter of what a call carries, so each level has at
-//! most about a third of the chunks of the one below, and there is a last one of one chunk.
+//! Results that fit into one call are reduced by one call. More are reduced level by level: a result ([`limits::MAP_ANSWER_BYTES`]) is at most about a quarter of a chunk, so each
+//! level has at most about a third of the chunks of the one below, and there is a last one of one chunk.
 
 use model::Result;
 use model::error::Error;
@@ -69,4 +69,17 @@ async fn store(
     shared.put_map_blob(at, &segment, blob).await?;
     source.push(segment);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_level_has_fewer_chunks() {
+        let answer = vec![b'1'; limits::MAP_ANSWER_BYTES];
+        let mut chunker = Chunker::new(u32::MAX, limits::MAP_CHUNK_BYTES);
+        let chunks = (0..9).filter_map(|_| chunker.add(&answer)).count();
+        assert_eq!(chunks, 2, "three fit into one: the third chunk is not full");
+    }
 }

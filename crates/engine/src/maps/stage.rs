@@ -220,6 +220,7 @@ impl<'a> StageRun<'a> {
             let payload = pack(Queued {
                 call,
                 parameters: Carried::default(),
+                awaited: false,
                 due: None,
                 chunk: Some(chunk_rules),
             })?;
@@ -311,8 +312,11 @@ pub(super) fn slot_of(record: &Record) -> Slot {
     match record.summary.standing {
         Standing::Waiting(_) | Standing::Leased(_) => Slot::Open,
         Standing::Ended(Ended::Succeeded, _) => {
-            let line = record.result.as_deref().and_then(|answer| one_line(answer).ok());
-            match line.filter(|line| line.get().len() <= limits::MAP_ANSWER_BYTES) {
+            let Some(answer) = record.result.as_deref() else {
+                return Slot::Failed("its answer is not kept: there was no room for it".into());
+            };
+            match one_line(answer).ok().filter(|line| line.get().len() <= limits::MAP_ANSWER_BYTES)
+            {
                 Some(line) => Slot::Succeeded(Some(String::from(Box::<str>::from(line)).into())),
                 None => Slot::Failed(format!(
                     "its answer is longer than the {} bytes that are kept",

@@ -37,6 +37,7 @@ mod logs;
 mod maps;
 mod namespaces;
 mod old_folder;
+mod once;
 mod provided;
 mod restart;
 mod rotation;

@@ -62,9 +62,10 @@ pub(crate) async fn put(
     intent: Intent,
     JsonBody(put): JsonBody<PutFunction>,
 ) -> Answer<Response> {
-    let put =
-        to_the_end(&app, |app| async move { app.catalog.put_function(&key, put, &intent).await })
-            .await?;
+    let put = to_the_end(&app, |app| async move {
+        Box::pin(app.catalog.put_function(&key, put, &intent)).await
+    })
+    .await?;
     Ok(function_answer(created(put.created), app.view(put.function)))
 }
 

@@ -81,11 +81,9 @@ pub(super) async fn create(mut asked: Asked) -> Answer {
     };
     let intent = asked.intent(Precondition::Absent);
     let name = key.clone();
-    let put =
-        to_the_end(
-            &asked.app,
-            |app| async move { app.catalog.put_function(&key, put, &intent).await },
-        );
+    let put = to_the_end(&asked.app, |app| async move {
+        Box::pin(app.catalog.put_function(&key, put, &intent)).await
+    });
     let put = put.await.map_err(|error| match error.code() {
         Code::AlreadyExists => exists(&name),
         _ => error.into(),
