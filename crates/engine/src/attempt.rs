@@ -71,7 +71,11 @@ pub(crate) async fn attempt(
 ) -> Result<Completed> {
     match begin(shared, lead, pool, call, number, accepted).await? {
         Tried::Over(completed) => Ok(completed),
-        Tried::Streams(begun) => Ok(begun.run(shared, Taker::Whole).await.0),
+        Tried::Streams(begun) => {
+            let prelude = Some(Box::new(begun.prelude.clone()));
+            let (completed, _) = begun.run(shared, Taker::Whole).await;
+            Ok(Completed { prelude, ..completed })
+        }
     }
 }
 
@@ -261,7 +265,14 @@ impl Done {
             bytes_in: self.bytes_in as u64,
             bytes_out: bytes_out as u64 + streamed,
         });
-        Completed { id: self.id, version: version.label(), outcome, timings, errors: None }
+        Completed {
+            id: self.id,
+            version: version.label(),
+            outcome,
+            timings,
+            errors: None,
+            prelude: None,
+        }
     }
 }
 

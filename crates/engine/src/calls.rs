@@ -182,6 +182,8 @@ pub struct KeptCall {
     pub history: Vec<Attempt>,
     /// The function's answer, if it succeeded and that was not too long to keep.
     pub result: Option<Bytes>,
+    /// What the function said before that, if it answered in pieces to a caller who waited.
+    pub(crate) prelude: Option<Bytes>,
     /// Its event, unless it succeeded or was cancelled.
     pub event: Option<Bytes>,
     /// What tells somebody of its end.
@@ -201,7 +203,9 @@ impl From<Record> for KeptCall {
     fn from(record: Record) -> Self {
         let history = record.notes.iter().filter_map(|note| Attempt::read(note)).collect();
         let event = record.payload.as_ref().and_then(drain::event);
-        Self { summary: record.summary, history, result: record.result, event, destination: None }
+        let prelude = record.notes.last().and_then(|note| drain::prelude(note));
+        let (summary, result, destination) = (record.summary, record.result, None);
+        Self { summary, history, result, prelude, event, destination }
     }
 }
 

@@ -6,6 +6,7 @@
 mod destination;
 mod envelope;
 mod lanes;
+mod prelude;
 mod run;
 mod webhook;
 
@@ -18,16 +19,18 @@ use model::Result;
 use model::alias::{Carried, Parameters};
 use model::clock::Jumps;
 use model::error::{Code, Error};
-use model::invocation::Call;
+use model::invocation::{Call, Completed};
 use model::limits;
 use model::map::is_of_map;
-use model::ports::{Batch, Depth, Enqueued, Lane, NewMessage};
+use model::ports::{Batch, Begun, Depth, Enqueued, Lane, Leased, NewMessage, UniqueKey};
 use tokio::sync::mpsc;
 
 pub(crate) use self::destination::{OnEnd, told_by};
 pub(crate) use self::envelope::{ChunkRules, Queued, event, pack};
 use self::lanes::{Found, Lanes, Turn};
-use crate::{Shared, backlog};
+pub(crate) use self::prelude::prelude;
+use crate::route::Route;
+use crate::{Shared, backlog, once};
 
 /// Leases under way at once: they share the store's commits.
 const LEASES: usize = 32;
@@ -63,30 +66,78 @@ pub(crate) async fn enqueue(
     options: EnqueueOptions,
 ) -> Result<Enqueued> {
     options.check()?;
-    let (route, alias) = shared.routes.find(&call.target)?;
+    let (route, _) = shared.routes.find(&call.target)?;
+    route.namespace().take_call(|| shared.clock.instant())?;
+    let key = once::key(&route.settings, &call, parameters, &*shared.clock)?;
+    let run_at = shared.clock.now().after(options.delay);
+    let due = (!options.delay.is_zero()).then_some(run_at);
+    let queued = Queued { due, ..Queued::of(call) };
+    let message = message(shared, queued, parameters, key)?;
+    let _places = enter(shared, &message, &route)?;
+    let answers = shared.queue.enqueue(vec![NewMessage { run_at, ..message }]).await?;
+    match answers.into_iter().next() {
+        Some(Enqueued::Different(first)) => Err(once::reused(first)),
+        Some(answer) => Ok(answer),
+        None => Err(Error::internal("the queue gave no answer")),
+    }
+}
+
+/// The message of a call whose caller waits.
+pub(crate) fn awaited(
+    shared: &Shared,
+    call: Call,
+    parameters: &dyn Parameters,
+    key: UniqueKey,
+) -> Result<NewMessage> {
+    let queued = Queued { awaited: true, ..Queued::of(call) };
+    message(shared, queued, parameters, Some(key))
+}
+
+/// Stores the message of a call whose caller waits, on lease from the beginning.
+///
+/// Errors: `queue-full` among others.
+pub(crate) async fn begin(shared: &Shared, route: &Route, message: NewMessage) -> Result<Begun> {
+    let _places = enter(shared, &message, route)?;
+    shared.queue.begin(message, shared.config.async_lease).await
+}
+
+/// Places on the way into the queue.
+fn enter(shared: &Shared, message: &NewMessage, route: &Route) -> Result<backlog::Places> {
+    let new = Depth { messages: 1, bytes: message.payload.len() as u64 };
+    backlog::enter(shared, &message.lane, new, Some(route), route.namespace())
+}
+
+/// Runs a call whose caller waits, once; `None` if somebody else has it now, or it was called off.
+pub(crate) async fn run_awaited(
+    shared: &Arc<Shared>,
+    message: Leased,
+) -> Option<Result<Completed>> {
+    run::run(shared, message, true).await.1
+}
+
+/// The message of a call that is due now.
+fn message(
+    shared: &Shared,
+    mut queued: Queued,
+    parameters: &dyn Parameters,
+    key: Option<UniqueKey>,
+) -> Result<NewMessage> {
+    let call = &queued.call;
+    let (_, alias) = shared.routes.find(&call.target)?;
     if call.payload.len() > limits::ASYNC_PAYLOAD_BYTES {
         return Err(Error::caller(
             Code::PayloadTooLarge,
             format!(
-                "payload of an asynchronous call is {} bytes: expected at most {}",
+                "payload of an asynchronous call, or of one with a key, is {} bytes: expected at most {}",
                 call.payload.len(),
                 limits::ASYNC_PAYLOAD_BYTES
             ),
         ));
     }
-    route.namespace().take_call(|| shared.clock.instant())?;
-    let named = alias.iter().flat_map(|alias| alias.parameters());
-    let carried = Carried::take(parameters, named);
-    let run_at = shared.clock.now().after(options.delay);
-    let due = (!options.delay.is_zero()).then_some(run_at);
     let (id, lane) = (call.id, Lane::from(&call.target.key));
-    let parameters = carried;
-    let payload = pack(Queued { call, parameters, due, chunk: None, webhook: None })?;
-    let message = NewMessage { id, lane, run_at, key: None, payload };
-    let new = Depth { messages: 1, bytes: message.payload.len() as u64 };
-    let _places = backlog::enter(shared, &message.lane, new, Some(&route), route.namespace())?;
-    let answers = shared.queue.enqueue(vec![message]).await?;
-    answers.into_iter().next().ok_or_else(|| Error::internal("the queue gave no answer"))
+    queued.parameters = Carried::take(parameters, alias.iter().flat_map(|a| a.parameters()));
+    let payload = pack(queued)?;
+    Ok(NewMessage { id, lane, run_at: shared.clock.now(), key, payload })
 }
 
 /// Takes back what an earlier run of this daemon had on lease: nobody else is at it.
@@ -105,8 +156,13 @@ async fn take_back(shared: &Arc<Shared>) {
             run::cut(most, now, attempt).map(|cut| cut.note())
         };
         match shared.queue.reclaim(Arc::new(note)).await {
-            Ok(0) => return,
-            Ok(calls) => return tracing::info!(calls, "calls that were cut wait again"),
+            Ok(calls) => {
+                if calls > 0 {
+                    tracing::info!(calls, "calls that were cut wait again");
+                }
+                shared.taken_back.send_replace(true);
+                return;
+            }
             Err(error) => {
                 tracing::error!(%error, "cannot take back the calls that were cut");
                 shared.clock.sleep_until(shared.clock.instant() + QUEUE_PAUSE).await;
@@ -181,7 +237,7 @@ fn start(shared: &Arc<Shared>, lane: &Lane, batch: Batch, tell: &mpsc::Sender<(L
         let (shared, lane, tell) = (Arc::clone(shared), lane.clone(), tell.clone());
         let tasks = shared.tasks.clone();
         drop(tasks.spawn("queued-call", async move {
-            let found = run::run(&shared, message).await;
+            let (found, _) = run::run(&shared, message, false).await;
             // There is room for as many as run; the receiver goes when the engine stops.
             drop(tell.send((lane, found)).await);
         }));

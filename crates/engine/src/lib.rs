@@ -19,10 +19,10 @@ use model::function::{Function, FunctionSettings};
 use model::ids::{FunctionRef, NamespaceName, RequestId, VersionRef};
 use model::invocation::{Call, Completed, IdleCounts};
 use model::ports::{
-    Blobs, Enqueued, Meta, Queue, Revision, Sandbox, Usage, UsageDelta, Watch, Webhooks,
+    Blobs, Enqueued, Meta, Queue, Revision, Sandbox, UniqueKey, Usage, UsageDelta, Watch, Webhooks,
 };
 use model::tasks::Tasks;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 mod admit;
 mod attempt;
@@ -38,6 +38,7 @@ mod line;
 mod maps;
 mod meter;
 mod namespace;
+mod once;
 mod pool;
 mod rate;
 mod registry;
@@ -110,6 +111,8 @@ pub(crate) struct Shared {
     pub(crate) routes: Routes,
     pub(crate) shadows: Shadows,
     pub(crate) watched: calls::Watched,
+    /// Whether what an earlier run of the daemon had on lease was taken back: from then on what is on lease is ours.
+    pub(crate) taken_back: watch::Sender<bool>,
     pub(crate) maps: Arc<maps::Maps>,
     /// Attempts, and the loops that end first at a drain.
     pub(crate) tasks: Tasks,
@@ -163,6 +166,7 @@ impl Engine {
             routes,
             shadows: Shadows::new(),
             watched: calls::Watched::default(),
+            taken_back: watch::Sender::new(false),
             maps: Arc::default(),
             tasks,
             pools,
@@ -184,9 +188,15 @@ impl Engine {
     /// Runs a call and answers with its outcome. The call goes on if the caller goes away: a function may count on being run whole.
     /// `parameters`: what the alias's rules and sticky key may read besides the event. An answer that comes in pieces is collected, up to the limit of any other.
     ///
-    /// Errors: `not-found`, `throttled`, `unavailable`, `sandbox-failed`. A function that fails is no error.
+    /// A call with a key is answered with what came of the first call of that key.
+    ///
+    /// Errors: `not-found`, `throttled`, `unavailable`, `sandbox-failed`; of calls with a key also `key-reused`, `conflict`, `payload-too-large`, `queue-full`. A function that fails is no error.
     pub async fn invoke(&self, call: Call, parameters: &dyn Parameters) -> Result<Completed> {
-        let (led, accepted) = self.accept(&call, parameters).await?;
+        let (lead, accepted, key) = self.accept(&call, parameters)?;
+        if let Some(key) = key {
+            return self.invoke_once(lead.route, call, parameters, key).await;
+        }
+        let led = self.pool(&call, parameters, lead).await?;
         let shared = Arc::clone(&self.shared);
         let run = async move { attempt::serve(&shared, led, call, 1, accepted).await };
         self.shared.tasks.run_to_end("attempt", run).await
@@ -196,7 +206,11 @@ impl Engine {
     ///
     /// Errors: as [`Engine::invoke`], and only before the answer begins; from there on the stream says how it ends.
     pub async fn invoke_in_pieces(&self, call: Call, parameters: &dyn Parameters) -> Result<Reply> {
-        let (led, accepted) = self.accept(&call, parameters).await?;
+        let (lead, accepted, key) = self.accept(&call, parameters)?;
+        if let Some(key) = key {
+            return self.invoke_once(lead.route, call, parameters, key).await.map(Reply::Whole);
+        }
+        let led = self.pool(&call, parameters, lead).await?;
         let shared = Arc::clone(&self.shared);
         let run = async move { stream::serve_in_pieces(&shared, led, call, accepted).await };
         self.shared.tasks.run_to_end("attempt", run).await
@@ -216,18 +230,29 @@ impl Engine {
         Ok(pool.version.config.takes_body_streams())
     }
 
-    /// Finds out where a call goes, and when it came.
-    async fn accept(
+    /// Finds out where a call goes, when it came, and whether it has a key.
+    fn accept(
         &self,
         call: &Call,
         parameters: &dyn Parameters,
-    ) -> Result<((Lead, Arc<Pool>), Instant)> {
+    ) -> Result<(Lead, Instant, Option<UniqueKey>)> {
         let accepted = self.shared.clock.instant();
         self.refuse_when_stopping()?;
         let (routes, asked) = (&self.shared.routes, Asked::of(call, parameters));
         let lead = routes.lead(asked)?;
         lead.route.namespace().take_call(|| accepted)?;
-        Ok((routes.pool(asked, lead).await?, accepted))
+        let key = once::key(&lead.route.settings, call, parameters, self.shared.clock.as_ref())?;
+        Ok((lead, accepted, key))
+    }
+
+    /// Finds the pool that serves a call.
+    async fn pool(
+        &self,
+        call: &Call,
+        parameters: &dyn Parameters,
+        lead: Lead,
+    ) -> Result<(Lead, Arc<Pool>)> {
+        self.shared.routes.pool(Asked::of(call, parameters), lead).await
     }
 
     /// Memory that all live instances may have together, in MiB: what a function's share of memory is a share of.
@@ -250,7 +275,7 @@ impl Engine {
 
     /// Accepts an asynchronous call: durable when this returns. An alias's rules see the same `parameters` when the call runs.
     ///
-    /// Errors: `not-found`, `payload-too-large`, `throttled`, `queue-full`, `storage-full`, `unavailable`.
+    /// Errors: `not-found`, `payload-too-large`, `throttled`, `queue-full`, `key-reused`, `storage-full`, `unavailable`.
     pub async fn enqueue(&self, call: Call, parameters: &dyn Parameters) -> Result<Enqueued> {
         self.enqueue_with(call, parameters, EnqueueOptions::default()).await
     }

@@ -37,7 +37,6 @@ use crate::namespace::Namespace;
 use crate::pool::{Pool, PoolDeps};
 use crate::shift::Shifting;
 use alias::{AliasRoute, Overlay};
-#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use event::Fields;
 use pools::{PoolKey, Pools};
 pub use provide::Readiness;

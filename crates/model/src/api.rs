@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::function::{
-    Cores, FunctionConfig, FunctionSettings, MemoryShare, Publish, RuntimeInfo, UrlAuth,
+    Cores, FunctionConfig, FunctionSettings, Idempotency, MemoryShare, Publish, RuntimeInfo,
+    UrlAuth,
 };
 use crate::invocation::{IdleCounts, StartCounts};
 use crate::isolation::Isolation;
@@ -51,6 +52,8 @@ pub const HEADER_TIMINGS: &str = "x-hanshu-timings";
 pub const HEADER_FUNCTION_ERROR: &str = "x-hanshu-function-error";
 /// Answer header: the version that ran.
 pub const HEADER_VERSION: &str = "x-hanshu-version";
+/// Answer header `true`: another call of the same key came before, and this is its id and its answer.
+pub const HEADER_REPLAYED: &str = "x-hanshu-replayed";
 /// What a function said before an answer in pieces: status, headers and cookies, as JSON. Only there with such an answer.
 pub const HEADER_STREAM: &str = "x-hanshu-stream";
 /// Request header of a call: JSON text that the function sees as `context.clientContext`, base64-encoded.
@@ -227,6 +230,10 @@ pub struct PatchConfig {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub reserved_instances: Option<Option<u32>>,
+    /// See [`FunctionSettings::idempotency`]; replaced whole, `null` brings the defaults back.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Idempotency>)]
+    pub idempotency: Option<Option<Idempotency>>,
     /// See [`FunctionSettings::max_queued_calls`]; `null` removes it.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]

@@ -67,6 +67,8 @@ codes! {
     AlreadyExists = "already-exists",
     /// Somebody else changed the thing in between.
     Conflict = "conflict",
+    /// The key of a call was used for another call already.
+    KeyReused = "key-reused",
     /// The thing is not at the revision that the request expects.
     PreconditionFailed = "precondition-failed",
     /// The thing still holds others and is not deleted with them.

@@ -6,6 +6,7 @@
 mod async_policy;
 mod destination;
 mod environment;
+mod idempotency;
 mod resources;
 mod role;
 mod summary;
@@ -31,6 +32,7 @@ pub use async_policy::{AsyncPolicy, RetryCurve};
 pub use destination::{Destination, Told};
 pub(crate) use environment::validate_environment;
 pub use environment::{EnvironmentValue, RESERVED_ENVIRONMENT, Variable};
+pub use idempotency::{CallKey, HEADER_IDEMPOTENCY_KEY, Idempotency, read_idempotency_key};
 pub(crate) use resources::decimal;
 pub use resources::{Cores, MemoryShare, WASM, WEB};
 pub use summary::{Fingerprint, VersionSummary};
@@ -300,6 +302,9 @@ pub struct FunctionSettings {
     /// When versions are published.
     #[serde(default)]
     pub publish: Publish,
+    /// Which calls are the same call, and have one effect and one result.
+    #[serde(default, skip_serializing_if = "Idempotency::is_default")]
+    pub idempotency: Idempotency,
     /// What happens to asynchronous calls.
     #[serde(default, rename = "async", skip_serializing_if = "AsyncPolicy::is_default")]
     pub async_calls: AsyncPolicy,
@@ -324,6 +329,7 @@ impl FunctionSettings {
 
     /// Checks every field against its rule.
     pub fn validate(&self) -> Result<(), Error> {
+        self.idempotency.validate()?;
         if let Some(n) = self.max_instances
             && n > limits::INSTANCES_MAX
         {

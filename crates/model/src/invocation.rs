@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::function::CallKey;
 use crate::ids::{FunctionRef, Qualifier, RequestId};
 use crate::stream::BodyStream;
 
@@ -58,6 +59,9 @@ pub struct CallContext {
     /// [`takes_body_streams`]: crate::function::FunctionConfig::takes_body_streams
     #[serde(skip)]
     pub body: Option<BodyStream>,
+    /// The key that the call came with, and nobody's business behind the door of the engine.
+    #[serde(skip)]
+    pub key: Option<Box<CallKey>>,
 }
 
 /// One attempt, as it is handed to an instance.
@@ -278,6 +282,8 @@ pub struct Completed {
     pub timings: Timings,
     /// Where whoever reads the answer counts an error that stands in it; a failure is counted already. `None` if nobody watches.
     pub errors: Option<ErrorCount>,
+    /// What the function said before an answer in pieces that was collected: JSON, not checked.
+    pub prelude: Option<Box<Bytes>>,
 }
 
 #[cfg(test)]

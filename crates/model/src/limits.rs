@@ -9,6 +9,15 @@ pub const STREAM_PIECES: usize = 4;
 /// Largest payload of an asynchronous call, in bytes; as that of a synchronous one (AWS Lambda takes 1 MB).
 pub const ASYNC_PAYLOAD_BYTES: usize = SYNC_PAYLOAD_BYTES;
 
+/// Longest key of a call that its caller gives, in characters (the most that Stripe and the AWS SDKs use is less).
+pub const KEY_CHARS: usize = 255;
+/// Default time for which a call's key holds, in seconds (24 hours, as Stripe's).
+pub const KEY_WINDOW_SECONDS: u64 = 24 * 3600;
+/// Shortest time for which a call's key holds, in seconds.
+pub const KEY_WINDOW_MIN_SECONDS: u64 = 60;
+/// Longest time for which a call's key holds, in seconds.
+pub const KEY_WINDOW_MAX_SECONDS: u64 = 7 * 24 * 3600;
+
 /// Largest package as uploaded, in bytes; it is held in memory while it is checked.
 pub const PACKAGE_BYTES: usize = 100 * 1024 * 1024;
 /// Largest request of the AWS Lambda API that holds a package, in bytes: that of the service itself, which takes a zip of 50 MiB in base64 so.

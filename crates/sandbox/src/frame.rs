@@ -880,6 +880,7 @@ mod tests {
             client_context: Some(r#"{"custom":{"a":1}}"#.into()),
             arn: Some("arn:live".into()),
             hops: 2,
+            key: None,
             body: None,
         };
         for context in [CallContext::default(), context] {

@@ -30,7 +30,7 @@ pub fn status_of(code: Code) -> StatusCode {
         Code::AlreadyExists | Code::Conflict | Code::NotEmpty => StatusCode::CONFLICT,
         Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Code::PackageTooLarge | Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Code::InitFailed => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::InitFailed | Code::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Throttled | Code::QueueFull => StatusCode::TOO_MANY_REQUESTS,
         Code::StorageUnusable | Code::SandboxFailed | Code::Internal => {
             StatusCode::INTERNAL_SERVER_ERROR

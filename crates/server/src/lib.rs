@@ -16,6 +16,7 @@ mod extract;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod gateway;
+mod keyed;
 mod lambda;
 mod openapi;
 mod parameters;

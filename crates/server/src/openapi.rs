@@ -177,6 +177,10 @@ impl IntoParams for InvokeHeaders {
             ),
             header("x-hanshu-timings", "`1`: answer with the timings in the header of this name"),
             header("x-hanshu-client-context", "JSON in base64, seen as `context.clientContext`"),
+            header(
+                "idempotency-key",
+                "1 to 255 visible characters: calls of the same key are one call",
+            ),
             header("x-amzn-trace-id", "passed on to the function"),
         ]
     }

@@ -18,7 +18,7 @@
 //! | 2 | secrets: sealed environment values, `vault/keys`, `secrets.key` |
 //! | 3 | many versions of a function, quotas of namespaces: documents in new forms, see `to_3` |
 //! | 4 | what is kept of asynchronous calls that have ended, lanes: see `to_4` |
-//! | 5 | payloads and results in files, the table `queued_file`; quotas of queued calls in settings: nothing to convert |
+//! | 5 | payloads and results in files, the table `queued_file`; quotas of queued calls, keys of calls and roles in settings, access keys of keys, the table `queued_once` for `queued_key`, which was always empty: nothing to convert |
 
 mod to_3;
 mod to_4;

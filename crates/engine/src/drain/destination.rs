@@ -3,18 +3,21 @@
 //! Its id follows from the call's id and its end, so that a daemon that is killed between the two does not tell it twice. The record has the form of AWS Lambda's destinations.
 
 use bytes::Bytes;
-use model::alias::Carried;
+use model::calls::Attempt;
 use model::clock::UnixMillis;
-use model::error::Error;
+use model::error::{Code, Error};
 use model::function::{AsyncPolicy, Destination, RetryCurve, Told, arn};
 use model::ids::{FunctionKey, FunctionRef, RequestId};
-use model::invocation::{Call, CallContext};
+use model::invocation::{Call, CallContext, Completed};
 use model::ports::{Lane, NewMessage};
 use model::{Result, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::envelope::{self, Queued};
+use super::run::{Case, Then};
+use crate::Shared;
+use crate::retry::Verdict;
 
 /// What is left of a message for everything but payloads, in bytes.
 const ROOM_BYTES: usize = 8 * 1024;
@@ -74,6 +77,51 @@ pub(crate) fn told_by(id: RequestId, enqueued_at: UnixMillis, on: OnEnd) -> Requ
     id.derived(&format!("{end} {}", enqueued_at.0))
 }
 
+/// Has it told how a call ends, if its function says to whom. Before it ends: a kill in between repeats the end, and finds that it is told already.
+///
+/// What has run does not run again because the disk is full: its record then says that nobody was told.
+pub(super) async fn tell(
+    shared: &Shared,
+    case: &Case,
+    attempt: &mut Attempt,
+    then: &Then,
+    answer: &Result<Completed>,
+) -> Result<()> {
+    let (on, condition) = match then {
+        Then::Succeeded(..) => (OnEnd::Success, "Success"),
+        Then::Not(Verdict::Dead(dead)) => (OnEnd::Failure, dead.why.condition()),
+        // Somebody waited for it, and knows.
+        Then::Not(Verdict::Again { .. }) | Then::Failed(_) | Then::Withdrawn => return Ok(()),
+    };
+    let Some(destination) = on.of(case.policy()) else { return Ok(()) };
+    let Some(queued) = envelope::unpack(&case.message).filter(|queued| !queued.awaited) else {
+        return Ok(());
+    };
+    let said = answer.as_ref().ok().map(|done| match &done.outcome.result {
+        Ok(body) => body,
+        Err(failure) => &failure.payload,
+    });
+    let ending = Ending {
+        on,
+        condition,
+        attempts: attempt.attempt,
+        version: attempt.version.as_deref(),
+        answer: said.map(|said| &**said),
+        at: shared.clock.now(),
+        enqueued_at: case.message.enqueued_at,
+    };
+    let message = message(queued, &ending, destination)?;
+    match shared.queue.enqueue(vec![message]).await {
+        Err(error) if error.code() == Code::StorageFull => {
+            let request = case.message.id;
+            tracing::error!(%request, %error, "nobody is told of the end of a call");
+            attempt.message = Some(format!("nobody was told of the end: {error}"));
+            Ok(())
+        }
+        enqueued => enqueued.map(drop),
+    }
+}
+
 /// The message that tells how a call ended.
 pub(super) fn message(
     queued: Queued,
@@ -92,7 +140,7 @@ pub(super) fn message(
     let CallContext { trace, hops, .. } = call.context;
     let context = CallContext { trace, hops: hops.saturating_add(1), ..CallContext::default() };
     let call = Call { id, target, payload, context };
-    let queued = Queued { call, parameters: Carried::default(), due: None, chunk: None, webhook };
+    let queued = Queued { webhook, ..Queued::of(call) };
     let payload = envelope::pack(queued)?;
     Ok(NewMessage { id, lane, run_at: ending.at, key: None, payload })
 }

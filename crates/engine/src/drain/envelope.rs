@@ -24,6 +24,9 @@ struct Envelope {
     /// What the alias's rules and sticky key may read besides the event: the choice is made when the call runs.
     #[serde(default, skip_serializing_if = "Carried::is_empty")]
     parameters: Carried,
+    /// Somebody waited for it when it was accepted: see [`Queued::awaited`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    awaited: bool,
     /// When it was due first, if it was accepted with a delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     due: Option<UnixMillis>,
@@ -61,6 +64,8 @@ impl ChunkRules {
 pub(crate) struct Queued {
     pub(crate) call: Call,
     pub(crate) parameters: Carried,
+    /// A synchronous call: the function's first failure is its result.
+    pub(crate) awaited: bool,
     /// When it was due first, if it was accepted with a delay.
     pub(crate) due: Option<UnixMillis>,
     /// Of a chunk of a map.
@@ -69,11 +74,19 @@ pub(crate) struct Queued {
     pub(crate) webhook: Option<OnEnd>,
 }
 
+impl Queued {
+    /// A call of which nothing special is asked.
+    pub(crate) fn of(call: Call) -> Self {
+        let parameters = Carried::default();
+        Self { call, parameters, awaited: false, due: None, chunk: None, webhook: None }
+    }
+}
+
 /// The message of a call.
 pub(crate) fn pack(queued: Queued) -> Result<Bytes> {
-    let Queued { call, parameters, due, chunk, webhook } = queued;
+    let Queued { call, parameters, awaited, due, chunk, webhook } = queued;
     let Call { target, context, payload, .. } = call;
-    let envelope = Envelope { v: 1, target, context, parameters, due, chunk, webhook };
+    let envelope = Envelope { v: 1, target, context, parameters, awaited, due, chunk, webhook };
     let head = serde_json::to_vec(&envelope).map_err(Error::internal)?;
     let length = u32::try_from(head.len()).map_err(Error::internal)?;
     let mut out = BytesMut::with_capacity(4 + head.len() + payload.len());
@@ -105,8 +118,8 @@ pub(super) fn unpack(message: &Leased) -> Option<Queued> {
         payload: message.payload.slice(end..),
         context: envelope.context,
     };
-    let Envelope { v, parameters, due, chunk, webhook, .. } = envelope;
-    (v == 1).then_some(Queued { call, parameters, due, chunk, webhook })
+    let Envelope { v, parameters, awaited, due, chunk, webhook, .. } = envelope;
+    (v == 1).then_some(Queued { call, parameters, awaited, due, chunk, webhook })
 }
 
 #[cfg(test)]
@@ -134,23 +147,23 @@ mod tests {
             parameters
         }] {
             for due in [None, Some(UnixMillis(7))] {
-                let chunk = due.map(|_| ChunkRules { attempts: 7 });
+                let (chunk, awaited) = (due.map(|_| ChunkRules { attempts: 7 }), due.is_none());
                 let webhook = due.map(|_| OnEnd::Failure);
-                let (call, parameters) = (&call, &parameters);
                 let queued = Queued {
-                    call: call.clone(),
                     parameters: parameters.clone(),
+                    awaited,
                     due,
                     chunk,
                     webhook,
+                    ..Queued::of(call.clone())
                 };
                 let back = unpack(&leased(pack(queued).unwrap())).unwrap();
                 assert_eq!(
                     (&back.call.target, &back.call.payload, &back.call.context),
                     (&call.target, &call.payload, &call.context)
                 );
-                assert_eq!((&back.parameters, back.due), (parameters, due));
-                assert_eq!((back.chunk, back.webhook), (chunk, webhook));
+                assert_eq!((&back.parameters, back.due, back.chunk), (&parameters, due, chunk));
+                assert_eq!((back.awaited, back.webhook), (awaited, webhook));
             }
         }
     }
@@ -162,7 +175,7 @@ mod tests {
         let packed = [&length[..], head, b"x"].concat();
         let back = unpack(&leased(packed.into())).unwrap();
         assert_eq!((&*back.call.payload, back.parameters.is_empty()), (&b"x"[..], true));
-        assert_eq!((back.due, back.chunk), (None, None));
+        assert_eq!((back.due, back.chunk, back.awaited), (None, None, false));
     }
 
     #[test]

@@ -11,10 +11,10 @@ use model::invocation::{Completed, Timings};
 use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
 use serde::Deserialize;
 
-use super::destination::{self, Ending, OnEnd, webhook_policy};
+use super::destination::{self, OnEnd, webhook_policy};
 use super::envelope::{Queued, unpack};
 use super::lanes::Found;
-use super::webhook;
+use super::{prelude, webhook};
 use crate::Shared;
 use crate::attempt::serve;
 use crate::retry::{self, Dead, Tried, Verdict, Why};
@@ -63,24 +63,26 @@ pub(super) struct Judged {
     pub(super) found: Found,
     pub(super) attempt: Attempt,
     pub(super) then: Then,
-    /// The error that the function ended with.
-    pub(super) error: Option<Bytes>,
-}
-
-impl Judged {
-    pub(super) fn new(found: Found, attempt: Attempt, then: Then) -> Self {
-        Self { found, attempt, then, error: None }
-    }
+    /// What a caller is told who waits.
+    pub(super) answer: model::Result<Completed>,
 }
 
 pub(super) enum Then {
-    Succeeded(Bytes),
+    /// With this answer, and what the function said before it to a caller who waits.
+    Succeeded(Bytes, Option<Bytes>),
     Not(Verdict),
+    /// The function failed, and that is the result.
+    Failed(Bytes),
+    /// It is as if it had never been there.
+    Withdrawn,
 }
 
-/// Runs one leased message and settles it.
-pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
-    let (case, judged) = match unpack(&message) {
+/// How a message went, and what its caller is told: nothing where somebody else has the message now, or it was called off.
+type Went = (Found, Option<model::Result<Completed>>);
+
+/// Runs one leased message and settles it. `now`: its caller waits here, and nobody took it up before.
+pub(super) async fn run(shared: &Arc<Shared>, message: Leased, now: bool) -> Went {
+    let (case, mut judged) = match unpack(&message) {
         None => {
             let case = Case::new(shared, message, None);
             let judged = unreadable(shared, &case);
@@ -97,38 +99,53 @@ pub(super) async fn run(shared: &Arc<Shared>, message: Leased) -> Found {
             let judged = tokio::select! {
                 judged = judge(shared, queued, &case) => judged,
                 // Somebody else has the message now and settles it.
-                () = kept => return Found::Room,
-                () = running.cancelled() => return Found::Room,
+                () = kept => return (Found::Room, None),
+                () = running.cancelled() => return (Found::Room, None),
             };
             drop(running);
             (case, judged)
         }
     };
+    if now && judged.answer.as_ref().is_err_and(never_ran) {
+        judged.then = Then::Withdrawn;
+    }
     over(shared, &case, judged).await
 }
 
-/// Settles a message.
-async fn over(shared: &Shared, case: &Case, judged: Judged) -> Found {
-    let found = judged.found;
-    if let Err(error) = settle(shared, case, judged).await {
-        // The lease expires and the call runs again: at least once.
-        tracing::warn!(request = %case.message.id, %error, "cannot settle a queued call");
-    }
-    found
+/// Whether a call was refused before any of it reached the function.
+fn never_ran(error: &Error) -> bool {
+    matches!(error.code(), Code::Throttled | Code::NotFound)
 }
 
-async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<()> {
-    let (id, token, mut attempt) = (case.message.id, case.message.token, judged.attempt);
-    let told = tell(shared, case, &attempt, &judged.then, judged.error.as_deref()).await;
+/// Settles a message.
+async fn over(shared: &Shared, case: &Case, judged: Judged) -> Went {
+    let Judged { found, mut attempt, then, answer } = judged;
+    let told = destination::tell(shared, case, &mut attempt, &then, &answer).await;
     if let Err(error) = told {
-        // What has run does not run again because the disk is full: its record says that nobody was told.
-        if error.code() != Code::StorageFull {
-            return Err(error);
-        }
-        tracing::error!(request = %id, %error, "nobody is told of the end of a call");
-        attempt.message = Some(format!("nobody was told of the end: {error}"));
+        tracing::warn!(request = %case.message.id, %error, "cannot tell of the end of a queued call");
+        return (found, Some(Err(error)));
     }
-    let end = match judged.then {
+    if let Err(error) = settle(shared, case, attempt, then).await {
+        // The lease expires and the call runs again: at least once.
+        tracing::warn!(request = %case.message.id, %error, "cannot settle a queued call");
+        return (found, Some(Err(error)));
+    }
+    (found, Some(answer))
+}
+
+async fn settle(
+    shared: &Shared,
+    case: &Case,
+    mut attempt: Attempt,
+    then: Then,
+) -> model::Result<()> {
+    let (id, token) = (case.message.id, case.message.token);
+    let end = match then {
+        Then::Withdrawn => {
+            shared.queue.withdraw(id, token).await?;
+            shared.watched.ended(id);
+            return Ok(());
+        }
         Then::Not(Verdict::Again { delay, counted }) => {
             let again = Again { delay, counted, note: Some(attempt.note()) };
             return shared.queue.again(id, token, again).await;
@@ -144,14 +161,21 @@ async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<(
             let note = Some(attempt.note());
             End { as_what: Ended::Dead, note, result: None, keep, counted }
         }
-        Then::Succeeded(body) => {
-            let kept = body.len() <= RESULT_BYTES;
+        Then::Failed(error) => {
+            let (note, keep) = (Some(attempt.note()), case.policy().keep_dead());
+            let result = (error.len() <= RESULT_BYTES).then_some(error);
+            End { as_what: Ended::Dead, note, result, keep, counted: true }
+        }
+        Then::Succeeded(body, said) => {
+            let note = prelude::note(&attempt, said.as_ref());
+            let kept = body.len() <= RESULT_BYTES && note.is_some();
             if !kept {
                 attempt.message =
                     Some(format!("the answer of {} bytes is longer than what is kept", body.len()));
             }
             let keep = case.policy().keep_result();
-            let (note, result) = (Some(attempt.note()), kept.then_some(body));
+            let note = note.filter(|_| kept).or_else(|| Some(attempt.note()));
+            let result = kept.then_some(body);
             End { as_what: Ended::Succeeded, note, result, keep, counted: true }
         }
     };
@@ -167,38 +191,16 @@ async fn settle(shared: &Shared, case: &Case, judged: Judged) -> model::Result<(
     Ok(())
 }
 
-/// Has it told how a call ends, if its function says to whom. Before it ends: a kill in between repeats the end, and finds that it is told already.
-async fn tell(
-    shared: &Shared,
-    case: &Case,
-    attempt: &Attempt,
-    then: &Then,
-    error: Option<&[u8]>,
-) -> model::Result<()> {
-    let (on, condition, answer) = match then {
-        Then::Not(Verdict::Again { .. }) => return Ok(()),
-        Then::Not(Verdict::Dead(dead)) => (OnEnd::Failure, dead.why.condition(), error),
-        Then::Succeeded(body) => (OnEnd::Success, "Success", Some(&**body)),
-    };
-    let Some(destination) = on.of(case.policy()) else { return Ok(()) };
-    let Some(queued) = unpack(&case.message) else { return Ok(()) };
-    let ending = Ending {
-        on,
-        condition,
-        attempts: attempt.attempt,
-        version: attempt.version.as_deref(),
-        answer,
-        at: shared.clock.now(),
-        enqueued_at: case.message.enqueued_at,
-    };
-    let message = destination::message(queued, &ending, destination)?;
-    shared.queue.enqueue(vec![message]).await.map(drop)
-}
-
 fn unreadable(shared: &Shared, case: &Case) -> Judged {
     let why = "the queued message cannot be read";
     let attempt = refusal(shared, case, "unreadable", why);
-    Judged::new(Found::Room, attempt, Then::Not(Verdict::Dead(why.into())))
+    dead(attempt, why.into(), Error::internal(why))
+}
+
+/// Given up, for this reason. A caller who waits is told `error`.
+fn dead(attempt: Attempt, why: Dead, error: Error) -> Judged {
+    let then = Then::Not(Verdict::Dead(why));
+    Judged { found: Found::Room, attempt, then, answer: Err(error) }
 }
 
 /// Runs the call.
@@ -206,13 +208,13 @@ async fn judge(shared: &Arc<Shared>, queued: Queued, case: &Case) -> Judged {
     if let Some(on) = case.webhook {
         return webhook::deliver(shared, queued, on, case).await;
     }
-    let Queued { call, parameters, .. } = queued;
+    let Queued { call, parameters, awaited, .. } = queued;
     let accepted = shared.clock.instant();
     if let Some(why) = case.tried(shared.clock.now()).too_old(case.policy()) {
         let mut attempt = refusal(shared, case, "too-old", "it was not run");
         // The attempt that would be the next one is none.
         attempt.attempt = attempt.attempt.saturating_sub(1);
-        return Judged::new(Found::Room, attempt, Then::Not(Verdict::Dead(why)));
+        return dead(attempt, why, given_up());
     }
     let (routes, asked) = (&shared.routes, Asked::of(&call, &parameters));
     let led = async { routes.pool(asked, routes.lead(asked)?).await };
@@ -220,18 +222,17 @@ async fn judge(shared: &Arc<Shared>, queued: Queued, case: &Case) -> Judged {
         Ok(led) => led,
         Err(e) if e.code() == Code::NotFound => {
             let attempt = refusal(shared, case, e.code().as_str(), e.message());
-            let then = Then::Not(Verdict::Dead("it has nowhere to run".into()));
-            return Judged::new(Found::Room, attempt, then);
+            return dead(attempt, "it has nowhere to run".into(), e);
         }
-        Err(e) => return refused(shared, case, &e),
+        Err(e) => return refused(shared, case, e),
     };
     match serve(shared, led, call, case.message.deliveries, accepted).await {
-        Ok(done) => completed(shared, case, done),
-        Err(e) => refused(shared, case, &e),
+        Ok(done) => completed(shared, case, done, awaited),
+        Err(e) => refused(shared, case, e),
     }
 }
 
-fn completed(shared: &Shared, case: &Case, done: Completed) -> Judged {
+fn completed(shared: &Shared, case: &Case, done: Completed, awaited: bool) -> Judged {
     let now = shared.clock.now();
     let attempt = Attempt {
         at: now,
@@ -247,14 +248,14 @@ fn completed(shared: &Shared, case: &Case, done: Completed) -> Judged {
         message: done.outcome.result.as_ref().err().and_then(|f| said(&f.payload)),
     };
     let found = found(&done.timings);
-    let (then, error) = match done.outcome.result {
-        Ok(body) => (Then::Succeeded(body), None),
-        Err(f) => {
-            let verdict = retry::after_failure(case.policy(), case.tried(now), f.kind.as_str());
-            (Then::Not(verdict), Some(f.payload))
+    let then = match &done.outcome.result {
+        Ok(body) => {
+            Then::Succeeded(body.clone(), done.prelude.as_deref().filter(|_| awaited).cloned())
         }
+        Err(f) if awaited => Then::Failed(f.payload.clone()),
+        Err(f) => Then::Not(retry::after_failure(case.policy(), case.tried(now), f.kind.as_str())),
     };
-    Judged { found, attempt, then, error }
+    Judged { found, attempt, then, answer: Ok(done) }
 }
 
 /// The message in a function's error.
@@ -283,10 +284,10 @@ pub(super) fn refusal(shared: &Shared, case: &Case, outcome: &str, why: &str) ->
     }
 }
 
-fn refused(shared: &Shared, case: &Case, error: &Error) -> Judged {
+fn refused(shared: &Shared, case: &Case, error: Error) -> Judged {
     let verdict = retry::after_refusal(case.policy(), case.tried(shared.clock.now()));
     let attempt = refusal(shared, case, error.code().as_str(), error.message());
-    Judged::new(Found::Refusal, attempt, Then::Not(verdict))
+    Judged { found: Found::Refusal, attempt, then: Then::Not(verdict), answer: Err(error) }
 }
 
 /// The attempt that a killed daemon was at; none if it was about to give the call up.
@@ -309,8 +310,12 @@ fn exhausted(shared: &Shared, case: &Case) -> Judged {
         false => format!("{attempts} attempts, and at most {most} are wanted by now"),
     };
     let attempt = Attempt { attempt: attempts, ..refusal(shared, case, "given-up", &why) };
-    let dead = Why::Attempts.because("given up");
-    Judged::new(Found::Room, attempt, Then::Not(Verdict::Dead(dead)))
+    dead(attempt, Why::Attempts.because("given up"), given_up())
+}
+
+/// What a caller would be told who waits for a call that was given up: nobody does, such calls were taken up before.
+pub(super) fn given_up() -> Error {
+    Error::caller(Code::Conflict, "the call was given up")
 }
 
 /// Renews the lease while the call runs; returns once it is lost.

@@ -10,7 +10,7 @@ use model::ports::Webhook;
 use super::destination::OnEnd;
 use super::envelope::Queued;
 use super::lanes::Found;
-use super::run::{Case, Judged, Then, refusal};
+use super::run::{Case, Judged, Then, given_up, refusal};
 use crate::Shared;
 use crate::retry::{self, Verdict};
 
@@ -33,7 +33,10 @@ pub(super) async fn deliver(shared: &Shared, queued: Queued, on: OnEnd, case: &C
     let duration_ms = u64::try_from(took.as_millis()).ok();
     let attempt = Attempt { duration_ms, message, ..refusal(shared, case, &outcome, "") };
     let verdict = match &sent {
-        Ok(200..=299) => return Judged::new(Found::Room, attempt, Then::Succeeded(Bytes::new())),
+        Ok(200..=299) => {
+            let then = Then::Succeeded(Bytes::new(), None);
+            return Judged { found: Found::Room, attempt, then, answer: Err(given_up()) };
+        }
         Ok(GONE) => Verdict::Dead("the receiver wants no more".into()),
         Err(e) if e.code() == Code::NotFound => Verdict::Dead("it has nowhere to go".into()),
         _ => retry::after_failure(case.policy(), case.tried(shared.clock.now()), &outcome),
@@ -42,7 +45,9 @@ pub(super) async fn deliver(shared: &Shared, queued: Queued, on: OnEnd, case: &C
         let reason = &dead.reason;
         tracing::warn!(request = %case.message.id, reason, "a webhook is given up: it is a dead call");
     }
-    Judged::new(Found::Refusal, attempt, Then::Not(verdict))
+    // Nobody waits for it.
+    let answer = Err(given_up());
+    Judged { found: Found::Refusal, attempt, then: Then::Not(verdict), answer }
 }
 
 /// The message as it is to be sent.

@@ -220,6 +220,7 @@ impl<'a> StageRun<'a> {
             let payload = pack(Queued {
                 call,
                 parameters: Carried::default(),
+                awaited: false,
                 due: None,
                 chunk: Some(chunk_rules),
                 webhook: None,

@@ -11,6 +11,7 @@ mod keeping;
 mod lines;
 mod maps;
 mod namespaces;
+mod once;
 mod provisioned;
 mod queued;
 mod reserved;

@@ -11,6 +11,7 @@ use model::network::NetworkPolicy;
 use serde_json::json;
 
 mod async_calls;
+mod idempotency;
 
 use super::context::Context;
 use super::failure::CliError;
@@ -26,6 +27,9 @@ tag.NAME. What is not mentioned stays. All changes are made in one step.
 Asynchronous calls: async.attempts, async.max_age, async.keep_result and async.keep_dead (90s, 6h, 7d); async.retry.first, async.retry.factor,
 async.retry.ceiling and async.retry.jitter (20%), or async.retry.pauses (10s,1m,10m). async.on_success and async.on_failure say who
 is told of a call's end: .function, or .webhook and .secret, the name of a secret variable. What is set of async.retry, async.on_success or async.on_failure replaces all of it.
+
+Calls that are one call: idempotency.key (event.FIELD, header.NAME, query.NAME or cookie.NAME), idempotency.window (24h), idempotency.required and
+idempotency.any_event (true or false). What is set of idempotency replaces all of it.
 
 network replaces the whole network policy: network.allow (CIDR[:PORT[-PORT]][/tcp|/udp], separated by commas) and
 network.bandwidth (bytes per second, for instance 10MB) go with it.
@@ -63,7 +67,7 @@ enum Operation {
         /// What to set
         #[arg(value_name = "KEY=VALUE")]
         fields: Vec<String>,
-        /// Remove env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores, reserved_instances, max_queued_calls, max_queued_bytes or async.FIELD; may be repeated
+        /// Remove env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores, reserved_instances, max_queued_calls, max_queued_bytes, async.FIELD or idempotency; may be repeated
         #[arg(long, value_name = "KEY")]
         unset: Vec<String>,
     },
@@ -122,10 +126,11 @@ fn patch(fields: &[String], unset: &[String]) -> Result<PatchConfig, CliError> {
             "reserved_instances" => patch.reserved_instances = Some(None),
             "max_queued_calls" => patch.max_queued_calls = Some(None),
             "max_queued_bytes" => patch.max_queued_bytes = Some(None),
+            "idempotency" => patch.idempotency = Some(None),
             _ if key.starts_with("async.") => async_calls::unset(&mut patch, key)?,
             _ => entry(&mut patch, key, None).ok_or_else(|| {
                 CliError::new(format!(
-                    "'{key}' cannot be removed: expected env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores, reserved_instances, max_queued_calls, max_queued_bytes or async.FIELD"
+                    "'{key}' cannot be removed: expected env.NAME, secret.NAME, tag.NAME, memory_share, cpu_weight, cpu_cores, reserved_instances, max_queued_calls, max_queued_bytes, async.FIELD or idempotency"
                 ))
             })?,
         }
@@ -198,6 +203,7 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
             patch.layers = Some(layers.map_err(CliError::new)?);
         }
         _ if key.starts_with("async.") => async_calls::set(patch, key, value)?,
+        _ if key.starts_with("idempotency.") => idempotency::set(patch, key, value)?,
         _ if key.starts_with("secret.") => {
             let name = key.trim_start_matches("secret.");
             let text = secrets::read(name, value)?;
@@ -319,6 +325,7 @@ fn lines(view: &FunctionView) -> Vec<String> {
     lines.extend(settings.max_queued_calls.map(|n| format!("max_queued_calls={n}")));
     lines.extend(settings.max_queued_bytes.map(|n| format!("max_queued_bytes={n}")));
     lines.extend(async_calls::lines(&settings.async_calls));
+    lines.extend(idempotency::lines(&settings.idempotency));
     lines.extend(config.environment.iter().map(|(k, v)| match v {
         VariableView::Plain(v) => format!("env.{k}={v}"),
         VariableView::Secret(_) | VariableView::Kept => format!("secret.{k} (not shown)"),

@@ -39,6 +39,8 @@ PATH is a folder, one source file, or a .zip or .jar made elsewhere. A folder ma
   attempts = 5
   max_age_seconds = 3600
   retry = { first_seconds = 10, factor = 2, ceiling_seconds = 600, jitter_percent = 20 }   # or { pauses_seconds = [10, 60, 600] }
+  [idempotency]               # which calls are one call
+  key = \"event.order.id\"
   [environment]
   LEVEL = \"debug\"
   TOKEN = { secret = true }    # its value comes by --secret or `hanshu config set`, and stays

@@ -29,7 +29,8 @@ Examples:
   hanshu invoke resize:3 --payload @event.json > out.json
   generate | hanshu invoke sum --payload - | jq .total
   hanshu invoke nightly --async
-  hanshu invoke reminder --async --delay 15m";
+  hanshu invoke reminder --async --delay 15m
+  hanshu invoke pay --idempotency-key order-7 --payload @order.json";
 
 /// Call a function.
 #[derive(Debug, Args)]
@@ -46,6 +47,9 @@ pub(crate) struct InvokeArgs {
     /// With --async: due after this time, for instance 90s, 15m or 2d; at most 7d
     #[arg(long, requires = "later", value_name = "TIME", value_parser = values::seconds)]
     delay: Option<u64>,
+    /// The call's key, 1 to 255 visible characters: calls of the same key are one call, with one result
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
     /// Only check that the call would be accepted
     #[arg(long)]
     dry_run: bool,
@@ -76,7 +80,7 @@ impl InvokeArgs {
             cx.screen.raw(piece)
         };
         let shown = cx.screen.format() == Format::Text;
-        let how = How { kind, delay_seconds: self.delay };
+        let how = How { kind, delay_seconds: self.delay, key: self.idempotency_key.as_deref() };
         let done = client.invoke(&target, how, &payload, shown.then_some(&mut show))?;
         if cx.screen.read_by_a_person() && !ends_a_line {
             cx.screen.line("")?;

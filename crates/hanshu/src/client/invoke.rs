@@ -7,6 +7,7 @@ use model::api::{
     HEADER_DELAY, HEADER_FUNCTION_ERROR, HEADER_INVOCATION, HEADER_REQUEST_ID, HEADER_STREAM,
     HEADER_TIMINGS, HEADER_VERSION,
 };
+use model::function::HEADER_IDEMPOTENCY_KEY;
 use model::ids::FunctionRef;
 use model::invocation::{InvocationKind, Timings};
 use model::limits;
@@ -44,10 +45,12 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// How a call is made.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct How {
+pub(crate) struct How<'a> {
     pub(crate) kind: InvocationKind,
     /// An asynchronous one is due after so many seconds.
     pub(crate) delay_seconds: Option<u64>,
+    /// The call's key.
+    pub(crate) key: Option<&'a str>,
 }
 
 /// Who takes the pieces of an answer as they come.
@@ -58,7 +61,7 @@ impl Client {
     pub(crate) fn invoke(
         &self,
         target: &FunctionRef,
-        how: How,
+        how: How<'_>,
         payload: &[u8],
         pieces: Option<Pieces<'_>>,
     ) -> Result<Invoked, CliError> {
@@ -77,7 +80,7 @@ impl Client {
             target.key.name,
             encode(&target.qualifier.to_string())
         );
-        let How { kind, delay_seconds } = how;
+        let How { kind, delay_seconds, key } = how;
         let kind = match kind {
             InvocationKind::Sync => "sync",
             InvocationKind::Async => "async",
@@ -93,6 +96,7 @@ impl Client {
             (HEADER_TIMINGS, "1"),
         ];
         headers.extend(delay.as_deref().map(|delay| (HEADER_DELAY, delay)));
+        headers.extend(key.map(|key| (HEADER_IDEMPOTENCY_KEY, key)));
         let ask = Ask {
             method: &Method::POST,
             path: &path,

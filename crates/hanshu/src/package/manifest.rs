@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use model::api::VariableView;
-use model::function::{AsyncPolicy, Cores, MemoryShare, Publish, UrlAuth};
+use model::function::{AsyncPolicy, Cores, Idempotency, MemoryShare, Publish, UrlAuth};
 use model::layer::LayerRef;
 use model::network::NetworkPolicy;
 use serde::Deserialize;
@@ -74,6 +74,8 @@ pub(crate) struct Manifest {
     pub layers: Option<Vec<LayerRef>>,
     /// When versions are published: `on-request`, or `always`.
     pub publish: Option<Publish>,
+    /// Which calls are one call, whole.
+    pub idempotency: Option<Idempotency>,
     /// What happens to asynchronous calls, whole.
     #[serde(rename = "async")]
     pub async_calls: Option<AsyncPolicy>,
@@ -129,7 +131,7 @@ mod tests {
     fn the_whole_file_is_read() {
         let m = Manifest::parse(
             "name = 'a'\nruntime = 'nodejs20'\ntimeout_ms = 5000\nurl_auth = 'none'\nmemory_share = '25%'\n\
-             cpu_cores = 0.5\nprocesses = 64\nlayers = ['numpy:3']\npublish = 'always'\n[async]\nattempts = 5\nretry = { pauses_seconds = [1, 10] }\n[environment]\nA = 'b'\nT = { secret = true }\n",
+             cpu_cores = 0.5\nprocesses = 64\nlayers = ['numpy:3']\npublish = 'always'\n[async]\nattempts = 5\nretry = { pauses_seconds = [1, 10] }\n[idempotency]\nkey = 'event.order.id'\n[environment]\nA = 'b'\nT = { secret = true }\n",
             Path::new("hanshu.toml"),
         )
         .unwrap();
@@ -140,6 +142,7 @@ mod tests {
         assert_eq!(m.layers.unwrap()[0].to_string(), "numpy:3");
         assert_eq!(m.publish, Some(Publish::Always));
         assert_eq!(m.async_calls.unwrap().attempts(), 5);
+        assert_eq!(m.idempotency.unwrap().key.unwrap().to_string(), "event.order.id");
         let environment = m.environment.unwrap();
         assert!(matches!(&environment["A"], VariableView::Plain(text) if text == "b"));
         assert!(matches!(&environment["T"], VariableView::Kept));

@@ -197,7 +197,8 @@ fn settings(manifest: &Manifest, deployed: Option<&FunctionView>) -> Option<Func
         || manifest.url_auth.is_some()
         || manifest.tags.is_some()
         || manifest.publish.is_some()
-        || manifest.async_calls.is_some();
+        || manifest.async_calls.is_some()
+        || manifest.idempotency.is_some();
     if !said {
         return None;
     }
@@ -210,6 +211,9 @@ fn settings(manifest: &Manifest, deployed: Option<&FunctionView>) -> Option<Func
     settings.publish = manifest.publish.unwrap_or(settings.publish);
     if let Some(tags) = &manifest.tags {
         settings.tags.clone_from(tags);
+    }
+    if let Some(rules) = &manifest.idempotency {
+        settings.idempotency.clone_from(rules);
     }
     if let Some(policy) = &manifest.async_calls {
         settings.async_calls.clone_from(policy);

@@ -38,6 +38,7 @@ mod logs;
 mod maps;
 mod namespaces;
 mod old_folder;
+mod once;
 mod provided;
 mod restart;
 mod rotation;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use model::Result;
 use model::ids::RequestId;
 use model::ports::{
-    Again, Batch, CutNote, Depth, End, Enqueued, Lane, LaneWatch, Listing, NewMessage, Queue,
-    Record, Standing, Summary, Token,
+    Again, Batch, Begun, CutNote, Depth, End, Enqueued, Lane, LaneWatch, Listing, NewMessage,
+    Queue, Record, Standing, Summary, Token,
 };
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -104,6 +104,10 @@ impl Queue for Mortal {
         self.step("enqueue", self.inner.enqueue(messages)).await
     }
 
+    async fn begin(&self, message: NewMessage, ttl: Duration) -> Result<Begun> {
+        self.inner.begin(message, ttl).await
+    }
+
     async fn lease(&self, lane: &Lane, n: usize, ttl: Duration) -> Result<Batch> {
         self.step("lease", self.inner.lease(lane, n, ttl)).await
     }
@@ -118,6 +122,10 @@ impl Queue for Mortal {
 
     async fn end(&self, id: RequestId, token: Token, end: End) -> Result<()> {
         self.step("end", self.inner.end(id, token, end)).await
+    }
+
+    async fn withdraw(&self, id: RequestId, token: Token) -> Result<()> {
+        self.inner.withdraw(id, token).await
     }
 
     async fn cancel(&self, id: RequestId, note: Bytes, keep: Duration) -> Result<Standing> {

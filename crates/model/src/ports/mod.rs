@@ -19,7 +19,7 @@ pub use lease::{Fence, Lease};
 pub use logs::{LogLine, LogQuery, LogStream, LogTail, Logs};
 pub use meta::{Change, Entry, Expect, Meta, Revision, Watch};
 pub use queue::{
-    Again, Batch, CutNote, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, FRESH_PER_RETRIED,
+    Again, Batch, Begun, CutNote, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, FRESH_PER_RETRIED,
     LEASE_MESSAGES, LIST_MAX, Lane, LaneWatch, Leased, ListedStanding, Listing, MESSAGE_BYTES,
     NOTE_BYTES, NOTES_MAX, NewMessage, Queue, RESULT_BYTES, Record, Standing, Summary, Token,
     UniqueKey,

@@ -122,6 +122,8 @@ pub struct UniqueKey {
     pub digest: Digest,
     /// Its window ends then; a message that has not ended by then keeps it until it has.
     pub until: UnixMillis,
+    /// Of what the message is, where messages of one key have to be the same.
+    pub print: Option<Digest>,
 }
 
 /// Answer to an enqueue.
@@ -131,6 +133,17 @@ pub enum Enqueued {
     New,
     /// There is a message of this id or key already, this one; nothing was stored.
     Duplicate(RequestId),
+    /// There is a message of this key already, this one, and it has another print; nothing was stored.
+    Different(RequestId),
+}
+
+/// Answer to [`Queue::begin`].
+#[derive(Clone, Debug)]
+pub enum Begun {
+    /// Stored, and on lease.
+    Leased(Leased),
+    /// It was not stored; see there.
+    Known(Enqueued),
 }
 
 /// Fences a lease: worthless once the lease has expired and the message was leased again.
@@ -332,6 +345,9 @@ pub trait Queue: Send + Sync + fmt::Debug {
     /// Stores messages, all or none; an answer each, in order.
     async fn enqueue(&self, messages: Vec<NewMessage>) -> Result<Vec<Enqueued>>;
 
+    /// Stores a message that is on lease from the beginning, for `ttl`: durable with one commit. `run_at` does not count.
+    async fn begin(&self, message: NewMessage, ttl: Duration) -> Result<Begun>;
+
     /// Up to `n` due messages of a lane, hidden from others for `ttl`. Does not wait. Fewer than `n` means that no more were due, or that their payloads were
     /// some MiB, which [`Batch::next_due`] tells apart; never more than [`LEASE_MESSAGES`].
     async fn lease(&self, lane: &Lane, n: usize, ttl: Duration) -> Result<Batch>;
@@ -345,6 +361,9 @@ pub trait Queue: Send + Sync + fmt::Debug {
     /// Done with, one way or another.
     async fn end(&self, id: RequestId, token: Token, end: End) -> Result<()>;
 
+    /// It never reached the function, and nobody waits for it: forgets a message on lease, and its key, as if it had never been there.
+    async fn withdraw(&self, id: RequestId, token: Token) -> Result<()>;
+
     /// Ends a message as cancelled, whether it waits or is on lease; whoever has the lease finds its token stale. Returns where it stood.
     ///
     /// Errors: `not-found`; `conflict` once it has ended.
@@ -355,7 +374,7 @@ pub trait Queue: Send + Sync + fmt::Debug {
     /// Errors: `not-found`; `conflict` if it is not dead.
     async fn redrive(&self, id: RequestId) -> Result<()>;
 
-    /// Forgets an ended message now; says whether there was one.
+    /// Forgets an ended message now, and its key; says whether there was one.
     ///
     /// Errors: `conflict` if it has not ended.
     async fn forget(&self, id: RequestId) -> Result<bool>;

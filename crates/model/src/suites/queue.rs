@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a suite panics at a broken promise")]
 
 mod ends;
+mod keys;
 mod looks;
 mod model;
 
@@ -47,6 +48,7 @@ pub async fn run(make: impl AsyncFn() -> Box<dyn Subject<dyn Queue>>) {
     limits_are_kept(&*make().await.port()).await;
     what_is_left_of_large_messages_is_told(&*make().await.port()).await;
     ends::run(&make).await;
+    keys::run(&make).await;
     looks::run(&make).await;
 }
 

@@ -36,6 +36,9 @@ pub(super) fn patched(config: &FunctionConfig, patch: &PatchConfig) -> FunctionC
 pub(super) fn patch_settings(settings: &mut FunctionSettings, patch: &PatchConfig) {
     settings.max_instances = patch.max_instances.or(settings.max_instances);
     set(&mut settings.reserved_instances, patch.reserved_instances.as_ref());
+    if let Some(idempotency) = &patch.idempotency {
+        settings.idempotency = idempotency.clone().unwrap_or_default();
+    }
     set(&mut settings.max_queued_calls, patch.max_queued_calls.as_ref());
     set(&mut settings.max_queued_bytes, patch.max_queued_bytes.as_ref());
     set(&mut settings.url_auth, patch.url_auth.as_ref());

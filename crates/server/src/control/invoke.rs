@@ -9,8 +9,9 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use engine::{EnqueueOptions, Reply, Stream};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use model::api::{
     Accepted, ErrorBody, HEADER_CLIENT_CONTEXT, HEADER_DELAY, HEADER_FUNCTION_ERROR,
     HEADER_INVOCATION, HEADER_STREAM, HEADER_TIMINGS, HEADER_TRACE, HEADER_VERSION,
@@ -18,6 +19,7 @@ use model::api::{
 use model::error::{Code, Error};
 use model::invocation::{Call, CallContext, Completed, InvocationKind, Timings};
 use model::limits;
+use model::ports::Enqueued;
 use serde::de::IgnoredAny;
 
 use super::Answer;
@@ -25,6 +27,7 @@ use crate::App;
 use crate::body::{self, Limit};
 use crate::extract::{Id, QualifierParam, Source, TargetPath};
 use crate::gateway;
+use crate::keyed;
 use crate::openapi::{FunctionParams, InvokeHeaders, Refusals};
 use crate::parameters::RequestParameters;
 use crate::pieces::Pieces;
@@ -39,6 +42,9 @@ const STREAM_HEADER_BYTES: usize = 8 * 1024;
 /// Calls a function. The body is the event, at most 6 MiB, and is never looked into.
 ///
 /// The rules of an alias see the request's headers, cookies and source address beside the event; path, query and method are the API's own.
+/// Calls with the same `Idempotency-Key` are one call, within the time that the function's settings say: the second is answered with the first's id and result,
+/// and waits for them; with another event it is refused.
+///
 /// A synchronous call is answered with the function's answer. When the function failed the status is 200 as well, the header
 /// `x-hanshu-function-error` names the kind, and the body is the function's error. A function that answers in pieces is heard as it writes; the body is then
 /// what it writes, `x-hanshu-stream` what it said before, and a body that breaks off, without its last chunk, is that of a function that failed on the way. An asynchronous call is durable before the 202.
@@ -49,6 +55,7 @@ const STREAM_HEADER_BYTES: usize = 8 * 1024;
     responses(
         (status = 200, description = "the function's answer, or its error", body = serde_json::Value, headers(
             ("x-hanshu-request-id" = String, description = "the call's id"),
+            ("x-hanshu-replayed" = Option<String>, description = "`true`: it is the first call of the key that is answered with"),
             ("x-hanshu-version" = String, description = "the version that ran"),
             ("x-hanshu-function-error" = Option<String>, description = "the kind of failure, when the function failed"),
             ("x-hanshu-stream" = Option<String>, description = "status, headers and cookies of an answer in pieces, as JSON"),
@@ -57,6 +64,8 @@ const STREAM_HEADER_BYTES: usize = 8 * 1024;
         (status = 202, description = "accepted: the call runs later", body = Accepted),
         (status = 204, description = "a dry run: the call would be possible"),
         (status = 408, description = "`request-timeout`", body = ErrorBody),
+        (status = 409, description = "`conflict`: the first call of the key has no result to show", body = ErrorBody),
+        (status = 422, description = "`key-reused`: the first call of the key had another event", body = ErrorBody),
         (status = 413, description = "`payload-too-large`", body = ErrorBody),
         (status = 429, description = "`throttled`; `queue-full`: as many asynchronous calls wait or run as may", body = ErrorBody),
         (status = 503, description = "`unavailable`", body = ErrorBody),
@@ -72,7 +81,7 @@ pub(crate) async fn invoke(
 ) -> Answer<Response> {
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
-    let context = context(&headers)?;
+    let mut context = context(&headers)?;
     let kind = kind(&headers)?;
     let options = options(&headers, kind)?;
     // Before the body: nobody shall send 6 MB to learn that the name is wrong.
@@ -87,15 +96,30 @@ pub(crate) async fn invoke(
         let version = app.engine.route(&target, &id, &parameters, &payload)?;
         return Ok(dry_run(&version.to_string()));
     }
+    context.key = keyed::of_call(&headers, &payload)?;
     let call = Call { id, target, payload, context };
     if kind == InvocationKind::Async {
-        app.engine.enqueue_with(call, &parameters, options).await?;
-        let accepted = Accepted { request_id: id.to_string() };
-        return Ok((StatusCode::ACCEPTED, Json(accepted)).into_response());
+        let first = match app.engine.enqueue_with(call, &parameters, options).await? {
+            Enqueued::Duplicate(first) => first,
+            _ => id,
+        };
+        let accepted = Accepted { request_id: first.to_string() };
+        let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
+        if first != id {
+            keyed::say_replayed(response.headers_mut(), first);
+        }
+        return Ok(response);
     }
     let timings = wants_timings(&headers);
     Ok(match app.engine.invoke_in_pieces(call, &parameters).await? {
-        Reply::Whole(completed) => completed_answer(completed, timings),
+        Reply::Whole(completed) => {
+            let first = completed.id;
+            let mut response = completed_answer(completed, timings);
+            if first != id {
+                keyed::say_replayed(response.headers_mut(), first);
+            }
+            response
+        }
         Reply::Stream(stream) => stream_answer(*stream, timings),
     })
 }
@@ -105,14 +129,20 @@ fn dry_run(version: &str) -> Response {
 }
 
 fn completed_answer(completed: Completed, with_timings: bool) -> Response {
-    let Completed { version, outcome, timings, .. } = completed;
+    let Completed { version, outcome, timings, prelude, .. } = completed;
     let (body, failure) = match outcome.result {
         Ok(body) => (body, None),
         Err(failure) => (failure.payload, Some(failure.kind)),
     };
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let said = prelude.as_deref().map(|said| gateway::prelude(said));
+    let content_type = said.as_ref().and_then(|said| said.headers().get(header::CONTENT_TYPE));
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, content_type.cloned().unwrap_or(json));
+    headers.extend(
+        prelude.map(|prelude| (HeaderName::from_static(HEADER_STREAM), stream_value(*prelude))),
+    );
     if let Ok(version) = HeaderValue::from_str(&version.to_string()) {
         headers.insert(HEADER_VERSION, version);
     }
@@ -137,13 +167,17 @@ fn stream_answer(stream: Stream, with_timings: bool) -> Response {
     if let Ok(version) = HeaderValue::from_str(&stream.version.to_string()) {
         headers.insert(HEADER_VERSION, version);
     }
-    let fits = stream.prelude.len() <= STREAM_HEADER_BYTES;
-    let prelude = HeaderValue::from_maybe_shared(stream.prelude).ok().filter(|_| fits);
-    headers.insert(HEADER_STREAM, prelude.unwrap_or(HeaderValue::from_static("{}")));
+    headers.insert(HEADER_STREAM, stream_value(stream.prelude));
     if with_timings && let Some(value) = timings_value(&stream.timings) {
         headers.insert(HEADER_TIMINGS, value);
     }
     response
+}
+
+fn stream_value(prelude: Bytes) -> HeaderValue {
+    let fits = prelude.len() <= STREAM_HEADER_BYTES;
+    let value = HeaderValue::from_maybe_shared(prelude).ok().filter(|_| fits);
+    value.unwrap_or(HeaderValue::from_static("{}"))
 }
 
 /// Whether the caller asked where the time went.
@@ -155,7 +189,7 @@ pub(crate) fn wants_timings(headers: &HeaderMap) -> bool {
 pub(crate) fn timings_value(timings: &Timings) -> Option<HeaderValue> {
     serde_json::to_vec(timings)
         .ok()
-        .and_then(|json| HeaderValue::from_maybe_shared(bytes::Bytes::from(json)).ok())
+        .and_then(|json| HeaderValue::from_maybe_shared(Bytes::from(json)).ok())
 }
 
 /// The trace header, if it is one that can be passed on.
@@ -276,6 +310,7 @@ mod tests {
             outcome: Outcome { result, run_us: 1, busy_us: None, memory_peak_bytes: None },
             timings: Timings { cold: true, ..Timings::default() },
             errors: None,
+            prelude: None,
         };
         let response = completed_answer(completed(Ok("1".into())), false);
         assert_eq!(response.headers()[HEADER_VERSION], "3");

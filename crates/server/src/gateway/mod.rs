@@ -17,6 +17,7 @@ pub(crate) use websocket::Tunnel;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ use hyper::body::Body;
 use model::Result;
 use model::api::{HEADER_FUNCTION_ERROR, HEADER_REQUEST_ID, HEADER_TIMINGS};
 use model::error::{Code, Error};
-use model::function::UrlAuth;
+use model::function::{FunctionSettings, UrlAuth};
 use model::ids::{FunctionRef, RequestId};
 use model::invocation::{Call, CallContext, Completed, Failure, FailureKind};
 use model::stream::BodyStream;
@@ -38,6 +39,7 @@ use crate::App;
 use crate::body::{self, Limit};
 use crate::control::invoke::{timings_value, trace, wants_timings};
 use crate::error::{Refusal, request_id_value};
+use crate::keyed;
 use crate::parameters::RequestParameters;
 use crate::pieces::Pieces;
 use event::Event;
@@ -106,7 +108,10 @@ where
     let id = RequestId::generate();
     match call(app, peer, id, request).await {
         Ok(mut served) => {
-            served.response.headers_mut().insert(HEADER_REQUEST_ID, request_id_value(id));
+            let headers = served.response.headers_mut();
+            if !headers.contains_key(HEADER_REQUEST_ID) {
+                headers.insert(HEADER_REQUEST_ID, request_id_value(id));
+            }
             served
         }
         Err(error) => Refusal::from(error).render(id).map(Either::Left).into(),
@@ -128,7 +133,7 @@ where
     let offered = websocket::is_asked(&request).then(|| Offer::new(&mut request));
     let (parts, body) = request.into_parts();
     let address = Address::parse(parts.uri.path())?;
-    let keyed = admit(app, &address.target, &parts.headers).await?;
+    let (keyed, settings) = admit(app, &address.target, &parts.headers).await?;
     let parameters = RequestParameters::of_url(&parts, address.rest, peer.ip(), keyed);
     let event = Event {
         parts: &parts,
@@ -140,11 +145,16 @@ where
         now: app.clock.now(),
         hide_authorization: keyed,
     };
-    let (call, offer) = take_in(app, event, (body, offered), &parameters).await?;
+    let once = !settings.idempotency.is_default();
+    let (call, offer) = take_in(app, event, (body, offered), &parameters, once).await?;
     let (mut served, timings) = match app.engine.invoke_in_pieces(call, &parameters).await? {
         Reply::Whole(completed) => {
-            let timings = completed.timings;
-            (whole(completed, id, app.config.dev).map(Either::Left).into(), timings)
+            let (first, timings) = (completed.id, completed.timings);
+            let mut response = whole(completed, first, app.config.dev);
+            if first != id {
+                keyed::say_replayed(response.headers_mut(), first);
+            }
+            (response.map(Either::Left).into(), timings)
         }
         Reply::Stream(stream) => {
             let timings = stream.timings;
@@ -165,6 +175,7 @@ async fn take_in<B>(
     event: Event<'_>,
     (body, offered): (B, Option<(Offer, BodyStream)>),
     parameters: &RequestParameters<'_>,
+    once: bool,
 ) -> Result<(Call, Option<Offer>)>
 where
     B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>
@@ -177,7 +188,8 @@ where
     let mut call =
         Call { id: event.id, target: event.target.clone(), payload: Bytes::new(), context };
     let timeout = app.config.body_timeout;
-    if offered.is_some() || upload::is_long(&body) {
+    // What decides whether it is another call's repetition is all of it.
+    if offered.is_some() || !once && upload::is_long(&body) {
         call.payload = event.to_json()?;
         if app.engine.takes_body_stream(&call, parameters).await? {
             let (offer, beside) = match offered {
@@ -189,6 +201,9 @@ where
         }
     }
     let body = body::collect(headers, body, Limit::SYNC_PAYLOAD, timeout, &app.tasks).await?;
+    if once {
+        call.context.key = Some(keyed::of_url(event.parts, event.raw_path, &body));
+    }
     call.payload = Event { body: &body, ..event }.to_json()?;
     if call.payload.len() > model::limits::SYNC_PAYLOAD_BYTES {
         return Err(Limit::SYNC_PAYLOAD.exceeded().with_hint(
@@ -202,7 +217,14 @@ where
 fn whole(completed: Completed, id: RequestId, dev: bool) -> Response<Full<Bytes>> {
     match completed.outcome.result {
         Ok(payload) => {
-            let response = reply::response(&payload).unwrap_or_else(|what| bad_reply(&what, id));
+            let response = match &completed.prelude {
+                None => reply::response(&payload),
+                Some(said) => reply::prelude(said, false).map(|head| {
+                    let bodiless = reply::is_bodiless(head.status());
+                    head.map(|()| if bodiless { Full::default() } else { Full::new(payload) })
+                }),
+            };
+            let response = response.unwrap_or_else(|what| bad_reply(&what, id));
             if let (Some(errors), true) = (&completed.errors, response.status().is_server_error()) {
                 errors.count();
             }
@@ -233,8 +255,12 @@ pub(crate) fn prelude(said: &[u8]) -> Response<()> {
 }
 
 /// Checks the key where the function's URL asks for one. Returns whether the request's authorization is the platform's business, and
-/// the function must not see it.
-async fn admit(app: &App, target: &FunctionRef, headers: &http::HeaderMap) -> Result<bool> {
+/// the function must not see it; and what applies to the function.
+async fn admit(
+    app: &App,
+    target: &FunctionRef,
+    headers: &http::HeaderMap,
+) -> Result<(bool, Arc<FunctionSettings>)> {
     let settings = match app.engine.settings(target) {
         Ok(settings) => settings,
         Err(error) => {
@@ -249,7 +275,7 @@ async fn admit(app: &App, target: &FunctionRef, headers: &http::HeaderMap) -> Re
     if keyed {
         app.keys.check(headers).await?.may_call(&target.key)?;
     }
-    Ok(keyed)
+    Ok((keyed, settings))
 }
 
 /// A function URL's path, taken apart.

@@ -127,6 +127,7 @@ fn kind_of(code: Code) -> Kind {
         | Code::UnknownRuntime
         | Code::Unsupported
         | Code::RequestTimeout
+        | Code::KeyReused
         | Code::InitFailed => Kind::INVALID_PARAMETER,
         Code::Unauthenticated => Kind::UNKNOWN_CLIENT,
         Code::Forbidden => Kind::DENIED,

@@ -202,6 +202,7 @@ mod tests {
             outcome: outcome(result),
             timings: Default::default(),
             errors: None,
+            prelude: None,
         };
         let good = answer(completed(Ok("1")), Some("log".into()));
         assert_eq!(good.headers()[EXECUTED_VERSION], "3");

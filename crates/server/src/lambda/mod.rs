@@ -13,6 +13,7 @@ mod code;
 mod concurrency;
 mod configuration;
 mod error;
+mod events;
 mod functions;
 mod invoke;
 mod layers;
@@ -22,6 +23,7 @@ mod route;
 mod signature;
 mod stream;
 mod tags;
+mod urls;
 mod versions;
 
 use std::net::SocketAddr;
@@ -112,6 +114,16 @@ async fn control(operation: Operation, asked: Asked) -> Answer {
         Operation::PutProvisionedConcurrency => concurrency::provision(&asked).await,
         Operation::GetProvisionedConcurrency => concurrency::provisioned(&asked).await,
         Operation::DeleteProvisionedConcurrency => concurrency::unprovision(&asked).await,
+        Operation::PutEventInvokeConfig => events::put(&asked).await,
+        Operation::UpdateEventInvokeConfig => events::update(&asked).await,
+        Operation::GetEventInvokeConfig => events::get(&asked).await,
+        Operation::ListEventInvokeConfigs => events::list(&asked).await,
+        Operation::DeleteEventInvokeConfig => events::delete(&asked).await,
+        Operation::CreateUrl => urls::create(&asked).await,
+        Operation::GetUrl => urls::get(&asked).await,
+        Operation::UpdateUrl => urls::update(&asked).await,
+        Operation::ListUrls => urls::list(&asked).await,
+        Operation::DeleteUrl => urls::delete(&asked).await,
         Operation::PublishLayerVersion => layers::publish(asked).await,
         Operation::GetLayerVersion => layers::get(&asked).await,
         Operation::GetLayerContent => layers::content(&asked).await,

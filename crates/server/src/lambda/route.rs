@@ -37,6 +37,16 @@ pub(super) enum Operation {
     /// One, or all of a function.
     GetProvisionedConcurrency,
     DeleteProvisionedConcurrency,
+    PutEventInvokeConfig,
+    UpdateEventInvokeConfig,
+    GetEventInvokeConfig,
+    ListEventInvokeConfigs,
+    DeleteEventInvokeConfig,
+    CreateUrl,
+    GetUrl,
+    UpdateUrl,
+    ListUrls,
+    DeleteUrl,
     PublishLayerVersion,
     GetLayerVersion,
     /// Where the service has a URL of Amazon S3.
@@ -105,6 +115,16 @@ const ROUTES: &[(&str, &str, Operation)] = &[
     ("PUT", PROVISIONED, Operation::PutProvisionedConcurrency),
     ("GET", PROVISIONED, Operation::GetProvisionedConcurrency),
     ("DELETE", PROVISIONED, Operation::DeleteProvisionedConcurrency),
+    ("PUT", EVENTS, Operation::PutEventInvokeConfig),
+    ("POST", EVENTS, Operation::UpdateEventInvokeConfig),
+    ("GET", EVENTS, Operation::GetEventInvokeConfig),
+    ("DELETE", EVENTS, Operation::DeleteEventInvokeConfig),
+    ("GET", "2019-09-25/functions/*/event-invoke-config/list", Operation::ListEventInvokeConfigs),
+    ("POST", URL, Operation::CreateUrl),
+    ("GET", URL, Operation::GetUrl),
+    ("PUT", URL, Operation::UpdateUrl),
+    ("DELETE", URL, Operation::DeleteUrl),
+    ("GET", "2021-10-31/functions/*/urls", Operation::ListUrls),
     ("GET", "2018-10-31/layers", Operation::ListLayers),
     ("POST", "2018-10-31/layers/*/versions", Operation::PublishLayerVersion),
     ("GET", "2018-10-31/layers/*/versions", Operation::ListLayerVersions),
@@ -113,11 +133,16 @@ const ROUTES: &[(&str, &str, Operation)] = &[
     ("DELETE", "2018-10-31/layers/*/versions/*", Operation::DeleteLayerVersion),
 ];
 
+const EVENTS: &str = "2019-09-25/functions/*/event-invoke-config";
+const URL: &str = "2021-10-31/functions/*/url";
 const PROVISIONED: &str = "2019-09-30/functions/*/provisioned-concurrency";
 
 /// What begins the paths of operations that are not there, and what they are about.
 const UNSUPPORTED: &[(&str, &str)] = &[
     ("2014-11-13/", "InvokeAsync"),
+    ("2015-03-31/event-source-mappings", "event source mappings"),
+    ("2021-07-20/functions/", "runtime management"),
+    ("2024-08-31/functions/", "recursion"),
     ("2020-04-22/code-signing-configs", "code signing"),
     ("2020-06-30/functions/", "code signing"),
     ("2025-11-30/capacity-providers", "capacity providers"),

@@ -19,6 +19,7 @@ mod later;
 mod layers;
 mod logs;
 mod namespaces;
+mod once;
 mod ports;
 mod provisioned;
 mod quotas;

@@ -1,9 +1,10 @@
 //! The queue as one table, in which a message stays from its enqueue until it is forgotten; what is large lies in [`files`].
 //!
 //! A lease moves the time at which a message is due to its own end, so an expired lease needs nobody to notice it. What memory knows besides is in
-//! [`lanes`]. Leasing is in [`take`], reading in [`show`], what follows a kill or a clock that was set in [`recover`].
+//! [`lanes`]. Leasing is in [`take`], reading in [`show`], who has a key in [`keys`], what follows a kill or a clock that was set in [`recover`].
 
 pub(crate) mod files;
+mod keys;
 pub(crate) mod lanes;
 mod notes;
 pub(crate) mod recover;
@@ -19,8 +20,8 @@ use bytes::Bytes;
 use model::clock::UnixMillis;
 use model::ids::RequestId;
 use model::ports::{
-    Again, Batch, CutNote, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, Lane, LaneWatch, Listing,
-    NewMessage, Queue, Record, Standing, Summary, Token,
+    Again, Batch, Begun, CutNote, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, Lane, LaneWatch,
+    Leased, Listing, NewMessage, Queue, Record, Standing, Summary, Token,
 };
 use model::{Code, Error, Result};
 use rusqlite::{OptionalExtension, Row};
@@ -96,6 +97,49 @@ impl EmbeddedQueue {
             self.files.remove(vec![name]).await;
         }
         result
+    }
+
+    /// Stores messages, all or none; those that are new on lease from the beginning, if it is said for how long.
+    async fn store(
+        &self,
+        messages: Vec<NewMessage>,
+        lease: Option<Duration>,
+    ) -> Result<(Vec<Enqueued>, Vec<Leased>)> {
+        messages.iter().try_for_each(NewMessage::check)?;
+        let apart = self.put_apart(&messages).await?;
+        let names: Vec<Option<Name>> =
+            apart.iter().map(|file| file.as_ref().map(|file| file.name)).collect();
+        let within =
+            messages.iter().map(|m| m.payload.len()).filter(|n| *n <= files::PAYLOAD_BYTES);
+        let bytes = within.sum::<usize>() as u64 + messages.len() as u64 * MESSAGE_OVERHEAD_BYTES;
+        let stored: Result<(Vec<Enqueued>, Vec<Leased>)> = self
+            .db
+            .write(move |tx| {
+                tx.take_room(bytes)?;
+                let (mut answers, mut leased) = (Vec::with_capacity(messages.len()), Vec::new());
+                for (message, file) in messages.iter().zip(&apart) {
+                    let answer = insert(tx, message, file.as_ref().map(|file| file.name))?;
+                    if let Some(ttl) = lease.filter(|_| answer == Enqueued::New) {
+                        leased.push(take::begin(tx, message, ttl)?);
+                    }
+                    answers.push(answer);
+                }
+                Ok((answers, leased))
+            })
+            .await;
+        let unused = match &stored {
+            Ok((answers, _)) => {
+                let all = names.iter().zip(answers);
+                all.filter(|(_, answer)| **answer != Enqueued::New)
+                    .filter_map(|(n, _)| *n)
+                    .collect()
+            }
+            // Nobody knows what came of it; the next start does.
+            Err(error) if error.code() == Code::Unavailable => Vec::new(),
+            Err(_) => names.into_iter().flatten().collect(),
+        };
+        self.files.remove(unused).await;
+        stored
     }
 
     /// Changes the message if it is on lease under `token`, else fails with `conflict`.
@@ -190,38 +234,16 @@ fn stale(id: RequestId) -> Error {
 #[async_trait]
 impl Queue for EmbeddedQueue {
     async fn enqueue(&self, messages: Vec<NewMessage>) -> Result<Vec<Enqueued>> {
-        messages.iter().try_for_each(NewMessage::check)?;
-        let apart = self.put_apart(&messages).await?;
-        let names: Vec<Option<Name>> =
-            apart.iter().map(|file| file.as_ref().map(|file| file.name)).collect();
-        let within =
-            messages.iter().map(|m| m.payload.len()).filter(|n| *n <= files::PAYLOAD_BYTES);
-        let bytes = within.sum::<usize>() as u64 + messages.len() as u64 * MESSAGE_OVERHEAD_BYTES;
-        let answers: Result<Vec<Enqueued>> = self
-            .db
-            .write(move |tx| {
-                tx.take_room(bytes)?;
-                let files = apart.iter().map(|file| file.as_ref().map(|file| file.name));
-                messages
-                    .iter()
-                    .zip(files)
-                    .map(|(message, file)| insert(tx, message, file))
-                    .collect()
-            })
-            .await;
-        let unused = match &answers {
-            Ok(answers) => {
-                let all = names.iter().zip(answers);
-                all.filter(|(_, answer)| **answer != Enqueued::New)
-                    .filter_map(|(n, _)| *n)
-                    .collect()
-            }
-            // Nobody knows what came of it; the next start does.
-            Err(error) if error.code() == Code::Unavailable => Vec::new(),
-            Err(_) => names.into_iter().flatten().collect(),
-        };
-        self.files.remove(unused).await;
-        answers
+        Ok(self.store(messages, None).await?.0)
+    }
+
+    async fn begin(&self, message: NewMessage, ttl: Duration) -> Result<Begun> {
+        let (answers, leased) = self.store(vec![message], Some(ttl)).await?;
+        match (leased.into_iter().next(), answers.into_iter().next()) {
+            (Some(leased), _) => Ok(Begun::Leased(leased)),
+            (None, Some(known)) => Ok(Begun::Known(known)),
+            (None, None) => Err(Error::internal("a message was stored without an answer")),
+        }
     }
 
     async fn lease(&self, lane: &Lane, n: usize, ttl: Duration) -> Result<Batch> {
@@ -285,6 +307,17 @@ impl Queue for EmbeddedQueue {
         Ok(())
     }
 
+    async fn withdraw(&self, id: RequestId, token: Token) -> Result<()> {
+        let gone = self.settle(id, token, move |tx, message| {
+            keys::free(tx, id)?;
+            tx.lane_changed(message.change(-1, false));
+            Ok(delete(tx, message.seq)?)
+        });
+        let gone = gone.await?;
+        self.files.remove(gone).await;
+        Ok(())
+    }
+
     async fn cancel(&self, id: RequestId, note: Bytes, keep: Duration) -> Result<Standing> {
         let (as_what, note, counted) = (Ended::Cancelled, Some(note), true);
         let end = End { as_what, note, result: None, keep, counted };
@@ -338,7 +371,10 @@ impl Queue for EmbeddedQueue {
                 Some(message) if message.is_active() => {
                     Err(conflict(format!("message {id} has not ended")).into())
                 }
-                Some(message) => Ok((true, delete(tx, message.seq)?)),
+                Some(message) => {
+                    keys::free(tx, id)?;
+                    Ok((true, delete(tx, message.seq)?))
+                }
             })
             .await?;
         self.files.remove(gone).await;
@@ -397,9 +433,9 @@ fn conflict(message: String) -> Error {
 
 /// `file`: where the payload lies, if it is too large for the database.
 fn insert(tx: &mut Tx<'_>, message: &NewMessage, file: Option<Name>) -> Result<Enqueued, Failure> {
-    let known = message.key.map(|key| holder(tx, key.digest.as_bytes())).transpose()?.flatten();
-    if let Some(holder) = known {
-        return Ok(Enqueued::Duplicate(holder));
+    let refusal = message.key.map(|key| keys::refusal(tx, &key)).transpose()?.flatten();
+    if let Some(refusal) = refusal {
+        return Ok(refusal);
     }
     let forgotten_at = tx.now.after(DEDUPE_WINDOW);
     let keep_until = message.key.map_or(forgotten_at, |key| key.until.max(forgotten_at));
@@ -430,28 +466,11 @@ fn insert(tx: &mut Tx<'_>, message: &NewMessage, file: Option<Name>) -> Result<E
             .execute((tx.conn.last_insert_rowid(), message.payload.as_ref()))?;
     }
     if let Some(key) = message.key {
-        tx.conn
-            .prepare_cached(
-                "INSERT OR REPLACE INTO queued_key (key, id, until) VALUES (?1, ?2, ?3)",
-            )?
-            .execute((key.digest.as_bytes(), message.id.as_bytes(), int(key.until.0)))?;
+        keys::give(tx, &key, message.id)?;
     }
     let (lane, bytes) = (message.lane.clone(), int(message.payload.len()));
     tx.lane_changed(LaneChange { lane, messages: 1, bytes, due: true });
     Ok(Enqueued::New)
-}
-
-/// Who has a key: within its window, and beyond it until the message has ended.
-fn holder(tx: &Tx<'_>, key: &[u8; 32]) -> rusqlite::Result<Option<RequestId>> {
-    let found: Option<([u8; 16], u64)> = tx
-        .conn
-        .prepare_cached("SELECT id, until FROM queued_key WHERE key = ?1")?
-        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((id, until)) = found else { return Ok(None) };
-    let id = RequestId::from_bytes(id);
-    let held = UnixMillis(until) > tx.now || find(tx, id)?.is_some_and(|m| m.is_active());
-    Ok(held.then_some(id))
 }
 
 /// Ends an active message. Returns the files that nobody names any more.
@@ -509,13 +528,6 @@ fn purge_some(tx: &mut Tx<'_>) -> Result<(usize, Vec<Name>), Failure> {
     for seq in &old {
         gone.extend(delete(tx, *seq)?);
     }
-    tx.conn
-        .prepare_cached(
-            "DELETE FROM queued_key WHERE key IN (
-                SELECT key FROM queued_key WHERE until <= ?1
-                AND NOT EXISTS (SELECT 1 FROM queued WHERE queued.id = queued_key.id AND state = 0)
-                LIMIT ?2)",
-        )?
-        .execute((now, int(PURGE_ROWS)))?;
+    keys::purge(tx, PURGE_ROWS)?;
     Ok((old.len(), gone))
 }

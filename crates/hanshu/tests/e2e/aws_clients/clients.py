@@ -261,7 +261,7 @@ def calls():
     refused("ResourceNotFoundException", aws.invoke, FunctionName="nobody")
     refused("ResourceNotFoundException", aws.invoke, FunctionName="f:nobody")
     refused("RequestTooLargeException", aws.invoke, FunctionName="f", Payload=b'"' + b"x" * (6 << 20) + b'"')
-    refused("RequestTooLargeException", aws.invoke, FunctionName="f", Payload=b'"' + b"x" * (1 << 20) + b'"', InvocationType="Event")
+    refused("RequestTooLargeException", aws.invoke, FunctionName="f", Payload=b'"' + b"x" * (6 << 20) + b'"', InvocationType="Event")
     refused("InvalidParameterValueException", aws.invoke, FunctionName="f", InvocationType="Later")
     refused("InvalidParameterValueException", aws.invoke, FunctionName="f", ClientContext="{}")
 
@@ -378,6 +378,48 @@ def settings():
     assert account["AccountUsage"]["FunctionCount"] == 2, account
 
 
+def urls():
+    refused("ResourceNotFoundException", aws.get_function_url_config, FunctionName="f")
+    for bad in [{"AuthType": "AWS_IAM"}, {"AuthType": "NONE", "Cors": {"AllowOrigins": ["*"]}}, {"AuthType": "NONE", "Qualifier": "live"}]:
+        refused("InvalidParameterValueException", aws.create_function_url_config, FunctionName="f", **bad)
+    url = aws.create_function_url_config(FunctionName="f", AuthType="NONE")["FunctionUrl"]
+    with urllib.request.urlopen(url + "a?b=c") as answer:
+        assert json.load(answer)["event"]["rawPath"] == "/a"
+    refused("ResourceConflictException", aws.create_function_url_config, FunctionName="f", AuthType="NONE")
+    assert aws.update_function_url_config(FunctionName="f", InvokeMode="BUFFERED")["FunctionUrl"] == url
+    pages = aws.get_paginator("list_function_url_configs").paginate(FunctionName="f")
+    assert [c["FunctionUrl"] for page in pages for c in page["FunctionUrlConfigs"]] == [url]
+    aws.delete_function_url_config(FunctionName="f")
+    try:
+        urllib.request.urlopen(url)
+        raise AssertionError("the URL is open still")
+    except urllib.error.HTTPError as error:
+        assert error.code == 401, error
+    refused("ResourceNotFoundException", aws.delete_function_url_config, FunctionName="f")
+
+
+def events():
+    refused("ResourceNotFoundException", aws.get_function_event_invoke_config, FunctionName="f")
+    refused("ResourceNotFoundException", aws.update_function_event_invoke_config, FunctionName="f", MaximumRetryAttempts=1)
+    # Out of range, botocore itself refuses what is too small and lets pass what is too large.
+    for bad in [
+        {"MaximumRetryAttempts": 3},
+        {"MaximumEventAgeInSeconds": 21_601},
+        {"MaximumRetryAttempts": 1, "Qualifier": "live"},
+        {"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:000000000000:q"}}},
+        {},
+    ]:
+        refused("InvalidParameterValueException", aws.put_function_event_invoke_config, FunctionName="f", **bad)
+    put = aws.put_function_event_invoke_config(FunctionName="f", MaximumRetryAttempts=0)
+    assert put["MaximumRetryAttempts"] == 0 and "MaximumEventAgeInSeconds" not in put, put
+    changed = aws.update_function_event_invoke_config(FunctionName="f", MaximumEventAgeInSeconds=120)
+    assert (changed["MaximumRetryAttempts"], changed["MaximumEventAgeInSeconds"]) == (0, 120), changed
+    pages = aws.get_paginator("list_function_event_invoke_configs").paginate(FunctionName="f")
+    assert [c["MaximumEventAgeInSeconds"] for page in pages for c in page["FunctionEventInvokeConfigs"]] == [120]
+    aws.delete_function_event_invoke_config(FunctionName="f")
+    refused("ResourceNotFoundException", aws.delete_function_event_invoke_config, FunctionName="f")
+
+
 def layers():
     content = package("exports.n = 41;", "nodejs/node_modules/dep/index.js")
     made = aws.publish_layer_version(LayerName="dep", Description="a dependency", Content={"ZipFile": content}, CompatibleRuntimes=["nodejs20.x"])
@@ -470,7 +512,7 @@ def gone():
     assert aws.list_functions()["Functions"] == []
 
 
-for part in [functions, changes, calls, streams, versions, aliases, settings, layers, listings, signatures, command_line, gone]:
+for part in [functions, changes, calls, streams, versions, aliases, settings, urls, events, layers, listings, signatures, command_line, gone]:
     start = time.monotonic()
     part()
     print(f"{part.__name__}: {time.monotonic() - start:.1f} s", flush=True)

@@ -14,7 +14,7 @@ use crate::clock::{Clock, Jump, Jumps, UnixMillis};
 use crate::error::{Code, Error};
 use crate::ids::{Digest, RequestId};
 use crate::ports::{
-    Again, Batch, CutNote, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, FRESH_PER_RETRIED,
+    Again, Batch, Begun, CutNote, DEDUPE_WINDOW, Depth, End, Ended, Enqueued, FRESH_PER_RETRIED,
     LEASE_MESSAGES, LIST_MAX, Lane, LaneWatch, Leased, ListedStanding, Listing, NOTES_MAX,
     NewMessage, Queue, Record, Standing, Summary, Token, UniqueKey,
 };
@@ -35,7 +35,7 @@ struct Messages {
     last_seq: u64,
     last_token: u64,
     all: BTreeMap<RequestId, Stored>,
-    keys: HashMap<Digest, (RequestId, UnixMillis)>,
+    keys: HashMap<Digest, (RequestId, UniqueKey)>,
 }
 
 impl Messages {
@@ -60,15 +60,21 @@ impl Messages {
     }
 
     /// Who has a key: within its window, and beyond it until the message has ended.
-    fn holder(&self, key: &UniqueKey, now: UnixMillis) -> Option<RequestId> {
-        let (id, until) = self.keys.get(&key.digest)?;
-        let held = *until > now || self.all.get(id).is_some_and(|m| !m.has_ended());
-        held.then_some(*id)
+    fn refusal(&self, key: &UniqueKey, now: UnixMillis) -> Option<Enqueued> {
+        let (id, held) = self.keys.get(&key.digest)?;
+        let holds = held.until > now || self.all.get(id).is_some_and(|m| !m.has_ended());
+        let differs = matches!((key.print, held.print), (Some(a), Some(b)) if a != b);
+        holds.then_some(if differs { Enqueued::Different(*id) } else { Enqueued::Duplicate(*id) })
+    }
+
+    fn remove(&mut self, id: RequestId) -> bool {
+        self.keys.retain(|_, (holder, _)| *holder != id);
+        self.all.remove(&id).is_some()
     }
 
     fn insert(&mut self, new: NewMessage, now: UnixMillis) -> Enqueued {
-        if let Some(holder) = new.key.as_ref().and_then(|key| self.holder(key, now)) {
-            return Enqueued::Duplicate(holder);
+        if let Some(refusal) = new.key.as_ref().and_then(|key| self.refusal(key, now)) {
+            return refusal;
         }
         if self.all.contains_key(&new.id) {
             return Enqueued::Duplicate(new.id);
@@ -76,7 +82,7 @@ impl Messages {
         let mut keep_until = now.after(DEDUPE_WINDOW);
         if let Some(key) = new.key {
             keep_until = keep_until.max(key.until);
-            self.keys.insert(key.digest, (new.id, key.until));
+            self.keys.insert(key.digest, (new.id, key));
         }
         self.last_seq += 1;
         let summary = Summary {
@@ -245,6 +251,23 @@ impl Queue for MemoryQueue {
         answers
     }
 
+    async fn begin(&self, message: NewMessage, ttl: Duration) -> Result<Begun> {
+        message.check()?;
+        let id = message.id;
+        self.with(|inner, now| {
+            let answer = inner.insert(message, now);
+            let token = Token(inner.last_token + 1);
+            match inner.all.get_mut(&id).filter(|_| answer == Enqueued::New) {
+                None => Ok(Begun::Known(answer)),
+                Some(stored) => {
+                    inner.last_token += 1;
+                    Ok(Begun::Leased(stored.lease(token, now.after(ttl))))
+                }
+            }
+        })
+        .inspect(|_| self.changed())
+    }
+
     async fn lease(&self, lane: &Lane, n: usize, ttl: Duration) -> Result<Batch> {
         self.with(|inner, now| Ok(inner.lease(lane, n, now, ttl)))
     }
@@ -278,6 +301,14 @@ impl Queue for MemoryQueue {
         end.check()?;
         self.with(|inner, now| {
             inner.settling(id, token)?.end(now, end);
+            Ok(())
+        })
+    }
+
+    async fn withdraw(&self, id: RequestId, token: Token) -> Result<()> {
+        self.with(|inner, _| {
+            inner.settling(id, token)?;
+            inner.remove(id);
             Ok(())
         })
     }
@@ -320,7 +351,7 @@ impl Queue for MemoryQueue {
             Some(stored) if !stored.has_ended() => {
                 Err(conflict(format!("message {id} has not ended")))
             }
-            Some(_) => Ok(inner.all.remove(&id).is_some()),
+            Some(_) => Ok(inner.remove(id)),
         })
     }
 

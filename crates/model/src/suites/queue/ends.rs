@@ -164,13 +164,14 @@ async fn notes_and_results_have_bounds(queue: &dyn Queue) {
 async fn a_key_is_given_once_in_its_window(mut subject: Box<dyn Subject<dyn Queue>>) {
     let queue = subject.port();
     let digest = Digest::of(b"order 7");
-    let keyed = |until| NewMessage { key: Some(UniqueKey { digest, until }), ..message("m") };
+    let keyed =
+        |until| NewMessage { key: Some(UniqueKey { digest, until, print: None }), ..message("m") };
     let until = SystemClock.now().after(SHORT);
     let first = keyed(until);
     let twice = vec![first.clone(), keyed(until)];
     let answers = queue.enqueue(twice).await.unwrap();
     assert_eq!(answers, [Enqueued::New, Enqueued::Duplicate(first.id)]);
-    let other = UniqueKey { digest: Digest::of(b"order 8"), until };
+    let other = UniqueKey { digest: Digest::of(b"order 8"), until, print: None };
     enqueue(&*queue, NewMessage { key: Some(other), ..message("m") }).await;
     drop(queue);
     subject.reopen().await;

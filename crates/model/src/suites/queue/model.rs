@@ -223,7 +223,7 @@ impl Model {
             id,
             lane: lane(LANES[at]),
             run_at,
-            key: (key > 0).then_some(UniqueKey { digest, until }),
+            key: (key > 0).then_some(UniqueKey { digest, until, print: None }),
             payload: Bytes::from_static(b"payload"),
         };
         let held = self.keys.get(&key).filter(|_| key > 0);
@@ -382,7 +382,10 @@ impl Model {
                 (known.ended, known.deliveries, known.was_leased) = (None, 0, false);
                 (known.enqueued_at, known.due_at) = (now, now);
             }
-            Op::Forget { .. } => drop(self.messages.remove(&id)),
+            Op::Forget { .. } => {
+                self.messages.remove(&id);
+                self.keys.retain(|_, (holder, _)| *holder != id);
+            }
             _ => {}
         }
     }

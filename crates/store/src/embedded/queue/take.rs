@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::clock::UnixMillis;
 use model::ids::RequestId;
-use model::ports::{Batch, FRESH_PER_RETRIED, LEASE_MESSAGES, Lane, Leased, Token};
+use model::ports::{Batch, FRESH_PER_RETRIED, LEASE_MESSAGES, Lane, Leased, NewMessage, Token};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::files::{self, Name, What};
@@ -112,14 +112,39 @@ fn interleave(fresh: Vec<Due>, retried: Vec<Due>) -> impl Iterator<Item = Due> {
     })
 }
 
-fn take(tx: &mut Tx<'_>, due: Due, end: UnixMillis) -> rusqlite::Result<Leased> {
+/// Leases a message that was stored just now.
+pub(super) fn begin(
+    tx: &mut Tx<'_>,
+    message: &NewMessage,
+    ttl: Duration,
+) -> rusqlite::Result<Leased> {
+    let (deliveries, end) = (1, tx.now.after(ttl));
+    let seq = find_seq(tx, message.id)?;
+    let token = hold(tx, seq, deliveries, end)?;
+    let (id, enqueued_at, payload) = (message.id, tx.now, message.payload.clone());
+    Ok(Leased { id, token, deliveries, enqueued_at, payload })
+}
+
+fn find_seq(tx: &Tx<'_>, id: RequestId) -> rusqlite::Result<i64> {
+    tx.conn
+        .prepare_cached("SELECT seq FROM queued WHERE id = ?1")?
+        .query_row([id.as_bytes()], |row| row.get(0))
+}
+
+/// Puts a message on lease.
+fn hold(tx: &mut Tx<'_>, seq: i64, deliveries: u32, end: UnixMillis) -> rusqlite::Result<Token> {
     let token = Token(tx.next_token());
-    let deliveries = due.deliveries.saturating_add(1);
     tx.conn
         .prepare_cached(
             "UPDATE queued SET tier = 1, due_at = ?2, deliveries = ?3, token = ?4 WHERE seq = ?1",
         )?
-        .execute((due.seq, int(end.0), deliveries, int(token.0)))?;
+        .execute((seq, int(end.0), deliveries, int(token.0)))?;
+    Ok(token)
+}
+
+fn take(tx: &mut Tx<'_>, due: Due, end: UnixMillis) -> rusqlite::Result<Leased> {
+    let deliveries = due.deliveries.saturating_add(1);
+    let token = hold(tx, due.seq, deliveries, end)?;
     let payload = match due.payload {
         Some(payload) => payload,
         None if due.bytes > files::PAYLOAD_BYTES => Vec::new(),
