@@ -314,6 +314,7 @@ async fn start(meta: &Arc<MemoryMeta>) -> Fallible<Engine> {
         blobs: Arc::new(MemoryBlobs::default()),
         sandbox: Arc::new(NoSandbox),
         usage: Arc::new(MemoryUsage::default()),
+        webhooks: Arc::new(model::ports::NoWebhooks),
         clock,
     };
     Ok(Engine::start(EngineConfig::default(), deps).await?)

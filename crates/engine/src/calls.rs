@@ -13,7 +13,8 @@ use model::ids::RequestId;
 use model::ports::{Depth, Ended, Listing, Record, Standing, Summary};
 use tokio::sync::{Notify, mpsc};
 
-use crate::{Engine, Shared, backlog, drain};
+use crate::drain::{self, OnEnd};
+use crate::{Engine, Shared, backlog};
 
 /// Who may wait for calls at once.
 const WAITERS_MAX: usize = 1_024;
@@ -185,6 +186,17 @@ pub struct KeptCall {
     pub(crate) prelude: Option<Bytes>,
     /// Its event, unless it succeeded or was cancelled.
     pub event: Option<Bytes>,
+    /// What tells somebody of its end.
+    pub destination: Option<KeptDestination>,
+}
+
+/// What is kept of a message that tells of a call's end.
+#[derive(Clone, Debug)]
+pub struct KeptDestination {
+    /// Where it stands.
+    pub summary: Summary,
+    /// What was said when it was tried last, if there is something to say.
+    pub message: Option<String>,
 }
 
 impl From<Record> for KeptCall {
@@ -192,14 +204,28 @@ impl From<Record> for KeptCall {
         let history = record.notes.iter().filter_map(|note| Attempt::read(note)).collect();
         let event = record.payload.as_ref().and_then(drain::event);
         let prelude = record.notes.last().and_then(|note| drain::prelude(note));
-        Self { prelude, summary: record.summary, history, result: record.result, event }
+        let (summary, result, destination) = (record.summary, record.result, None);
+        Self { summary, history, result, prelude, event, destination }
     }
 }
 
 impl Engine {
     /// What is kept of an asynchronous call.
     pub async fn call(&self, id: RequestId) -> Result<Option<KeptCall>> {
-        Ok(self.shared.queue.find(id).await?.map(KeptCall::from))
+        let found = self.shared.queue.find(id).await?;
+        let Some(mut call) = found.map(KeptCall::from) else { return Ok(None) };
+        let Summary { standing, enqueued_at, .. } = call.summary;
+        let on = match standing {
+            Standing::Ended(Ended::Succeeded, _) => OnEnd::Success,
+            Standing::Ended(Ended::Dead, _) => OnEnd::Failure,
+            _ => return Ok(Some(call)),
+        };
+        let told = self.shared.queue.find(drain::told_by(id, enqueued_at, on)).await?;
+        call.destination = told.map(|record| {
+            let last = record.notes.last().and_then(|note| Attempt::read(note));
+            KeptDestination { summary: record.summary, message: last.and_then(|a| a.message) }
+        });
+        Ok(Some(call))
     }
 
     /// The same once it has ended, or at `until` as it stands then.

@@ -3,10 +3,12 @@
 //! A message is settled exactly once per lease: ended on success, due again or dead otherwise. A daemon that dies in between takes its leases back when it starts
 //! again, and the calls run again: what was cut counts as an attempt, so that a call that kills the daemon each time is given up like any other. [`lanes`] decides whose turn it is, [`run`] runs one call, [`envelope`] is its form in the queue.
 
+mod destination;
 mod envelope;
 mod lanes;
 mod prelude;
 mod run;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +25,7 @@ use model::map::is_of_map;
 use model::ports::{Batch, Begun, Depth, Enqueued, Lane, Leased, NewMessage, UniqueKey};
 use tokio::sync::mpsc;
 
+pub(crate) use self::destination::{OnEnd, told_by};
 pub(crate) use self::envelope::{ChunkRules, Queued, event, pack};
 use self::lanes::{Found, Lanes, Turn};
 pub(crate) use self::prelude::prelude;
@@ -68,7 +71,7 @@ pub(crate) async fn enqueue(
     let key = once::key(&route.settings, &call, parameters, &*shared.clock)?;
     let run_at = shared.clock.now().after(options.delay);
     let due = (!options.delay.is_zero()).then_some(run_at);
-    let queued = Queued { call, parameters: Carried::default(), awaited: false, due, chunk: None };
+    let queued = Queued { due, ..Queued::of(call) };
     let message = message(shared, queued, parameters, key)?;
     let _places = enter(shared, &message, &route)?;
     let answers = shared.queue.enqueue(vec![NewMessage { run_at, ..message }]).await?;
@@ -86,8 +89,7 @@ pub(crate) fn awaited(
     parameters: &dyn Parameters,
     key: UniqueKey,
 ) -> Result<NewMessage> {
-    let queued =
-        Queued { call, parameters: Carried::default(), awaited: true, due: None, chunk: None };
+    let queued = Queued { awaited: true, ..Queued::of(call) };
     message(shared, queued, parameters, Some(key))
 }
 
@@ -145,6 +147,8 @@ async fn take_back(shared: &Arc<Shared>) {
         let note = move |lane: &Lane, attempt| {
             let most = if is_of_map(lane) {
                 limits::MAP_ATTEMPTS_MAX
+            } else if destination::is_webhook(lane) {
+                destination::WEBHOOK_ATTEMPTS
             } else {
                 let settings = lane.function().and_then(|key| known.routes.settings(&key));
                 settings.unwrap_or_default().async_calls.attempts()

@@ -19,7 +19,7 @@ use model::function::{Function, FunctionSettings};
 use model::ids::{FunctionRef, NamespaceName, RequestId, VersionRef};
 use model::invocation::{Call, Completed, IdleCounts};
 use model::ports::{
-    Blobs, Enqueued, Meta, Queue, Revision, Sandbox, UniqueKey, Usage, UsageDelta, Watch,
+    Blobs, Enqueued, Meta, Queue, Revision, Sandbox, UniqueKey, Usage, UsageDelta, Watch, Webhooks,
 };
 use model::tasks::Tasks;
 use tokio::sync::{mpsc, watch};
@@ -50,7 +50,7 @@ mod shift;
 mod stream;
 mod swap;
 
-pub use calls::KeptCall;
+pub use calls::{KeptCall, KeptDestination};
 pub use config::EngineConfig;
 pub use dead::{DeadCalls, Sweep, Swept};
 pub use drain::EnqueueOptions;
@@ -89,6 +89,8 @@ pub struct Deps {
     pub sandbox: Arc<dyn Sandbox>,
     /// Where use is reported.
     pub usage: Arc<dyn Usage>,
+    /// Who sends webhooks.
+    pub webhooks: Arc<dyn Webhooks>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -103,6 +105,7 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) webhooks: Arc<dyn Webhooks>,
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) routes: Routes,
@@ -157,6 +160,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             config,
             queue: deps.queue,
+            webhooks: deps.webhooks,
             blobs: deps.blobs,
             clock: deps.clock,
             routes,

@@ -11,8 +11,48 @@ use model::ids::RequestId;
 pub(crate) enum Verdict {
     /// Again after `delay`. `counted`: whether this try was one of the function's attempts.
     Again { delay: Duration, counted: bool },
-    /// Given up, for this reason.
-    Dead(String),
+    /// Given up.
+    Dead(Dead),
+}
+
+/// Why a call is given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dead {
+    pub(crate) why: Why,
+    /// In words.
+    pub(crate) reason: String,
+}
+
+/// The kinds of reasons, as destinations are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// There were as many attempts as there may be.
+    Attempts,
+    /// It is too old.
+    Age,
+    /// It cannot run at all.
+    Other,
+}
+
+impl Why {
+    /// In the words of AWS Lambda's destinations, which have none for the last.
+    pub(crate) fn condition(self) -> &'static str {
+        match self {
+            Self::Attempts => "RetriesExhausted",
+            Self::Age => "EventAgeExceeded",
+            Self::Other => "Undeliverable",
+        }
+    }
+
+    pub(crate) fn because(self, reason: impl Into<String>) -> Dead {
+        Dead { why: self, reason: reason.into() }
+    }
+}
+
+impl From<&str> for Dead {
+    fn from(reason: &str) -> Self {
+        Why::Other.because(reason)
+    }
 }
 
 /// Where a call stands when it is judged.
@@ -32,9 +72,10 @@ impl Tried {
     }
 
     /// Why the call is not run any more, if it is too old for that.
-    pub(crate) fn too_old(&self, policy: &AsyncPolicy) -> Option<String> {
+    pub(crate) fn too_old(&self, policy: &AsyncPolicy) -> Option<Dead> {
         let (age, most) = (self.age(), policy.max_age());
-        (age >= most).then(|| format!("too old: {} s, at most {} s", age.as_secs(), most.as_secs()))
+        let reason = || format!("too old: {} s, at most {} s", age.as_secs(), most.as_secs());
+        (age >= most).then(|| Why::Age.because(reason()))
     }
 }
 
@@ -42,12 +83,16 @@ impl Tried {
 pub(crate) fn after_failure(policy: &AsyncPolicy, tried: Tried, kind: &str) -> Verdict {
     let attempts = tried.attempts;
     if attempts >= policy.attempts() {
-        return Verdict::Dead(format!("it failed {attempts} times, last by {kind}"));
+        return Verdict::Dead(
+            Why::Attempts.because(format!("it failed {attempts} times, last by {kind}")),
+        );
     }
     let delay = pause(policy, tried);
     if tried.age() + delay >= policy.max_age() {
         let most = policy.max_age().as_secs();
-        return Verdict::Dead(format!("too old: the next attempt would be due after {most} s"));
+        return Verdict::Dead(
+            Why::Age.because(format!("too old: the next attempt would be due after {most} s")),
+        );
     }
     Verdict::Again { delay, counted: true }
 }
@@ -85,7 +130,9 @@ pub(crate) fn after_refusal(policy: &AsyncPolicy, tried: Tried) -> Verdict {
     let (age, most) = (tried.age(), policy.max_age());
     let left = most.saturating_sub(age);
     if left <= LEAST {
-        return Verdict::Dead(format!("too old: not run within {} s", most.as_secs()));
+        return Verdict::Dead(
+            Why::Age.because(format!("too old: not run within {} s", most.as_secs())),
+        );
     }
     let delay = age.clamp(LEAST, MOST).min(left - LEAST).max(Duration::from_millis(1));
     Verdict::Again { delay, counted: false }
@@ -114,7 +161,7 @@ mod tests {
         assert_eq!(after_failure(&policy, tried(1, 1), "handler"), again(60));
         assert_eq!(after_failure(&policy, tried(2, 62), "handler"), again(120));
         let last = after_failure(&policy, tried(3, 183), "timeout");
-        assert!(matches!(last, Verdict::Dead(why) if why.contains("timeout")));
+        assert!(matches!(last, Verdict::Dead(why) if why.reason.contains("timeout")));
     }
 
     #[test]
@@ -125,7 +172,7 @@ mod tests {
         assert_eq!(after_failure(&policy, tried(2, 2), "handler"), again(20));
         let third = after_failure(&policy, tried(3, 22), "handler");
         assert!(
-            matches!(third, Verdict::Dead(why) if why.contains("too old")),
+            matches!(third, Verdict::Dead(why) if why.reason.contains("too old")),
             "50 s more are too many"
         );
         assert_eq!(tried(1, 59).too_old(&policy), None);
@@ -175,6 +222,6 @@ mod tests {
         assert_eq!(delays.get(..5), Some([1, 1, 2, 4, 8].as_slice()));
         assert_eq!(delays.iter().max(), Some(&300));
         assert_eq!(now.0, 1_000 + 6 * 3600 * 1000 - 1_000, "tried a second before it is too old");
-        assert!(matches!(last, Verdict::Dead(why) if why.contains("too old")));
+        assert!(matches!(last, Verdict::Dead(why) if why.reason.contains("too old")));
     }
 }

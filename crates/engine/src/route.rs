@@ -205,6 +205,15 @@ impl Routes {
         self.map.pin().get(key).map(|route| Arc::clone(&route.settings))
     }
 
+    /// The settings of a function and its `$LATEST`, if there is one.
+    pub(crate) fn latest(
+        &self,
+        key: &FunctionKey,
+    ) -> Option<(Arc<FunctionSettings>, Arc<Version>)> {
+        let map = self.map.pin();
+        map.get(key).map(|route| (Arc::clone(&route.settings), Arc::clone(&route.latest)))
+    }
+
     /// Where a call goes.
     pub(crate) fn lead(&self, asked: Asked<'_>) -> Result<Lead> {
         let Asked { target, id, parameters, event } = asked;

@@ -106,6 +106,7 @@ impl World {
             blobs: Arc::clone(&store.blobs),
             sandbox: Arc::new(Functions(Arc::clone(&began))),
             usage: Arc::clone(&store.usage),
+            webhooks: Arc::new(model::ports::NoWebhooks),
             clock: Arc::new(SystemClock),
         };
         // What functions that do nothing would take is not the question.

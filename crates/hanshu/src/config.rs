@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use model::network::Cidr;
+use model::network::{Cidr, Reach};
 use model::ports::Depth;
 use sandbox::{NetworkConfig, ZygoteUse};
 use store::vault::KeySource;
@@ -116,6 +116,8 @@ pub(crate) struct SandboxSection {
     pub path: String,
     /// See the settings `network.*`.
     pub network: NetworkConfig,
+    /// See the setting `webhooks.allow`.
+    pub webhooks_allow: Vec<Reach>,
 }
 
 /// See the settings `store.*`.
@@ -233,6 +235,10 @@ impl SandboxSection {
             require_full: values.text(&s::REQUIRE_ISOLATION)?.as_deref() == Some("full"),
             path: path.unwrap_or_else(|| sources.env.get("PATH").unwrap_or_default().to_owned()),
             network: network(values)?,
+            webhooks_allow: values.list(
+                &s::WEBHOOKS_ALLOW,
+                "CIDR[:PORT[-PORT]], separated by commas, for instance 10.1.2.0/24:8080",
+            )?,
         })
     }
 }

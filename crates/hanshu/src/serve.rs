@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use engine::{Engine, EngineConfig};
 use model::clock::{Clock, SystemClock};
 use model::isolation::{Isolation, Need};
-use model::ports::{Sandbox, Vault};
+use model::ports::{Sandbox, Vault, Webhooks};
 use model::tasks::Tasks;
 use sandbox::{ProcessSandbox, SandboxConfig, Sandboxes, WasmConfig};
 use server::{Server, ServerConfig};
@@ -109,7 +109,9 @@ pub(crate) async fn start(config: &DaemonConfig) -> anyhow::Result<Running> {
         return Err(e.into());
     }
     let sandbox: Arc<dyn Sandbox> = sandboxes.clone();
-    let engine = start_engine(config, &store, &sandbox, &clock).await?;
+    let allow = config.sandbox.webhooks_allow.clone();
+    let webhooks = sandboxes.webhooks(allow, Arc::clone(&vault), Arc::clone(&clock));
+    let engine = start_engine(config, &store, &sandbox, webhooks, &clock).await?;
     let root_key =
         if config.dev { None } else { server::auth::ensure_root_key(&*store.meta).await? };
 
@@ -222,6 +224,7 @@ async fn start_engine(
     config: &DaemonConfig,
     store: &Store,
     sandbox: &Arc<dyn Sandbox>,
+    webhooks: Arc<dyn Webhooks>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Engine> {
     let engine_config = EngineConfig {
@@ -246,6 +249,7 @@ async fn start_engine(
         blobs: Arc::clone(&store.blobs),
         sandbox: Arc::clone(sandbox),
         usage: Arc::clone(&store.usage),
+        webhooks,
         clock: Arc::clone(clock),
     };
     Ok(Engine::start(engine_config, deps).await?)

@@ -4,6 +4,7 @@
 //! [`Version`] is an immutable document of its own.
 
 mod async_policy;
+mod destination;
 mod environment;
 mod idempotency;
 mod resources;
@@ -28,6 +29,7 @@ use crate::network::NetworkPolicy;
 use crate::provisioned::{Provisioned, ProvisionedRecord};
 
 pub use async_policy::{AsyncPolicy, RetryCurve};
+pub use destination::{Destination, Told};
 pub(crate) use environment::validate_environment;
 pub use environment::{EnvironmentValue, RESERVED_ENVIRONMENT, Variable};
 pub use idempotency::{CallKey, HEADER_IDEMPOTENCY_KEY, Idempotency, read_idempotency_key};

@@ -166,6 +166,8 @@ pub const RETRY_CEILING_SECONDS: u32 = 3600;
 pub const RETRY_PAUSE_MAX_SECONDS: u32 = 24 * 3600;
 /// Pauses that a retry curve lists.
 pub const RETRY_PAUSES: usize = 20;
+/// Longest address of a webhook, in characters.
+pub const WEBHOOK_CHARS: usize = 2_048;
 /// Shortest time that a function can ask for what came of its calls to be kept, in seconds.
 pub const ASYNC_KEEP_LEAST_SECONDS: u64 = 60;
 /// Longest time that a function can ask for what came of its calls to be kept, in seconds (30 days).

@@ -9,6 +9,7 @@
 //! runtime_api/   the daemon's side of AWS Lambda's Runtime API, for functions that bring their own runtime
 //! http_event/    HTTP in events and replies, for `web` and components
 //! web/           the daemon's side of functions that are web servers
+//! webhooks       requests that the daemon sends for functions
 //! output         standard output and error → log lines, within a rate
 //! package        bounded unpacking of code packages
 //! ```
@@ -27,6 +28,7 @@ mod runtime_api;
 mod sandboxes;
 mod wasm;
 mod web;
+mod webhooks;
 
 pub use process::{
     NetworkConfig, ProcessSandbox, SandboxConfig, UID_BASE_DEFAULT, ZYGOTE_CHILDREN_DEFAULT,

@@ -9,12 +9,13 @@ use model::function::{RuntimeInfo, Version};
 use model::ids::Digest;
 use model::invocation::StartCounts;
 use model::isolation::Isolation;
-use model::network::NetworkPolicy;
-use model::ports::{Image, Logs, PackageInfo, Sandbox, StartFailed, Vault};
+use model::network::{NetworkPolicy, Reach};
+use model::ports::{Image, Logs, PackageInfo, Sandbox, StartFailed, Vault, Webhooks};
 use model::{Error, Result};
 
 use crate::process::ProcessSandbox;
 use crate::wasm::{self, RUNTIME, WasmConfig, WasmSandbox};
+use crate::webhooks::OutgoingWebhooks;
 
 /// Processes, and WebAssembly where this host gives its engine what it needs.
 #[derive(Debug)]
@@ -52,6 +53,16 @@ impl Sandboxes {
         let mut features = self.processes.isolation().features.clone();
         features.push(wasm::feature(&self.wasm));
         Isolation::of(features)
+    }
+
+    /// Who sends webhooks, by the networks of this host. `allow`: addresses beside the public ones.
+    pub fn webhooks(
+        &self,
+        allow: Vec<Reach>,
+        vault: Arc<dyn Vault>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<dyn Webhooks> {
+        Arc::new(OutgoingWebhooks::new(self.processes.networks(), allow, vault, clock))
     }
 
     /// Leaves the host as it was found. For a daemon that stops, when no instance is left.

@@ -12,6 +12,8 @@ use model::invocation::{Call, CallContext};
 use model::ports::Leased;
 use serde::{Deserialize, Serialize};
 
+use super::destination::OnEnd;
+
 /// What stands in front of the payload in a queued message.
 #[derive(Debug, Serialize, Deserialize)]
 struct Envelope {
@@ -28,6 +30,9 @@ struct Envelope {
     /// When it was due first, if it was accepted with a delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     due: Option<UnixMillis>,
+    /// Of what tells the function's webhook of an end: of which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    webhook: Option<OnEnd>,
     /// Of a call that is a chunk of a map.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chunk: Option<ChunkRules>,
@@ -47,7 +52,7 @@ impl ChunkRules {
         let retry = RetryCurve { first_seconds, factor, ceiling_seconds, ..RetryCurve::default() };
         AsyncPolicy {
             attempts: Some(self.attempts),
-            retry: Some(retry),
+            retry: Some(Box::new(retry)),
             keep_result_seconds: Some(KEEP_DEAD_SECONDS),
             ..AsyncPolicy::default()
         }
@@ -65,19 +70,29 @@ pub(crate) struct Queued {
     pub(crate) due: Option<UnixMillis>,
     /// Of a chunk of a map.
     pub(crate) chunk: Option<ChunkRules>,
+    /// Not the function is called, but its webhook for this end.
+    pub(crate) webhook: Option<OnEnd>,
+}
+
+impl Queued {
+    /// A call of which nothing special is asked.
+    pub(crate) fn of(call: Call) -> Self {
+        let parameters = Carried::default();
+        Self { call, parameters, awaited: false, due: None, chunk: None, webhook: None }
+    }
 }
 
 /// The message of a call.
 pub(crate) fn pack(queued: Queued) -> Result<Bytes> {
-    let Queued { call, parameters, awaited, due, chunk } = queued;
-    let (target, context) = (call.target, call.context);
-    let envelope = Envelope { v: 1, target, context, parameters, awaited, due, chunk };
+    let Queued { call, parameters, awaited, due, chunk, webhook } = queued;
+    let Call { target, context, payload, .. } = call;
+    let envelope = Envelope { v: 1, target, context, parameters, awaited, due, chunk, webhook };
     let head = serde_json::to_vec(&envelope).map_err(Error::internal)?;
     let length = u32::try_from(head.len()).map_err(Error::internal)?;
-    let mut out = BytesMut::with_capacity(4 + head.len() + call.payload.len());
+    let mut out = BytesMut::with_capacity(4 + head.len() + payload.len());
     out.put_u32_le(length);
     out.put_slice(&head);
-    out.put_slice(&call.payload);
+    out.put_slice(&payload);
     Ok(out.freeze())
 }
 
@@ -103,8 +118,8 @@ pub(super) fn unpack(message: &Leased) -> Option<Queued> {
         payload: message.payload.slice(end..),
         context: envelope.context,
     };
-    let Envelope { v, parameters, awaited, due, chunk, .. } = envelope;
-    (v == 1).then_some(Queued { call, parameters, awaited, due, chunk })
+    let Envelope { v, parameters, awaited, due, chunk, webhook, .. } = envelope;
+    (v == 1).then_some(Queued { call, parameters, awaited, due, chunk, webhook })
 }
 
 #[cfg(test)]
@@ -133,13 +148,14 @@ mod tests {
         }] {
             for due in [None, Some(UnixMillis(7))] {
                 let (chunk, awaited) = (due.map(|_| ChunkRules { attempts: 7 }), due.is_none());
-                let (call, parameters) = (call.clone(), parameters.clone());
+                let webhook = due.map(|_| OnEnd::Failure);
                 let queued = Queued {
-                    call: call.clone(),
                     parameters: parameters.clone(),
                     awaited,
                     due,
                     chunk,
+                    webhook,
+                    ..Queued::of(call.clone())
                 };
                 let back = unpack(&leased(pack(queued).unwrap())).unwrap();
                 assert_eq!(
@@ -147,7 +163,7 @@ mod tests {
                     (&call.target, &call.payload, &call.context)
                 );
                 assert_eq!((&back.parameters, back.due, back.chunk), (&parameters, due, chunk));
-                assert_eq!(back.awaited, awaited);
+                assert_eq!((back.awaited, back.webhook), (awaited, webhook));
             }
         }
     }

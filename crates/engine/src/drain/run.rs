@@ -11,51 +11,63 @@ use model::invocation::{Completed, Timings};
 use model::ports::{Again, End, Ended, Leased, RESULT_BYTES};
 use serde::Deserialize;
 
+use super::destination::{self, OnEnd, webhook_policy};
 use super::envelope::{Queued, unpack};
 use super::lanes::Found;
-use super::prelude;
+use super::{prelude, webhook};
 use crate::Shared;
 use crate::attempt::serve;
-use crate::retry::{self, Tried, Verdict};
+use crate::retry::{self, Dead, Tried, Verdict, Why};
 use crate::route::Asked;
 
 /// A call that waited longer than this for an instance that was there already found a crowd.
 const CROWDED_US: u64 = 10_000;
 
 /// A leased message, and what its function says about asynchronous calls.
-struct Case {
-    message: Leased,
+pub(super) struct Case {
+    pub(super) message: Leased,
     /// When it was due first, or brought back to life.
     due: UnixMillis,
+    /// Of what is sent to a webhook: of which end it tells.
+    webhook: Option<OnEnd>,
     settings: Arc<FunctionSettings>,
 }
 
 impl Case {
-    fn new(message: Leased, due: Option<UnixMillis>, settings: Arc<FunctionSettings>) -> Self {
+    fn new(shared: &Shared, message: Leased, queued: Option<&Queued>) -> Self {
+        let (due, webhook) = queued.map_or((None, None), |q| (q.due, q.webhook));
         let due = due.unwrap_or(message.enqueued_at).max(message.enqueued_at);
-        Self { message, due, settings }
+        let settings = queued.and_then(|q| shared.routes.settings(&q.call.target.key));
+        let mut settings = settings.unwrap_or_default();
+        // What a map says of its chunk, and what holds for webhooks.
+        let chunk = queued.and_then(|q| q.chunk).map(|rules| rules.policy());
+        let own = chunk.or_else(|| webhook.map(|_| webhook_policy(&settings.async_calls)));
+        if let Some(async_calls) = own {
+            settings = Arc::new(FunctionSettings { async_calls, ..FunctionSettings::default() });
+        }
+        Self { message, due, webhook, settings }
     }
 
-    fn policy(&self) -> &AsyncPolicy {
+    pub(super) fn policy(&self) -> &AsyncPolicy {
         &self.settings.async_calls
     }
 
-    fn tried(&self, now: UnixMillis) -> Tried {
+    pub(super) fn tried(&self, now: UnixMillis) -> Tried {
         let (id, attempts, due) = (self.message.id, self.message.deliveries, self.due);
         Tried { id, attempts, due, now }
     }
 }
 
 /// What came of a call that ran, or was refused.
-struct Judged {
-    found: Found,
-    attempt: Attempt,
-    then: Then,
+pub(super) struct Judged {
+    pub(super) found: Found,
+    pub(super) attempt: Attempt,
+    pub(super) then: Then,
     /// What a caller is told who waits.
-    answer: model::Result<Completed>,
+    pub(super) answer: model::Result<Completed>,
 }
 
-enum Then {
+pub(super) enum Then {
     /// With this answer, and what the function said before it to a caller who waits.
     Succeeded(Bytes, Option<Bytes>),
     Not(Verdict),
@@ -72,12 +84,12 @@ type Went = (Found, Option<model::Result<Completed>>);
 pub(super) async fn run(shared: &Arc<Shared>, message: Leased, now: bool) -> Went {
     let (case, mut judged) = match unpack(&message) {
         None => {
-            let case = Case::new(message, None, Arc::default());
+            let case = Case::new(shared, message, None);
             let judged = unreadable(shared, &case);
             (case, judged)
         }
         Some(queued) => {
-            let case = Case::new(message, queued.due, settings(shared, &queued));
+            let case = Case::new(shared, message, Some(&queued));
             if case.message.deliveries > case.policy().attempts() {
                 let judged = exhausted(shared, &case);
                 return over(shared, &case, judged).await;
@@ -107,24 +119,18 @@ fn never_ran(error: &Error) -> bool {
 
 /// Settles a message.
 async fn over(shared: &Shared, case: &Case, judged: Judged) -> Went {
-    let Judged { found, attempt, then, answer } = judged;
+    let Judged { found, mut attempt, then, answer } = judged;
+    let told = destination::tell(shared, case, &mut attempt, &then, &answer).await;
+    if let Err(error) = told {
+        tracing::warn!(request = %case.message.id, %error, "cannot tell of the end of a queued call");
+        return (found, Some(Err(error)));
+    }
     if let Err(error) = settle(shared, case, attempt, then).await {
         // The lease expires and the call runs again: at least once.
         tracing::warn!(request = %case.message.id, %error, "cannot settle a queued call");
         return (found, Some(Err(error)));
     }
     (found, Some(answer))
-}
-
-/// What a function says, or the defaults if there is none; of a chunk of a map, what the map says.
-fn settings(shared: &Shared, queued: &Queued) -> Arc<FunctionSettings> {
-    match queued.chunk {
-        Some(rules) => {
-            let async_calls = rules.policy();
-            Arc::new(FunctionSettings { async_calls, ..FunctionSettings::default() })
-        }
-        None => shared.routes.settings(&queued.call.target.key).unwrap_or_default(),
-    }
 }
 
 async fn settle(
@@ -144,14 +150,15 @@ async fn settle(
             let again = Again { delay, counted, note: Some(attempt.note()) };
             return shared.queue.again(id, token, again).await;
         }
-        Then::Not(Verdict::Dead(reason)) => {
+        Then::Not(Verdict::Dead(Dead { reason, .. })) => {
             attempt.message = Some(match attempt.message {
                 Some(said) => format!("{reason}: {said}"),
                 None => reason,
             });
             let keep = case.policy().keep_dead();
-            // What ran has a version.
-            let (note, counted) = (Some(attempt.note()), attempt.version.is_some());
+            // What ran has a version; what was sent took its time.
+            let counted = attempt.version.is_some() || attempt.duration_ms.is_some();
+            let note = Some(attempt.note());
             End { as_what: Ended::Dead, note, result: None, keep, counted }
         }
         Then::Failed(error) => {
@@ -191,13 +198,16 @@ fn unreadable(shared: &Shared, case: &Case) -> Judged {
 }
 
 /// Given up, for this reason. A caller who waits is told `error`.
-fn dead(attempt: Attempt, why: String, error: Error) -> Judged {
+fn dead(attempt: Attempt, why: Dead, error: Error) -> Judged {
     let then = Then::Not(Verdict::Dead(why));
     Judged { found: Found::Room, attempt, then, answer: Err(error) }
 }
 
 /// Runs the call.
 async fn judge(shared: &Arc<Shared>, queued: Queued, case: &Case) -> Judged {
+    if let Some(on) = case.webhook {
+        return webhook::deliver(shared, queued, on, case).await;
+    }
     let Queued { call, parameters, awaited, .. } = queued;
     let accepted = shared.clock.instant();
     if let Some(why) = case.tried(shared.clock.now()).too_old(case.policy()) {
@@ -263,7 +273,7 @@ fn found(timings: &Timings) -> Found {
     if !timings.cold && timings.queue_us > CROWDED_US { Found::Crowd } else { Found::Room }
 }
 
-fn refusal(shared: &Shared, case: &Case, outcome: &str, why: &str) -> Attempt {
+pub(super) fn refusal(shared: &Shared, case: &Case, outcome: &str, why: &str) -> Attempt {
     Attempt {
         at: shared.clock.now(),
         attempt: case.message.deliveries,
@@ -300,11 +310,11 @@ fn exhausted(shared: &Shared, case: &Case) -> Judged {
         false => format!("{attempts} attempts, and at most {most} are wanted by now"),
     };
     let attempt = Attempt { attempt: attempts, ..refusal(shared, case, "given-up", &why) };
-    dead(attempt, "given up".into(), given_up())
+    dead(attempt, Why::Attempts.because("given up"), given_up())
 }
 
 /// What a caller would be told who waits for a call that was given up: nobody does, such calls were taken up before.
-fn given_up() -> Error {
+pub(super) fn given_up() -> Error {
     Error::caller(Code::Conflict, "the call was given up")
 }
 

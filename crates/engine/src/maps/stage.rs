@@ -223,6 +223,7 @@ impl<'a> StageRun<'a> {
                 awaited: false,
                 due: None,
                 chunk: Some(chunk_rules),
+                webhook: None,
             })?;
             bytes += payload.len();
             self.window.push(chunk.first_item, chunk.items);

@@ -5,9 +5,10 @@ use std::time::Duration;
 use engine::{EngineConfig, EnqueueOptions};
 use model::Code;
 use model::calls::Attempt;
-use model::function::{AsyncPolicy, Function};
+use model::function::{AsyncPolicy, Function, Variable};
 use model::ids::RequestId;
 use model::ports::{Ended, Enqueued, Standing};
+use model::secret::Sealed;
 
 use crate::scripted::{World, bare, call, carried, sleep_ms};
 
@@ -351,4 +352,71 @@ async fn a_dead_call_runs_again_when_it_is_told_to() {
     assert_eq!(outcomes, ["handler", "handler", "handler", "succeeded"]);
     assert!(world.engine.forget_call(one.id).await.unwrap());
     assert!(world.engine.call(one.id).await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_call_is_told_to_a_function_or_a_webhook() {
+    let mut world = World::new(EngineConfig::default()).await;
+    let policy = |text: &str| -> AsyncPolicy { serde_json::from_str(text).unwrap() };
+    world.deploy("told", "echo").await;
+    let to_function = r#"{"attempts":1,"on_failure":{"function":"told"}}"#;
+    world.deploy_with("f", "fail", |f| f.settings.async_calls = policy(to_function)).await;
+    let failed = call("f", r#"{"n":1}"#);
+    world.engine.enqueue(failed.clone(), &bare()).await.unwrap();
+    sleep_ms(1_000).await;
+    let kept = world.engine.call(failed.id).await.unwrap().unwrap();
+    let told = kept.destination.unwrap().summary;
+    assert!(matches!(told.standing, Standing::Ended(Ended::Succeeded, _)), "{told:?}");
+    assert_eq!(told.lane.as_str(), "default/told");
+    let event = world.engine.call(told.id).await.unwrap().unwrap().result.unwrap();
+    let event: serde_json::Value = serde_json::from_slice(&event).unwrap();
+    let context = &event["requestContext"];
+    assert_eq!(context["requestId"], failed.id.to_string());
+    assert_eq!(context["condition"], "RetriesExhausted");
+    assert_eq!(
+        (&context["approximateInvokeCount"], &event["requestPayload"]["n"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(event["responseContext"]["functionError"], "Unhandled");
+
+    let to_webhook = r#"{"on_success":{"webhook":"https://example.com/","secret":"KEY"}}"#;
+    let sealed = Sealed { id: RequestId::generate(), bytes: 1, envelope: "sealed".into() };
+    let hooked = |f: &mut Function| {
+        f.settings.async_calls = policy(to_webhook);
+        f.latest.config.environment.insert("KEY".into(), Variable::Sealed { sealed });
+    };
+    world.deploy_with("g", "echo", hooked).await;
+    let went_well = call("g", "\"x\"");
+    world.engine.enqueue(went_well.clone(), &bare()).await.unwrap();
+    sleep_ms(1_000).await;
+    // It is told again after a kill, by the same id.
+    world.kill().await;
+    world.webhooks.answers.lock().unwrap().push(204);
+    sleep_ms(6_000).await;
+    let got = world.webhooks.got.lock().unwrap().clone();
+    assert_eq!((got.len(), got[0].id), (2, got[1].id), "{got:?}");
+    assert_eq!(
+        (got[1].url.as_str(), got[1].secret.1.envelope.as_str()),
+        ("https://example.com/", "sealed")
+    );
+    let event: serde_json::Value = serde_json::from_slice(&got[1].body).unwrap();
+    assert_eq!(
+        (&event["requestContext"]["condition"], &event["responsePayload"]),
+        (&"Success".into(), &"x".into())
+    );
+    let kept = world.engine.call(went_well.id).await.unwrap().unwrap();
+    let told = kept.destination.unwrap().summary;
+    assert!(matches!(told.standing, Standing::Ended(Ended::Succeeded, _)), "{told:?}");
+    assert_eq!((told.id, told.deliveries), (got[1].id, 2));
+
+    // A receiver that wants no more gets no more, and that is seen.
+    world.webhooks.answers.lock().unwrap().push(410);
+    let unheard = call("g", "1");
+    world.engine.enqueue(unheard.clone(), &bare()).await.unwrap();
+    sleep_ms(1_000).await;
+    let kept = world.engine.call(unheard.id).await.unwrap().unwrap();
+    assert!(matches!(kept.summary.standing, Standing::Ended(Ended::Succeeded, _)));
+    let told = kept.destination.unwrap();
+    assert!(matches!(told.summary.standing, Standing::Ended(Ended::Dead, _)), "{told:?}");
+    assert!(told.message.unwrap().contains("wants no more"));
 }

@@ -353,6 +353,7 @@ pub(crate) struct World {
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) blobs: Arc<MemoryBlobs>,
     pub(crate) usage: Arc<MemoryUsage>,
+    pub(crate) webhooks: Arc<ScriptedWebhooks>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The same, to be set.
@@ -376,16 +377,18 @@ impl World {
         let usage = Arc::new(MemoryUsage::default());
         let sandbox = ScriptedSandbox { start_ms, ..ScriptedSandbox::default() };
         let counts = Arc::clone(&sandbox.counts);
+        let webhooks = Arc::new(ScriptedWebhooks::default());
         let deps = Deps {
             meta: Arc::new(BlindMeta { inner: meta.clone(), blindness: blindness.clone() }),
             queue: queue.clone(),
             blobs: blobs.clone(),
             sandbox: Arc::new(sandbox),
             usage: usage.clone(),
+            webhooks: webhooks.clone(),
             clock: clock.clone(),
         };
         let engine = Engine::start(config, deps).await.unwrap();
-        Self { engine, meta, blindness, queue, blobs, usage, counts, clock, wall, config }
+        Self { engine, meta, blindness, queue, blobs, usage, webhooks, counts, clock, wall, config }
     }
 
     /// The daemon is killed, and starts again.
@@ -398,6 +401,7 @@ impl World {
             blobs: self.blobs.clone(),
             sandbox: Arc::new(sandbox),
             usage: self.usage.clone(),
+            webhooks: self.webhooks.clone(),
             clock: self.clock.clone(),
         };
         self.engine = Engine::start(self.config, deps).await.unwrap();
@@ -642,4 +646,19 @@ pub(crate) fn call(name: &str, payload: &'static str) -> Call {
 
 pub(crate) async fn sleep_ms(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// A receiver of webhooks: what it got, and what it answers; 503 at first.
+#[derive(Debug, Default)]
+pub(crate) struct ScriptedWebhooks {
+    pub(crate) got: std::sync::Mutex<Vec<model::ports::Webhook>>,
+    pub(crate) answers: std::sync::Mutex<Vec<u16>>,
+}
+
+#[async_trait]
+impl model::ports::Webhooks for ScriptedWebhooks {
+    async fn send(&self, webhook: &model::ports::Webhook) -> model::Result<u16> {
+        self.got.lock().unwrap().push(webhook.clone());
+        Ok(self.answers.lock().unwrap().pop().unwrap_or(503))
+    }
 }

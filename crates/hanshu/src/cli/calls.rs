@@ -198,6 +198,11 @@ fn text(call: &CallView) -> String {
     let optional = [("due", &summary.due_at), ("ended", &summary.ended_at)];
     fields.extend(optional.into_iter().filter_map(|(name, at)| Some((name, at.clone()?))));
     fields.push(("attempts", summary.attempts.to_string()));
+    fields.extend(call.destination.as_ref().map(|told| {
+        let CallSummary { id, function, state, .. } = &told.call;
+        let why = told.message.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        ("told to", format!("{function} by {id}, {}{why}", state.as_str()))
+    }));
     let values = [("result", &call.result), ("event", &call.event)];
     fields.extend(values.into_iter().filter_map(|(name, v)| Some((name, v.as_ref()?.to_string()))));
     let fields: Vec<_> = fields.into_iter().map(|(name, v)| (name, screen::tame(&v))).collect();

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use model::api::{FunctionView, PatchConfig, VariableView};
 use model::function::{Publish, UrlAuth};
+use model::layer::LayerRef;
 use model::limits;
 use model::network::NetworkPolicy;
 use serde_json::json;
@@ -25,7 +26,8 @@ private), layers (NAME:VERSION or NAME:ALIAS, separated by commas; empty for non
 tag.NAME. What is not mentioned stays. All changes are made in one step.
 
 Asynchronous calls: async.attempts, async.max_age, async.keep_result and async.keep_dead (90s, 6h, 7d); async.retry.first, async.retry.factor,
-async.retry.ceiling and async.retry.jitter (20%), or async.retry.pauses (10s,1m,10m). What is set of async.retry replaces all of it.
+async.retry.ceiling and async.retry.jitter (20%), or async.retry.pauses (10s,1m,10m). async.on_success and async.on_failure say who
+is told of a call's end: .function, or .webhook and .secret, the name of a secret variable. What is set of async.retry, async.on_success or async.on_failure replaces all of it.
 
 Calls that are one call: idempotency.key (event.FIELD, header.NAME, query.NAME or cookie.NAME), idempotency.window (24h), idempotency.required and
 idempotency.any_event (true or false). What is set of idempotency replaces all of it.
@@ -196,11 +198,7 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
                 }
             });
         }
-        "layers" => {
-            let layers = value.split(',').map(str::trim).filter(|layer| !layer.is_empty());
-            let layers = layers.map(str::parse).collect::<Result<_, _>>();
-            patch.layers = Some(layers.map_err(CliError::new)?);
-        }
+        "layers" => patch.layers = Some(layers(value)?),
         _ if key.starts_with("async.") => async_calls::set(patch, key, value)?,
         _ if key.starts_with("idempotency.") => idempotency::set(patch, key, value)?,
         _ if key.starts_with("secret.") => {
@@ -215,6 +213,12 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
         })?,
     }
     Ok(())
+}
+
+/// A list of layers; empty for none.
+fn layers(value: &str) -> Result<Vec<LayerRef>, CliError> {
+    let layers = value.split(',').map(str::trim).filter(|layer| !layer.is_empty());
+    layers.map(str::parse).collect::<Result<_, _>>().map_err(CliError::new)
 }
 
 /// A value that words its own errors.

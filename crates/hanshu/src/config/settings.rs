@@ -366,6 +366,15 @@ pub(crate) static NETWORK_DENY: Setting = Setting {
           always denied.",
 };
 
+/// `webhooks.allow`
+pub(crate) static WEBHOOKS_ALLOW: Setting = Setting {
+    key: "webhooks.allow",
+    flag: None,
+    kind: Kind::Text { default: Default::Computed("none") },
+    doc: "Addresses that webhooks of functions reach beside the public internet, separated by commas: `CIDR[:PORT[-PORT]]`, for instance `10.1.2.0/24:8080`. Private \
+          addresses, link-local ones with a cloud's metadata, and those of the host, the daemon's own included, are reached only if they stand here.",
+};
+
 /// `store.logs_bytes_max`
 pub(crate) static LOGS_BYTES_MAX: Setting = number(
     "store.logs_bytes_max",
@@ -436,6 +445,7 @@ pub(crate) static ALL: &[&Setting] = &[
     &NETWORK_RANGE,
     &NETWORK_DNS,
     &NETWORK_DENY,
+    &WEBHOOKS_ALLOW,
     &LOGS_BYTES_MAX,
     &RESERVE_BYTES,
     &KEY_FILE,

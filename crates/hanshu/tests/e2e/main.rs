@@ -24,6 +24,7 @@ mod bad_requests;
 mod cli;
 mod crash;
 mod deploy_invoke;
+mod destinations;
 mod disk_full;
 mod doctor;
 mod drain;

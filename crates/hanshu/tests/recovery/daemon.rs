@@ -71,6 +71,7 @@ impl Daemon {
             blobs: Arc::clone(&store.blobs),
             sandbox: Arc::new(Functions::new(Arc::clone(&ledger), done, times_as_slow)),
             usage: Arc::clone(&store.usage),
+            webhooks: Arc::new(model::ports::NoWebhooks),
             clock,
         };
         let config = EngineConfig {

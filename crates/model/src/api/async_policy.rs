@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::given;
-use crate::function::{AsyncPolicy, RetryCurve};
+use crate::function::{AsyncPolicy, Destination, RetryCurve};
 
 /// Request: change some fields of what happens to a function's asynchronous calls. Absent fields stay, `null` brings the default back.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -21,7 +21,7 @@ pub struct PatchAsync {
     /// See [`AsyncPolicy::retry`]; replaced whole.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<RetryCurve>)]
-    pub retry: Option<Option<RetryCurve>>,
+    pub retry: Option<Option<Box<RetryCurve>>>,
     /// See [`AsyncPolicy::keep_result_seconds`].
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
@@ -30,6 +30,14 @@ pub struct PatchAsync {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     pub keep_dead_seconds: Option<Option<u64>>,
+    /// See [`AsyncPolicy::on_success`]; replaced whole.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Destination>)]
+    pub on_success: Option<Option<Box<Destination>>>,
+    /// See [`AsyncPolicy::on_failure`]; replaced whole.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Destination>)]
+    pub on_failure: Option<Option<Box<Destination>>>,
 }
 
 impl PatchAsync {
@@ -40,6 +48,8 @@ impl PatchAsync {
         set(&mut policy.retry, self.retry.as_ref());
         set(&mut policy.keep_result_seconds, self.keep_result_seconds.as_ref());
         set(&mut policy.keep_dead_seconds, self.keep_dead_seconds.as_ref());
+        set(&mut policy.on_success, self.on_success.as_ref());
+        set(&mut policy.on_failure, self.on_failure.as_ref());
     }
 }
 

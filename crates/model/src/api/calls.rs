@@ -68,9 +68,23 @@ pub struct CallView {
     /// The function's answer, where it succeeded; as text if it is not JSON. Kept for 24 hours, unless the function's `async` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
+    /// Who was told of its end, where the function says that somebody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<DestinationView>,
     /// The event, unless it succeeded or was cancelled; as text if it is not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Value>,
+}
+
+/// What tells of a call's end: an asynchronous call of another function, or a webhook. It can be shown and redriven by its own id.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DestinationView {
+    /// What it is; `function` ends with `/webhook` for a webhook.
+    #[serde(flatten)]
+    pub call: CallSummary,
+    /// What came of it last, where something went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// One try at a call, or why there was none.

@@ -1,13 +1,16 @@
 //! What happens to a function's asynchronous calls: how often they are tried, for how long, and how long what came of them is kept.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::resources::within;
+use super::{Destination, Variable};
 use crate::calls::{KEEP_DEAD_SECONDS, KEEP_SECONDS};
 use crate::error::{Code, Error};
+use crate::ids::DEFAULT_NAMESPACE;
 use crate::limits;
 
 /// What happens to a function's asynchronous calls, whatever version they run. Changes hold at once, for calls that wait already as well.
@@ -22,13 +25,19 @@ pub struct AsyncPolicy {
     pub max_age_seconds: Option<u64>,
     /// How long a call waits after a failed attempt; absent means a minute, then twice as long each time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<RetryCurve>,
+    pub retry: Option<Box<RetryCurve>>,
     /// How long what came of a call is kept once it has succeeded or was cancelled, in seconds: 60 to 2 592 000; absent means 86 400, which is a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_result_seconds: Option<u64>,
     /// How long a dead call is kept, with its event, in seconds: 60 to 2 592 000; absent means 1 209 600, which is 14 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_dead_seconds: Option<u64>,
+    /// Who is told of a call that has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_success: Option<Box<Destination>>,
+    /// Who is told of a call that was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<Box<Destination>>,
 }
 
 /// How long a call waits after a failed attempt: a first pause and a factor, or pauses one by one.
@@ -94,7 +103,32 @@ impl AsyncPolicy {
         ] {
             seconds.map_or(Ok(()), |seconds| within(field, seconds, &keep))?;
         }
-        self.retry.as_ref().map_or(Ok(()), RetryCurve::validate)
+        for (field, destination) in self.destinations() {
+            destination.read(field, DEFAULT_NAMESPACE)?;
+        }
+        self.retry.as_deref().map_or(Ok(()), RetryCurve::validate)
+    }
+
+    /// Checks that webhooks are signed with secrets that there are.
+    pub fn check_secrets(&self, environment: &BTreeMap<String, Variable>) -> Result<(), Error> {
+        for (field, destination) in self.destinations() {
+            if let Some(name) = &destination.secret
+                && !matches!(environment.get(name), Some(Variable::Sealed { .. }))
+            {
+                let message = format!(
+                    "{field}.secret '{name}' is not there: expected the name of a secret environment variable of the function"
+                );
+                return Err(Error::caller(Code::InvalidParameter, message).with_hint(format!(
+                    "set it with `hanshu config set NAME secret.{name}=@FILE`"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn destinations(&self) -> impl Iterator<Item = (&'static str, &Destination)> {
+        let both = [("async.on_success", &self.on_success), ("async.on_failure", &self.on_failure)];
+        both.into_iter().filter_map(|(field, destination)| Some((field, destination.as_deref()?)))
     }
 }
 
@@ -198,6 +232,8 @@ mod tests {
             (r#"{"max_age_seconds":604801}"#, "expected 60 to 604800"),
             (r#"{"keep_result_seconds":1}"#, "async.keep_result_seconds 1"),
             (r#"{"keep_dead_seconds":2592001}"#, "async.keep_dead_seconds 2592001"),
+            (r#"{"on_success":{"queue":"q"}}"#, "async.on_success.queue is not possible"),
+            (r#"{"on_failure":{"function":""}}"#, "async.on_failure.function"),
             (r#"{"retry":{"first_seconds":0}}"#, "async.retry.first_seconds 0"),
             (r#"{"retry":{"factor":11}}"#, "async.retry.factor 11"),
             (r#"{"retry":{"ceiling_seconds":86401}}"#, "async.retry.ceiling_seconds 86401"),

@@ -1,7 +1,7 @@
 //! Blocks of addresses, and one entry of an allow-list.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -136,6 +136,15 @@ pub struct Reach {
     pub ports: Option<Ports>,
     /// Over what; `None` for TCP and UDP.
     pub protocol: Option<Protocol>,
+}
+
+impl Reach {
+    /// Whether it holds this address and port.
+    pub fn holds(&self, protocol: Protocol, to: SocketAddrV4) -> bool {
+        self.to.contains(*to.ip())
+            && self.ports.is_none_or(|ports| (ports.first..=ports.last).contains(&to.port()))
+            && self.protocol.is_none_or(|only| only == protocol)
+    }
 }
 
 impl FromStr for Reach {

@@ -11,6 +11,7 @@ mod queue;
 mod sandbox;
 mod usage;
 mod vault;
+mod webhooks;
 
 pub use blobs::Blobs;
 pub use bus::{Address, Bus, Message, NodeId, Reply, Subscription};
@@ -26,3 +27,4 @@ pub use queue::{
 pub use sandbox::{Image, Instance, Later, PackageInfo, Patience, Sandbox, StartFailed, Turn};
 pub use usage::{Usage, UsageDelta, UsageQuery, UsageRow, UsageSums};
 pub use vault::Vault;
+pub use webhooks::{NoWebhooks, Webhook, Webhooks};

@@ -32,7 +32,7 @@ mod image;
 mod instance;
 mod machine;
 mod meter;
-mod outgoing;
+pub(crate) mod outgoing;
 mod printed;
 mod program;
 mod proxy;

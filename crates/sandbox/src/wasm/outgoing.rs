@@ -20,7 +20,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use model::network::{NetworkPolicy, Protocol};
+use model::network::{NetworkPolicy, Protocol, Reach as Allowed};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -96,20 +96,34 @@ impl Reach {
     async fn connect(&self, uri: &Uri) -> Result<Channel> {
         let reach = self.networks.reach(&self.policy).await;
         let (filter, servers) = reach.map_err(|e| Error::InternalError(Some(e.to_string())))?;
-        let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
-        let secure = uri.scheme() == Some(&Scheme::HTTPS);
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let addresses = match host.parse::<Ipv4Addr>() {
-            Ok(address) => vec![address],
-            // Functions have no IPv6.
-            Err(_) if host.starts_with('[') => return Err(Error::DestinationIpProhibited),
-            Err(_) => names::resolve(host, &asked(&filter, &servers)).await?,
-        };
-        let stream = open(&filter, &addresses, port).await?;
-        match secure {
-            true => tls::secure(host, stream).await,
-            false => Ok(Channel::Plain(stream)),
-        }
+        connect(&filter, &servers, uri, &[]).await
+    }
+}
+
+/// A connection to who is named by an address, if the filter permits it, or `allow` does, which is of whoever runs the daemon.
+pub(crate) async fn connect(
+    filter: &Filter,
+    servers: &[Ipv4Addr],
+    uri: &Uri,
+    allow: &[Allowed],
+) -> Result<Channel> {
+    let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
+    let secure = uri.scheme() == Some(&Scheme::HTTPS);
+    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let addresses = match host.parse::<Ipv4Addr>() {
+        Ok(address) => vec![address],
+        // Functions have no IPv6.
+        Err(_) if host.starts_with('[') => return Err(Error::DestinationIpProhibited),
+        Err(_) => names::resolve(host, &asked(filter, servers)).await?,
+    };
+    let permits = |to: SocketAddrV4| {
+        filter.permits(Protocol::Tcp, to)
+            || allow.iter().any(|allowed| allowed.holds(Protocol::Tcp, to))
+    };
+    let stream = open(permits, &addresses, port).await?;
+    match secure {
+        true => tls::secure(host, stream).await,
+        false => Ok(Channel::Plain(stream)),
     }
 }
 
@@ -120,10 +134,14 @@ fn asked(filter: &Filter, servers: &[Ipv4Addr]) -> Vec<SocketAddrV4> {
 }
 
 /// A connection to the first address that is permitted and takes it.
-async fn open(filter: &Filter, addresses: &[Ipv4Addr], port: u16) -> Result<TcpStream> {
+async fn open(
+    permits: impl Fn(SocketAddrV4) -> bool,
+    addresses: &[Ipv4Addr],
+    port: u16,
+) -> Result<TcpStream> {
     let to = addresses.iter().map(|address| SocketAddrV4::new(*address, port));
     let mut last = Error::DestinationIpProhibited;
-    for to in to.filter(|to| filter.permits(Protocol::Tcp, *to)).take(TRIED) {
+    for to in to.filter(|to| permits(*to)).take(TRIED) {
         match TcpStream::connect(to).await {
             Ok(stream) => return Ok(stream),
             Err(error) => {

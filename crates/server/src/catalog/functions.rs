@@ -410,6 +410,10 @@ impl Catalog {
             config.resolve_memory(self.engine.host_memory_mb());
             rules.policy().check(&after.latest.runtime.name, &config, &after.settings)?;
         }
+        // What goes back shall not stop at a secret that came later: the webhook says that it is missing.
+        if !matches!(what, What::FollowLayer | What::Rollback) {
+            after.settings.async_calls.check_secrets(&after.latest.config.environment)?;
+        }
         check_unpacked(&after.latest)?;
         rules.check_function(before, after)
     }

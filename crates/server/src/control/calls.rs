@@ -8,7 +8,7 @@ use axum::extract::State;
 use engine::KeptCall;
 use http::StatusCode;
 use jiff::Timestamp;
-use model::api::{AttemptView, CallState, CallSummary, CallView, ErrorBody, Page};
+use model::api::{AttemptView, CallState, CallSummary, CallView, DestinationView, ErrorBody, Page};
 use model::calls::Attempt;
 use model::clock::UnixMillis;
 use model::error::{Code, Error};
@@ -239,6 +239,9 @@ fn view(call: KeptCall) -> CallView {
         summary: summary(&call.summary),
         history: call.history.into_iter().map(attempt).collect(),
         result: call.result.as_deref().map(json_or_text),
+        destination: call
+            .destination
+            .map(|told| DestinationView { call: summary(&told.summary), message: told.message }),
         event: call.event.as_deref().map(json_or_text),
     }
 }

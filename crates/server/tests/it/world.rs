@@ -109,6 +109,7 @@ impl World {
             blobs: store.blobs.clone(),
             sandbox: sandbox.clone(),
             usage: usage.clone(),
+            webhooks: Arc::new(model::ports::NoWebhooks),
             clock: clock.clone(),
         };
         let engine = Engine::start(EngineConfig::default(), engine_deps).await.unwrap();

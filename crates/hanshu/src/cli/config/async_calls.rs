@@ -3,13 +3,13 @@
 use std::fmt::Display;
 
 use model::api::{PatchAsync, PatchConfig};
-use model::function::{AsyncPolicy, RetryCurve};
+use model::function::{AsyncPolicy, Destination, RetryCurve};
 
 use crate::cli::failure::CliError;
 use crate::cli::values;
 
 /// What can be set, without the times' units.
-const FIELDS: &str = "attempts, max_age, keep_result, keep_dead, retry.first, retry.factor, retry.ceiling, retry.jitter or retry.pauses";
+const FIELDS: &str = "attempts, max_age, keep_result, keep_dead, retry.first, retry.factor, retry.ceiling, retry.jitter, retry.pauses, or function, webhook or secret of on_success or on_failure";
 
 /// Sets one field.
 pub(super) fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> {
@@ -30,6 +30,12 @@ pub(super) fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(),
             let pauses = value.split(',').map(|text| pause(key, text.trim()));
             retry(patch).pauses_seconds = pauses.collect::<Result<_, _>>()?;
         }
+        "on_success.function" => told(&mut patch.on_success).function = Some(value.to_owned()),
+        "on_success.webhook" => told(&mut patch.on_success).webhook = Some(value.to_owned()),
+        "on_success.secret" => told(&mut patch.on_success).secret = Some(value.to_owned()),
+        "on_failure.function" => told(&mut patch.on_failure).function = Some(value.to_owned()),
+        "on_failure.webhook" => told(&mut patch.on_failure).webhook = Some(value.to_owned()),
+        "on_failure.secret" => told(&mut patch.on_failure).secret = Some(value.to_owned()),
         _ => return Err(unknown(key)),
     }
     Ok(())
@@ -44,6 +50,8 @@ pub(super) fn unset(patch: &mut PatchConfig, key: &str) -> Result<(), CliError> 
         "keep_result" => patch.keep_result_seconds = Some(None),
         "keep_dead" => patch.keep_dead_seconds = Some(None),
         "retry" => patch.retry = Some(None),
+        "on_success" => patch.on_success = Some(None),
+        "on_failure" => patch.on_failure = Some(None),
         field if field.starts_with("retry.") => {
             return Err(CliError::new(format!("'{key}' cannot be removed: expected async.retry")));
         }
@@ -62,6 +70,10 @@ fn unknown(key: &str) -> CliError {
 
 fn retry(patch: &mut PatchAsync) -> &mut RetryCurve {
     patch.retry.get_or_insert_default().get_or_insert_default()
+}
+
+fn told(destination: &mut Option<Option<Box<Destination>>>) -> &mut Destination {
+    destination.get_or_insert_default().get_or_insert_default()
 }
 
 fn number(key: &str, value: &str) -> Result<u32, CliError> {
@@ -97,6 +109,12 @@ pub(super) fn lines(policy: &AsyncPolicy) -> Vec<String> {
         line("retry.pauses", (!pauses.is_empty()).then(|| pauses.join(",")));
         line("retry.jitter", retry.jitter_percent.map(|n| format!("{n}%")));
     }
+    let both = [("on_success", &policy.on_success), ("on_failure", &policy.on_failure)];
+    for (end, told) in both.into_iter().filter_map(|(end, told)| Some((end, told.as_ref()?))) {
+        line(&format!("{end}.function"), told.function.clone());
+        line(&format!("{end}.webhook"), told.webhook.clone());
+        line(&format!("{end}.secret"), told.secret.clone());
+    }
     lines
 }
 
@@ -120,6 +138,9 @@ mod tests {
             "async.keep_dead=2592000s",
             "async.retry.pauses=1s,60s",
             "async.retry.jitter=20%",
+            "async.on_success.function=next:live",
+            "async.on_failure.webhook=https://example.com/hook",
+            "async.on_failure.secret=KEY",
         ];
         for line in shown {
             let (key, value) = line.split_once('=').unwrap();
@@ -129,7 +150,9 @@ mod tests {
             serde_json::to_value(&patch).unwrap(),
             json!({ "async": {
                 "attempts": 5, "max_age_seconds": 3600, "keep_result_seconds": 60, "keep_dead_seconds": 2_592_000,
-                "retry": { "pauses_seconds": [1, 60], "jitter_percent": 20 }
+                "retry": { "pauses_seconds": [1, 60], "jitter_percent": 20 },
+                "on_success": { "function": "next:live" },
+                "on_failure": { "webhook": "https://example.com/hook", "secret": "KEY" }
             } })
         );
         let mut policy = AsyncPolicy::default();
@@ -143,6 +166,8 @@ mod tests {
             "async.keep_result",
             "async.keep_dead",
             "async.retry",
+            "async.on_success",
+            "async.on_failure",
         ] {
             unset(&mut patch, key).unwrap();
         }

@@ -75,11 +75,7 @@ impl Filter {
             return false;
         }
         let resolver = self.resolvers.contains(&address) && (DNS.first..=DNS.last).contains(&port);
-        let allowed = self.allow.iter().any(|reach| {
-            reach.to.contains(address)
-                && reach.ports.is_none_or(|ports| (ports.first..=ports.last).contains(&port))
-                && reach.protocol.is_none_or(|only| only == protocol)
-        });
+        let allowed = self.allow.iter().any(|reach| reach.holds(protocol, to));
         resolver || allowed || self.public && !SPECIAL.iter().any(|block| block.contains(address))
     }
 

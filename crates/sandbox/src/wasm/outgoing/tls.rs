@@ -25,7 +25,7 @@ const CERTIFICATES: [&str; 3] = [
 
 /// A connection to somebody else.
 #[derive(Debug)]
-pub(super) enum Channel {
+pub(crate) enum Channel {
     /// As it is.
     Plain(TcpStream),
     /// By TLS.
