@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use model::api::{FunctionView, PatchConfig, VariableView};
 use model::function::{Publish, UrlAuth};
+use model::layer::LayerRef;
 use model::limits;
 use model::network::NetworkPolicy;
 use serde_json::json;
@@ -196,11 +197,7 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
                 }
             });
         }
-        "layers" => {
-            let layers = value.split(',').map(str::trim).filter(|layer| !layer.is_empty());
-            let layers = layers.map(str::parse).collect::<Result<_, _>>();
-            patch.layers = Some(layers.map_err(CliError::new)?);
-        }
+        "layers" => patch.layers = Some(layers(value)?),
         _ if key.starts_with("async.") => async_calls::set(patch, key, value)?,
         _ if key.starts_with("idempotency.") => idempotency::set(patch, key, value)?,
         _ if key.starts_with("secret.") => {
@@ -215,6 +212,12 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
         })?,
     }
     Ok(())
+}
+
+/// Layers separated by commas; none of an empty text.
+fn layers(value: &str) -> Result<Vec<LayerRef>, CliError> {
+    let layers = value.split(',').map(str::trim).filter(|layer| !layer.is_empty());
+    layers.map(str::parse).collect::<Result<_, _>>().map_err(CliError::new)
 }
 
 /// A value that words its own errors.
