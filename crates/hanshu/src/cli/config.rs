@@ -215,7 +215,7 @@ fn set(patch: &mut PatchConfig, key: &str, value: &str) -> Result<(), CliError> 
     Ok(())
 }
 
-/// A list of layers; empty for none.
+/// Layers separated by commas; none of an empty text.
 fn layers(value: &str) -> Result<Vec<LayerRef>, CliError> {
     let layers = value.split(',').map(str::trim).filter(|layer| !layer.is_empty());
     layers.map(str::parse).collect::<Result<_, _>>().map_err(CliError::new)

@@ -1,6 +1,6 @@
 //! What has to be true in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::KeptCall;
 use model::ids::RequestId;
@@ -13,6 +13,8 @@ use crate::ledger::Entry;
 #[derive(Debug, Default)]
 struct Told {
     accepted: bool,
+    /// It was what a caller with a key got.
+    keyed: bool,
     cancelled: bool,
     redriven: bool,
     began: Vec<u32>,
@@ -31,6 +33,7 @@ pub(crate) struct Tally {
     cut: usize,
     /// Calls whose last attempt was cut.
     given_up: usize,
+    keys: usize,
 }
 
 impl Tally {
@@ -42,12 +45,13 @@ impl Tally {
         self.redriven += other.redriven;
         self.cut += other.cut;
         self.given_up += other.given_up;
+        self.keys += other.keys;
     }
 
     pub(crate) fn assert_much_was_tested(&self) {
-        let Self { calls, succeeded, dead, cancelled, redriven, cut, given_up: _ } = *self;
+        let Self { calls, succeeded, dead, cancelled, redriven, cut, keys, given_up: _ } = *self;
         assert!(calls > 3_000 && succeeded > 1_000, "{self:?}");
-        assert!(dead > 50 && cancelled > 20 && redriven > 5 && cut > 200, "{self:?}");
+        assert!(dead > 50 && cancelled > 20 && redriven > 5 && cut > 200 && keys > 100, "{self:?}");
     }
 }
 
@@ -62,15 +66,42 @@ pub(crate) async fn check(daemon: &Daemon, ledger: &[(RequestId, Entry)]) -> Tal
             Entry::Redriven => told.redriven = true,
             Entry::Began(attempt) => told.began.push(*attempt),
             Entry::Done => told.done += 1,
+            Entry::Keyed(_) => told.keyed = true,
+            Entry::Did(_) => {}
         }
     }
     let mut tally = Tally::default();
     for (id, told) in &told {
-        let kept = daemon.engine.call(*id).await.unwrap();
-        let kept = kept.unwrap_or_else(|| panic!("{id} is lost: {told:?}"));
+        let Some(kept) = daemon.engine.call(*id).await.unwrap() else {
+            assert!(!told.accepted && !told.keyed, "{id} is lost: {told:?}");
+            continue;
+        };
         check_call(*id, told, &kept, &mut tally);
     }
+    tally.keys = check_keys(daemon, ledger).await;
     tally
+}
+
+/// Each key led to one call, and what is to be done once for it was done once. How many keys there were.
+async fn check_keys(daemon: &Daemon, ledger: &[(RequestId, Entry)]) -> usize {
+    let mut keys: BTreeMap<u64, (BTreeSet<RequestId>, usize)> = BTreeMap::new();
+    for (id, entry) in ledger {
+        match entry {
+            Entry::Keyed(key) => drop(keys.entry(*key).or_default().0.insert(*id)),
+            Entry::Did(key) => keys.entry(*key).or_default().1 += 1,
+            _ => {}
+        }
+    }
+    for (key, (calls, done)) in &keys {
+        assert!(calls.len() <= 1 && *done <= 1, "key {key}: {calls:?}, done {done} times");
+        if let Some(id) = calls.first()
+            && let Some(kept) = daemon.engine.call(*id).await.unwrap()
+            && matches!(kept.summary.standing, Standing::Ended(Ended::Succeeded, _))
+        {
+            assert_eq!(*done, 1, "key {key}, call {id}");
+        }
+    }
+    keys.len()
 }
 
 fn check_call(id: RequestId, told: &Told, kept: &KeptCall, tally: &mut Tally) {

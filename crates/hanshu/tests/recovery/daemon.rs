@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::BufRead as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,13 @@ use bytes::Bytes;
 use engine::{Deps, Engine, EngineConfig};
 use model::alias::Carried;
 use model::clock::Clock;
-use model::function::{CodeRef, Function, FunctionConfig, FunctionSettings, RuntimeInfo, Version};
+use model::function::{
+    CallKey, CodeRef, Function, FunctionConfig, FunctionSettings, RuntimeInfo, Version,
+};
 use model::ids::{Digest, FunctionRef, RequestId};
 use model::invocation::{Call, CallContext};
 use model::keys;
-use model::ports::{Ended, Expect, ListedStanding, Listing};
+use model::ports::{Ended, Enqueued, Expect, ListedStanding, Listing};
 use model::tasks::Tasks;
 use store::{Store, StoreConfig};
 
@@ -32,6 +34,12 @@ const LONG_LEASE: Duration = Duration::from_secs(24 * 3600);
 const SHORT_LEASE: Duration = Duration::from_secs(300);
 /// Clients that enqueue at once.
 const CLIENTS: u64 = 4;
+/// Clients whose calls have keys.
+const KEY_CALLERS: u64 = 6;
+/// Keys that one of them uses in one life, at most,
+const KEYS: u64 = 20;
+/// and in all.
+const KEYS_OF_A_CALLER: u64 = 1_000_000;
 /// Calls of one client in one life.
 const CALLS: usize = 40;
 
@@ -119,6 +127,44 @@ impl Daemon {
         }
     }
 
+    /// One whose calls have keys, and who asks again with the key of the last call until it has an answer, from life to life.
+    async fn caller_with_keys(self: Arc<Self>, n: u64, folder: PathBuf) {
+        let keys = n * KEYS_OF_A_CALLER..(n + 1) * KEYS_OF_A_CALLER;
+        let answered = ledger::read(&folder).into_iter().filter_map(|(_, entry)| match entry {
+            Entry::Keyed(key) if keys.contains(&key) => Some(key + 1),
+            _ => None,
+        });
+        let first = answered.max().unwrap_or(keys.start);
+        for key in first..first + KEYS {
+            let event = Bytes::from(format!("key {key}"));
+            let given = Some(key.to_string());
+            let print = Digest::of(&event);
+            let function = if key % 4 == 0 { "slow" } else { "good" };
+            let call = Call {
+                id: RequestId::generate(),
+                target: FunctionRef::parse("default", function).unwrap(),
+                payload: event,
+                context: CallContext {
+                    key: Some(Box::new(CallKey { given, print })),
+                    ..CallContext::default()
+                },
+            };
+            let (id, bare) = (call.id, Carried::default());
+            // Every other one waits for what comes of it; there may be nothing to come of one that was cut too often.
+            let id = if key % 2 == 0 {
+                self.engine.invoke(call, &bare).await.map(|done| done.id)
+            } else {
+                self.engine.enqueue(call, &bare).await.map(|answer| match answer {
+                    Enqueued::New => id,
+                    Enqueued::Duplicate(first) | Enqueued::Different(first) => first,
+                })
+            };
+            if let Ok(id) = id {
+                self.ledger.write(id, Entry::Keyed(key));
+            }
+        }
+    }
+
     async fn redrive(&self, dice: &mut Dice) {
         let standing = Some(ListedStanding::Ended(Ended::Dead));
         let listing = Listing { standing, limit: 20, ..Listing::default() };
@@ -178,6 +224,10 @@ fn works_until_it_is_killed() {
         let tasks = Tasks::new();
         for n in 0..CLIENTS {
             drop(tasks.spawn("client", Arc::clone(&daemon).client(orders.seed + n)));
+        }
+        for n in 0..KEY_CALLERS {
+            let folder = PathBuf::from(&orders.folder);
+            drop(tasks.spawn("caller", Arc::clone(&daemon).caller_with_keys(n, folder)));
         }
         // The parent kills us long before; this only ends a child whose parent died.
         tokio::time::sleep(Duration::from_secs(30)).await;

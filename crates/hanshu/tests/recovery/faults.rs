@@ -15,8 +15,8 @@ use model::ports::{
 };
 use rustix::process::{Signal, getpid, kill_process};
 
-const STEPS: [&str; 8] =
-    ["enqueue", "lease", "extend", "again", "end", "cancel", "redrive", "reclaim"];
+const STEPS: [&str; 9] =
+    ["enqueue", "begin", "lease", "extend", "again", "end", "cancel", "redrive", "reclaim"];
 
 /// Where a process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Queue for Mortal {
     }
 
     async fn begin(&self, message: NewMessage, ttl: Duration) -> Result<Begun> {
-        self.inner.begin(message, ttl).await
+        self.step("begin", self.inner.begin(message, ttl)).await
     }
 
     async fn lease(&self, lane: &Lane, n: usize, ttl: Duration) -> Result<Batch> {

@@ -41,10 +41,14 @@ impl Functions {
 
 impl Known {
     /// Does once what a call is to do once: a function looks whether it did it already.
-    fn effect(&self, id: RequestId) {
+    fn effect(&self, call: &Invocation) {
         let mut done = self.done.lock().unwrap();
-        if done.insert(id) {
-            self.ledger.write(id, Entry::Done);
+        if done.insert(call.id) {
+            self.ledger.write(call.id, Entry::Done);
+            let event = std::str::from_utf8(&call.payload).unwrap();
+            if let Some(key) = event.strip_prefix("key ") {
+                self.ledger.write(call.id, Entry::Did(key.parse().unwrap()));
+            }
         }
     }
 
@@ -57,7 +61,7 @@ impl Known {
             "slow" => tokio::time::sleep(self.slow).await,
             _ => {}
         }
-        self.effect(call.id);
+        self.effect(call);
         Ok(Bytes::from(call.id.to_string()))
     }
 }

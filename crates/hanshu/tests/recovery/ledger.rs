@@ -21,6 +21,10 @@ pub(crate) enum Entry {
     Began(u32),
     /// What it is to do once was done.
     Done,
+    /// It was what a caller with this key got.
+    Keyed(u64),
+    /// What is to be done once for this key was done.
+    Did(u64),
 }
 
 /// Writes it.
@@ -40,6 +44,8 @@ impl Ledger {
             Entry::Redriven => format!("{id} redriven\n"),
             Entry::Began(attempt) => format!("{id} began {attempt}\n"),
             Entry::Done => format!("{id} done\n"),
+            Entry::Keyed(key) => format!("{id} keyed {key}\n"),
+            Entry::Did(key) => format!("{id} did {key}\n"),
         };
         // One system call.
         (&self.0).write_all(line.as_bytes()).unwrap();
@@ -58,6 +64,8 @@ pub(crate) fn read(folder: &Path) -> Vec<(RequestId, Entry)> {
                 ["redriven"] => Entry::Redriven,
                 ["began", attempt] => Entry::Began(attempt.parse().unwrap()),
                 ["done"] => Entry::Done,
+                ["keyed", key] => Entry::Keyed(key.parse().unwrap()),
+                ["did", key] => Entry::Did(key.parse().unwrap()),
                 _ => panic!("no such line: {line}"),
             };
             (words[0].parse().unwrap(), entry)

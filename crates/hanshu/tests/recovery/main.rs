@@ -134,8 +134,8 @@ fn every_accepted_call_ends_once_whenever_the_daemon_is_killed() {
         let began_ms = SystemClock.now().0;
         let mut points = Fault::all().into_iter();
         for round_number in 0..ROUNDS {
-            // Every third round has a fault until each had its turn.
-            let fault = if round_number % 3 == 1 { points.next() } else { None };
+            // Every other round has a fault until each had its turn.
+            let fault = if round_number % 2 == 1 { points.next() } else { None };
             let seed = dice.roll(u64::from(u32::MAX));
             let orders = Orders { folder: path.clone(), began_ms, seed, fault };
             let at_its_fault = round(&orders, &mut dice);

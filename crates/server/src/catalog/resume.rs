@@ -24,7 +24,8 @@ impl Catalog {
         if let Err(error) = self.clear_namespaces().await {
             tracing::error!(%error, "deleted namespaces are not cleared away");
         }
-        if let Err(error) = self.follow_all().await {
+        // It holds several documents of functions: boxed, the task of all this is small.
+        if let Err(error) = Box::pin(self.follow_all()).await {
             tracing::error!(%error, "functions do not follow their layers");
         }
     }
