@@ -179,7 +179,7 @@ fn a_payload_over_the_limit() {
     let message = daemon.invoke("size", &text(limit + 1)).refused(413, "payload-too-large");
     assert!(message.contains("payload") && message.contains("6291456"), "{message}");
     let asynchronous = [("x-hanshu-invocation", "async")];
-    let reply = daemon.http.invoke("size", text(1024 * 1024 + 1).as_bytes(), &asynchronous);
+    let reply = daemon.http.invoke("size", text(limit + 1).as_bytes(), &asynchronous);
     reply.refused(413, "payload-too-large");
     let reply = daemon.http.send("POST", "/fn/default/size/", &[], text(limit + 1));
     assert_eq!(reply.status, 413, "{}", reply.text());

@@ -247,7 +247,8 @@ fn a_namespace_goes_with_everything_in_it() {
     assert_eq!(
         used(&daemon),
         json!({
-            "functions": 0, "instances": 0, "memory_mb": 0, "code_bytes": 0, "reserved_instances": 0
+            "functions": 0, "instances": 0, "memory_mb": 0, "code_bytes": 0, "reserved_instances": 0,
+            "queued_calls": 0, "queued_bytes": 0
         })
     );
     deploy(&daemon, &folder, "f", &["--publish"]).ok();

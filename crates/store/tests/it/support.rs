@@ -60,8 +60,21 @@ impl<P: ?Sized + Send + Sync + 'static> Subject<P> for Embedded<P> {
 
     async fn reopen(&mut self) {
         self.store.close().await.unwrap();
-        let config = StoreConfig::at(self.folder.path());
-        self.store = open_by(config, Arc::clone(&self.clock)).await.unwrap();
+        // A process that another test is just starting has our lock until it is another program.
+        for _ in 0..100 {
+            let config = StoreConfig::at(self.folder.path());
+            match open_by(config, Arc::clone(&self.clock)).await {
+                Ok(store) => {
+                    self.store = store;
+                    return;
+                }
+                Err(error) if error.message().contains("in use") => {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("the folder stays in use");
     }
 }
 
