@@ -15,6 +15,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use model::clock::UnixMillis;
 use model::secret::SecretText;
+use ring::hmac;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -34,8 +35,6 @@ const SKEW: Duration = Duration::from_secs(5 * 60);
 const EXPIRES_MAX_SECONDS: u64 = 7 * 24 * 3600;
 /// Most headers that a signature may name.
 const SIGNED_HEADERS: usize = 100;
-/// Bytes that SHA-256 takes at once.
-const BLOCK_BYTES: usize = 64;
 /// The form of times.
 const TIME_FORM: &str = "%Y%m%dT%H%M%SZ";
 /// Header with the hash of the body, or why there is none.
@@ -162,7 +161,7 @@ impl Claim {
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let canonical = canonical_request(parts, &query, &self.headers, &hash);
         let expected = self.scope().signature(secret, &self.time, &canonical);
-        if bool::from(expected.ct_eq(&self.signature)) {
+        if bool::from(expected.as_ref().ct_eq(&self.signature)) {
             return Ok(());
         }
         Err(Fault::new(
@@ -242,15 +241,15 @@ impl<'a> Scope<'a> {
         })
     }
 
-    fn signature(self, secret: &SecretText, time: &str, canonical: &str) -> [u8; 32] {
+    fn signature(self, secret: &SecretText, time: &str, canonical: &str) -> hmac::Tag {
         let Self { date, region, .. } = self;
         let hash = hex::encode(Sha256::digest(canonical.as_bytes()));
         let text = format!("{ALGORITHM}\n{time}\n{date}/{region}/{SERVICE}/{TERMINATOR}\n{hash}");
         let first = zeroize::Zeroizing::new(format!("AWS4{}", secret.expose()));
         let steps = [date, region, SERVICE, TERMINATOR, &text];
-        let mut key = hmac(first.as_bytes(), steps[0]);
+        let mut key = signed(first.as_bytes(), steps[0]);
         for step in &steps[1..] {
-            key = hmac(&key, step);
+            key = signed(key.as_ref(), step);
         }
         key
     }
@@ -316,20 +315,9 @@ fn body_hash(headers: &HeaderMap, body: &[u8]) -> Result<String, Fault> {
     Ok(said.to_owned())
 }
 
-/// HMAC-SHA256 (RFC 2104). Here by hand: the crate for it turns on a feature of `digest`, for which the WebAssembly compiler is built anew.
-fn hmac(key: &[u8], text: &str) -> [u8; 32] {
-    let mut block = [0; BLOCK_BYTES];
-    if key.len() > BLOCK_BYTES {
-        block[..32].copy_from_slice(&Sha256::digest(key));
-    } else {
-        block[..key.len()].copy_from_slice(key);
-    }
-    let inner = Sha256::new().chain_update(block.map(|b| b ^ 0x36)).chain_update(text);
-    Sha256::new()
-        .chain_update(block.map(|b| b ^ 0x5c))
-        .chain_update(inner.finalize())
-        .finalize()
-        .into()
+/// HMAC-SHA256 (RFC 2104).
+fn signed(key: &[u8], text: &str) -> hmac::Tag {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
 }
 
 /// When a request in the header form was signed.
