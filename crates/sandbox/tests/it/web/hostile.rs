@@ -50,7 +50,8 @@ pub(super) async fn what_is_no_answer_fails_one_call_alone(world: &World) {
 }
 
 pub(super) async fn what_has_no_end_ends_at_the_deadline(world: &World) {
-    let drip = "sleep 5\nsend \"x\"\n".repeat(2_000);
+    // A minute, if nothing ends it.
+    let drip = "sleep 50\nsend \"x\"\n".repeat(1_200);
     for (what, steps) in [
         ("silence", "head\nhang".to_owned()),
         ("a head that drips", format!("head\nsend \"{OK}X-A: \"\n{drip}")),
@@ -67,7 +68,7 @@ pub(super) async fn what_has_no_end_ends_at_the_deadline(world: &World) {
         let begun = Instant::now();
         let outcome = run(&mut *instance, &invocation(get("/").to_string(), SHORT)).await;
         fails(outcome, FailureKind::Timeout, "timed out after 0.70");
-        assert!(begun.elapsed() < SHORT * 8, "{what}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < SHORT * 40, "{what}: {:?}", begun.elapsed());
         assert!(!instance.alive(), "{what}");
     }
 }
