@@ -4,19 +4,19 @@
 //! names, never a name without its file. [`sweep`] clears such files away, at the start and from time to time.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use model::Result;
 use model::ids::RequestId;
-use model::{Error, Result};
 use rusqlite::{Connection, OptionalExtension};
-use tokio::sync::Semaphore;
 
-use crate::embedded::blobs::{decode, encode};
+use crate::embedded::at_once::AtOnce;
 use crate::embedded::db::Db;
+use crate::embedded::packed;
 use crate::embedded::room::Room;
 use crate::fault;
 use crate::format::{Folder, sync_folder};
@@ -41,13 +41,15 @@ pub(super) type Name = RequestId;
 
 /// The folder.
 #[derive(Clone, Debug)]
-pub(crate) struct Files(Arc<Inner>);
+pub(crate) struct Files {
+    inner: Arc<Inner>,
+    at_once: Arc<AtOnce>,
+}
 
 #[derive(Debug)]
 struct Inner {
     folder: PathBuf,
     room: Room,
-    permits: Arc<Semaphore>,
     /// Files that are written, and those whose rows are.
     unnamed: Mutex<HashSet<Name>>,
 }
@@ -82,19 +84,18 @@ impl Files {
             sync_folder(&folder.join(""))
         };
         prepare().map_err(|e| fault::unusable_file(&path, "preparing it", e))?;
-        let permits = Arc::new(Semaphore::new(AT_ONCE as usize));
-        Ok(Self(Arc::new(Inner { folder: path, room, permits, unnamed: Mutex::default() })))
+        let inner = Arc::new(Inner { folder: path, room, unnamed: Mutex::default() });
+        Ok(Self { inner, at_once: Arc::new(AtOnce::new(AT_ONCE)) })
     }
 
     /// Waits for what runs and refuses the rest.
     pub(crate) async fn close(&self) {
-        drop(self.0.permits.acquire_many(AT_ONCE).await);
-        self.0.permits.close();
+        self.at_once.close().await;
     }
 
     /// Writes a file; durable when it returns. `reserved`: it may take the last of the disk as well.
     pub(super) async fn write(&self, bytes: Bytes, reserved: bool) -> Result<Unnamed> {
-        let file = Unnamed::new(&self.0);
+        let file = Unnamed::new(&self.inner);
         self.run(move |inner| inner.write(file.name, &bytes, reserved).map(|()| file)).await
     }
 
@@ -124,21 +125,13 @@ impl Files {
         }
     }
 
-    /// Runs `work` on a blocking thread; `unavailable` once closed.
+    /// Runs `work`, as [`AtOnce::run`] does.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let permit =
-            Arc::clone(&self.0.permits).acquire_owned().await.map_err(|_| fault::closed())?;
-        let inner = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || {
-            let result = work(&inner);
-            drop(permit);
-            result
-        })
-        .await
-        .map_err(Error::internal)?
+        let inner = Arc::clone(&self.inner);
+        self.at_once.run(move || work(&inner)).await
     }
 }
 
@@ -152,11 +145,7 @@ impl Inner {
             left.take(bytes.len() as u64)?;
         }
         let write = || -> io::Result<()> {
-            let (header, body) = encode(bytes)?;
-            let mut file = File::create_new(self.path(name))?;
-            file.write_all(&header)?;
-            file.write_all(body.as_deref().unwrap_or(bytes))?;
-            file.sync_all()?;
+            packed::write_new(&self.path(name), bytes)?;
             sync_folder(&self.folder)
         };
         write().map_err(|e| {
@@ -167,12 +156,7 @@ impl Inner {
     }
 
     fn read(&self, name: Name) -> Result<Option<Bytes>> {
-        let file = match fs::read(self.path(name)) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(fault::file(e)),
-        };
-        Ok(decode(file))
+        Ok(packed::read(&self.path(name))?.and_then(packed::decode))
     }
 
     fn unnamed(&self) -> MutexGuard<'_, HashSet<Name>> {
@@ -197,7 +181,7 @@ pub(super) async fn sweep(files: &Files, db: &Db) -> Result<()> {
     }
     // In this order: what leaves the one is in the other by then.
     {
-        let unnamed = files.0.unnamed();
+        let unnamed = files.inner.unnamed();
         left.retain(|name| !unnamed.contains(name));
     }
     let named = db.read(|conn| Ok(all(conn)?)).await?;
