@@ -212,32 +212,54 @@ impl From<Record> for KeptCall {
 impl Engine {
     /// What is kept of an asynchronous call.
     pub async fn call(&self, id: RequestId) -> Result<Option<KeptCall>> {
-        let found = self.shared.queue.find(id).await?;
-        let Some(mut call) = found.map(KeptCall::from) else { return Ok(None) };
-        let Summary { standing, enqueued_at, .. } = call.summary;
+        match self.kept(id).await? {
+            Some(call) => self.with_destination(call).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same without what tells of its end.
+    pub(crate) async fn kept(&self, id: RequestId) -> Result<Option<KeptCall>> {
+        Ok(self.shared.queue.find(id).await?.map(KeptCall::from))
+    }
+
+    async fn with_destination(&self, call: KeptCall) -> Result<KeptCall> {
+        let Summary { id, standing, enqueued_at, .. } = call.summary;
         let on = match standing {
             Standing::Ended(Ended::Succeeded, _) => OnEnd::Success,
             Standing::Ended(Ended::Dead, _) => OnEnd::Failure,
-            _ => return Ok(Some(call)),
+            _ => return Ok(call),
         };
         let told = self.shared.queue.find(drain::told_by(id, enqueued_at, on)).await?;
-        call.destination = told.map(|record| {
+        let destination = told.map(|record| {
             let last = record.notes.last().and_then(|note| Attempt::read(note));
             KeptDestination { summary: record.summary, message: last.and_then(|a| a.message) }
         });
-        Ok(Some(call))
+        Ok(KeptCall { destination, ..call })
     }
 
-    /// The same once it has ended, or at `until` as it stands then.
+    /// What is kept of a call once it has ended, or at `until` as it stands then.
     ///
     /// Errors: `throttled` where very many are waited for already.
     pub async fn call_ended(&self, id: RequestId, until: Instant) -> Result<Option<KeptCall>> {
+        match self.kept_ended(id, until).await? {
+            Some(call) => self.with_destination(call).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same without what tells of its end.
+    pub(crate) async fn kept_ended(
+        &self,
+        id: RequestId,
+        until: Instant,
+    ) -> Result<Option<KeptCall>> {
         let (clock, waiting) = (&self.shared.clock, self.shared.watched.wait(id)?);
         loop {
             // Registered before the look: an end after it wakes us.
             let mut ended = std::pin::pin!(waiting.ended.notified());
             ended.as_mut().enable();
-            let call = self.call(id).await?;
+            let call = self.kept(id).await?;
             let now = clock.instant();
             let goes_on =
                 call.as_ref().is_some_and(|c| !matches!(c.summary.standing, Standing::Ended(..)));
@@ -258,23 +280,17 @@ impl Engine {
         self.shared.queue.list(listing).await
     }
 
-    /// Calls an asynchronous call off; one that runs is ended with its instance.
+    /// Calls an asynchronous call off that was found; one that runs is ended with its instance.
     ///
     /// Errors: `not-found`; `conflict` once it has ended.
-    pub async fn cancel_call(&self, id: RequestId) -> Result<()> {
-        self.shared.cancel_call(id).await
+    pub async fn cancel_call(&self, call: &Summary) -> Result<()> {
+        self.shared.cancel_call(call).await
     }
 
-    /// Accepts a dead call once more, with all its attempts before it.
+    /// Accepts a dead call that was found once more, with all its attempts before it.
     ///
     /// Errors: `not-found`; `conflict` if it is not dead; `queue-full` where there is no room for it.
-    pub async fn redrive_call(&self, id: RequestId) -> Result<()> {
-        let found = self.shared.queue.find(id).await?;
-        let summary = found.ok_or_else(|| Error::not_found("call", id))?.summary;
-        self.redrive(&summary).await
-    }
-
-    pub(crate) async fn redrive(&self, call: &Summary) -> Result<()> {
+    pub async fn redrive_call(&self, call: &Summary) -> Result<()> {
         let shared = &self.shared;
         let key = call.lane.function();
         let is_dead = matches!(call.standing, Standing::Ended(Ended::Dead, _));
@@ -301,27 +317,13 @@ impl Engine {
 
 impl Shared {
     /// See [`Engine::cancel_call`].
-    pub(crate) async fn cancel_call(&self, id: RequestId) -> Result<()> {
-        let attempt = Attempt {
-            at: self.clock.now(),
-            attempt: 0,
-            version: None,
-            duration_ms: None,
-            outcome: "cancelled".into(),
-            message: None,
-        };
-        let keep = self.keep_result(id).await?;
-        self.queue.cancel(id, attempt.note(), keep).await?;
-        self.watched.cancel(id);
-        self.watched.ended(id);
+    pub(crate) async fn cancel_call(&self, call: &Summary) -> Result<()> {
+        let attempt = Attempt::without_run(self.clock.now(), 0, "cancelled", None);
+        let settings = call.lane.function().and_then(|key| self.routes.settings(&key));
+        let keep = settings.unwrap_or_default().async_calls.keep_result();
+        self.queue.cancel(call.id, attempt.note(), keep).await?;
+        self.watched.cancel(call.id);
+        self.watched.ended(call.id);
         Ok(())
-    }
-
-    /// How long what came of a call is kept, as its function says.
-    async fn keep_result(&self, id: RequestId) -> Result<Duration> {
-        let record = self.queue.find(id).await?;
-        let key = record.and_then(|record| record.summary.lane.function());
-        let settings = key.and_then(|key| self.routes.settings(&key)).unwrap_or_default();
-        Ok(settings.async_calls.keep_result())
     }
 }

@@ -140,7 +140,7 @@ impl Engine {
             return Ok(false);
         }
         match what {
-            Sweep::Redrive => self.redrive(call).await.map(|()| true),
+            Sweep::Redrive => self.redrive_call(call).await.map(|()| true),
             Sweep::Purge => self.forget_call(call.id).await,
         }
     }

@@ -30,6 +30,7 @@ pub(crate) use self::envelope::{ChunkRules, Queued, event, pack};
 use self::lanes::{Found, Lanes, Turn};
 pub(crate) use self::prelude::prelude;
 use crate::route::Route;
+use crate::route::alias::AliasRoute;
 use crate::{Shared, backlog, once};
 
 /// Leases under way at once: they share the store's commits.
@@ -66,13 +67,13 @@ pub(crate) async fn enqueue(
     options: EnqueueOptions,
 ) -> Result<Enqueued> {
     options.check()?;
-    let (route, _) = shared.routes.find(&call.target)?;
+    let (route, alias) = shared.routes.find(&call.target)?;
     route.namespace().take_call(|| shared.clock.instant())?;
     let key = once::key(&route.settings, &call, parameters, &*shared.clock)?;
     let run_at = shared.clock.now().after(options.delay);
     let due = (!options.delay.is_zero()).then_some(run_at);
     let queued = Queued { due, ..Queued::of(call) };
-    let message = message(shared, queued, parameters, key)?;
+    let message = message(shared, queued, parameters, alias.as_deref(), key)?;
     let _places = enter(shared, &message, &route)?;
     let answers = shared.queue.enqueue(vec![NewMessage { run_at, ..message }]).await?;
     match answers.into_iter().next() {
@@ -87,10 +88,11 @@ pub(crate) fn awaited(
     shared: &Shared,
     call: Call,
     parameters: &dyn Parameters,
+    alias: Option<&AliasRoute>,
     key: UniqueKey,
 ) -> Result<NewMessage> {
     let queued = Queued { awaited: true, ..Queued::of(call) };
-    message(shared, queued, parameters, Some(key))
+    message(shared, queued, parameters, alias, Some(key))
 }
 
 /// Stores the message of a call whose caller waits, on lease from the beginning.
@@ -115,15 +117,15 @@ pub(crate) async fn run_awaited(
     run::run(shared, message, true).await.1
 }
 
-/// The message of a call that is due now.
+/// The message of a call that is due now. `alias`: the one that it names.
 fn message(
     shared: &Shared,
     mut queued: Queued,
     parameters: &dyn Parameters,
+    alias: Option<&AliasRoute>,
     key: Option<UniqueKey>,
 ) -> Result<NewMessage> {
     let call = &queued.call;
-    let (_, alias) = shared.routes.find(&call.target)?;
     if call.payload.len() > limits::ASYNC_PAYLOAD_BYTES {
         return Err(Error::caller(
             Code::PayloadTooLarge,

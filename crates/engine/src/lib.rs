@@ -194,7 +194,7 @@ impl Engine {
     pub async fn invoke(&self, call: Call, parameters: &dyn Parameters) -> Result<Completed> {
         let (lead, accepted, key) = self.accept(&call, parameters)?;
         if let Some(key) = key {
-            return self.invoke_once(lead.route, call, parameters, key).await;
+            return self.invoke_once(lead, call, parameters, key).await;
         }
         let led = self.pool(&call, parameters, lead).await?;
         let shared = Arc::clone(&self.shared);
@@ -208,7 +208,7 @@ impl Engine {
     pub async fn invoke_in_pieces(&self, call: Call, parameters: &dyn Parameters) -> Result<Reply> {
         let (lead, accepted, key) = self.accept(&call, parameters)?;
         if let Some(key) = key {
-            return self.invoke_once(lead.route, call, parameters, key).await.map(Reply::Whole);
+            return self.invoke_once(lead, call, parameters, key).await.map(Reply::Whole);
         }
         let led = self.pool(&call, parameters, lead).await?;
         let shared = Arc::clone(&self.shared);

@@ -24,7 +24,7 @@ use serde::de::value::Error as Unknown;
 
 use crate::calls::KeptCall;
 use crate::pool::stopping;
-use crate::route::{Fields, Route};
+use crate::route::{Fields, Lead};
 use crate::{Engine, drain};
 
 /// How often a call begins anew because the one that it waited for never ran.
@@ -128,12 +128,13 @@ impl Engine {
     /// Runs a call with a key, or answers with what came of the first call of that key.
     pub(crate) async fn invoke_once(
         &self,
-        route: Arc<Route>,
+        lead: Lead,
         call: Call,
         parameters: &dyn Parameters,
         key: UniqueKey,
     ) -> Result<Completed> {
-        let message = drain::awaited(&self.shared, call, parameters, key)?;
+        let Lead { route, alias, .. } = lead;
+        let message = drain::awaited(&self.shared, call, parameters, alias.as_deref(), key)?;
         let mut taken_back = self.shared.taken_back.subscribe();
         tokio::select! {
             biased;
@@ -173,14 +174,17 @@ impl Engine {
     async fn answer_of(&self, first: RequestId) -> Result<Option<Completed>> {
         let until = self.shared.clock.instant() + WAIT_MAX;
         let latest = self.shared.clock.now().after(WAIT_MAX);
-        match self.call(first).await?.map(|call| call.summary.standing) {
-            None => return Ok(None),
-            Some(Standing::Waiting(due)) if due > latest => {
+        let Some(mut call) = self.kept(first).await? else { return Ok(None) };
+        match call.summary.standing {
+            Standing::Waiting(due) if due > latest => {
                 return Err(goes_on(format!("the first call of this key, {first}, runs at {due}")));
             }
-            Some(_) => {}
+            Standing::Waiting(_) | Standing::Leased(_) => {
+                let Some(ended) = self.kept_ended(first, until).await? else { return Ok(None) };
+                call = ended;
+            }
+            Standing::Ended(..) => {}
         }
-        let Some(call) = self.call_ended(first, until).await? else { return Ok(None) };
         match call.summary.standing {
             Standing::Ended(ended, _) => answer(ended, call).map(Some),
             _ if self.shared.tasks.is_ending() => Err(stopping()),

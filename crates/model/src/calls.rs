@@ -34,6 +34,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// One at which no version ran.
+    pub fn without_run(at: UnixMillis, attempt: u32, outcome: &str, message: Option<&str>) -> Self {
+        let (outcome, message) = (outcome.to_owned(), message.map(str::to_owned));
+        Self { at, attempt, version: None, duration_ms: None, outcome, message }
+    }
+
     /// As a note of the queue.
     pub fn note(&self) -> Bytes {
         let mut short = self.clone();

@@ -274,14 +274,7 @@ fn found(timings: &Timings) -> Found {
 }
 
 pub(super) fn refusal(shared: &Shared, case: &Case, outcome: &str, why: &str) -> Attempt {
-    Attempt {
-        at: shared.clock.now(),
-        attempt: case.message.deliveries,
-        version: None,
-        duration_ms: None,
-        outcome: outcome.to_owned(),
-        message: Some(why.to_owned()),
-    }
+    Attempt::without_run(shared.clock.now(), case.message.deliveries, outcome, Some(why))
 }
 
 fn refused(shared: &Shared, case: &Case, error: Error) -> Judged {
@@ -292,14 +285,8 @@ fn refused(shared: &Shared, case: &Case, error: Error) -> Judged {
 
 /// The attempt that a killed daemon was at; none if it was about to give the call up.
 pub(super) fn cut(most: u32, at: UnixMillis, attempt: u32) -> Option<Attempt> {
-    (attempt <= most).then(|| Attempt {
-        at,
-        attempt,
-        version: None,
-        duration_ms: None,
-        outcome: "cut".into(),
-        message: Some("the daemon ended before the attempt did".into()),
-    })
+    let why = "the daemon ended before the attempt did";
+    (attempt <= most).then(|| Attempt::without_run(at, attempt, "cut", Some(why)))
 }
 
 /// Its last attempt was cut. It may have done what it was for, and it may be what ends the daemon: it does not run again by itself.

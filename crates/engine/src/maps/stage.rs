@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::Result;
-use model::alias::Carried;
 use model::calls::Attempt;
 use model::error::Code;
 use model::ids::RequestId;
@@ -217,14 +216,7 @@ impl<'a> StageRun<'a> {
                 context: self.map.spec.context.clone(),
             };
             let chunk_rules = ChunkRules { attempts: self.map.spec.attempts };
-            let payload = pack(Queued {
-                call,
-                parameters: Carried::default(),
-                awaited: false,
-                due: None,
-                chunk: Some(chunk_rules),
-                webhook: None,
-            })?;
+            let payload = pack(Queued { chunk: Some(chunk_rules), ..Queued::of(call) })?;
             bytes += payload.len();
             self.window.push(chunk.first_item, chunk.items);
             self.open.insert(id, index);

@@ -160,7 +160,7 @@ async fn cancel_calls(shared: &Shared, map: &Map) -> Result<()> {
             ..Listing::default()
         };
         for call in shared.queue.list(listing).await? {
-            match shared.cancel_call(call.id).await {
+            match shared.cancel_call(&call).await {
                 // It has ended by itself.
                 Err(e) if matches!(e.code(), Code::Conflict | Code::NotFound) => {}
                 cancelled => cancelled?,
@@ -186,13 +186,21 @@ pub(super) async fn look_after(shared: Arc<Shared>) {
     }
 }
 
+/// Maps of all namespaces, some behind those of the page before; none behind the last.
+async fn page(shared: &Shared, after: &mut Option<String>) -> Result<Vec<Map>> {
+    let maps = shared.list_maps(keys::MAPS, after.as_deref(), PAGE).await?;
+    *after = maps.last().map(|(last, _)| last.clone());
+    Ok(maps.into_iter().map(|(_, map)| map).collect())
+}
+
 async fn resume(shared: &Arc<Shared>) -> Result<()> {
     let mut after = None;
     loop {
-        let maps = shared.list_maps(keys::MAPS, after.as_deref(), PAGE).await?;
-        let Some((last, _)) = maps.last() else { return Ok(()) };
-        after = Some(last.clone());
-        for (_, map) in maps {
+        let maps = page(shared, &mut after).await?;
+        if maps.is_empty() {
+            return Ok(());
+        }
+        for map in maps {
             let at = At::of(&map);
             if map.cleared {
                 continue;
@@ -213,10 +221,11 @@ async fn expire(shared: &Shared) -> Result<()> {
     let now = shared.clock.now();
     let mut after = None;
     loop {
-        let maps = shared.list_maps(keys::MAPS, after.as_deref(), PAGE).await?;
-        let Some((last, _)) = maps.last() else { return Ok(()) };
-        after = Some(last.clone());
-        for (_, map) in maps {
+        let maps = page(shared, &mut after).await?;
+        if maps.is_empty() {
+            return Ok(());
+        }
+        for map in maps {
             let seconds =
                 if map.state == MapState::Failed { KEEP_DEAD_SECONDS } else { KEEP_SECONDS };
             let is_old = |at: UnixMillis| now >= at.after(Duration::from_secs(seconds));

@@ -54,7 +54,7 @@ async fn a_function_s_queue_takes_what_its_quota_says() {
         .calls(Listing { limit: 1, lane: Some(of_f.clone()), ..Listing::default() })
         .await
         .unwrap();
-    world.engine.cancel_call(ids[0].id).await.unwrap();
+    world.engine.cancel_call(&ids[0]).await.unwrap();
     assert_eq!(enqueue(&world, "f", 3).await.0, 1);
     // By bytes: each message is its event and an envelope.
     let depth = world.queue.depth(&of_f);
@@ -110,10 +110,10 @@ async fn functions_of_a_namespace_share_its_quota_and_a_redrive_keeps_to_it() {
     sleep_ms(200_000).await;
     assert_eq!(world.queued().await, (6, 1), "dead, it waits no more");
     world.quotas("default", Quotas { queued_calls: Some(6), ..Quotas::default() }).await;
-    let error = world.engine.redrive_call(dies.id).await.unwrap_err();
+    let error = world.redrive(dies.id).await.unwrap_err();
     assert_eq!(error.code(), Code::QueueFull);
     assert_eq!(world.queued().await, (6, 1), "it stays dead");
     world.quotas("default", Quotas { queued_calls: Some(7), ..Quotas::default() }).await;
-    world.engine.redrive_call(dies.id).await.unwrap();
+    world.redrive(dies.id).await.unwrap();
     assert_eq!(world.queued().await.1, 0);
 }

@@ -111,7 +111,7 @@ async fn a_failure_is_a_result_and_a_refusal_is_none() {
     // Redriven, it has another result; forgotten, it has none.
     let id = first.0.parse().unwrap();
     world.deploy("f", "echo").await;
-    engine.redrive_call(id).await.unwrap();
+    world.redrive(id).await.unwrap();
     let mended = engine.invoke(keyed("f", "y", "k"), &bare()).await.unwrap();
     assert_eq!(answer(&mended), (first.0.clone(), Ok("y".into())));
     engine.forget_call(id).await.unwrap();
@@ -127,7 +127,7 @@ async fn one_that_is_called_off_says_so() {
     let id = first.id;
     let cancel = async {
         sleep_ms(100).await;
-        world.engine.cancel_call(id).await.unwrap();
+        world.cancel(id).await.unwrap();
     };
     let now = bare();
     let (error, ()) = tokio::join!(world.engine.invoke(first, &now), cancel);

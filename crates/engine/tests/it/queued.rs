@@ -132,7 +132,7 @@ async fn calls_that_wait_longer_than_their_age_are_not_run() {
     let kept = world.engine.call(second.id).await.unwrap().unwrap();
     assert_eq!(kept.history[0].outcome, "too-old");
     // Brought back to life it is as young as any.
-    world.engine.redrive_call(second.id).await.unwrap();
+    world.redrive(second.id).await.unwrap();
     sleep_ms(75_000).await;
     assert_eq!((world.finished(), world.queued().await), (2, (0, 0)));
 }
@@ -319,10 +319,10 @@ async fn a_call_can_be_waited_for_and_cancelled() {
     let kept = world.engine.call(stops.id).await.unwrap().unwrap();
     assert!(matches!(kept.summary.standing, Standing::Leased(_)));
     assert_eq!(kept.event.as_deref(), Some(&b"y"[..]));
-    world.engine.cancel_call(stops.id).await.unwrap();
+    world.cancel(stops.id).await.unwrap();
     sleep_ms(100).await;
     assert_eq!(world.stopped(), 1, "it is ended with its instance");
-    let e = world.engine.cancel_call(stops.id).await.unwrap_err();
+    let e = world.cancel(stops.id).await.unwrap_err();
     assert_eq!(e.code(), Code::Conflict);
 
     let until = |ms| world.clock.instant() + Duration::from_millis(ms);
@@ -340,11 +340,11 @@ async fn a_dead_call_runs_again_when_it_is_told_to() {
     world.deploy("f", "fail").await;
     let one = call("f", "x");
     world.engine.enqueue(one.clone(), &bare()).await.unwrap();
-    assert_eq!(world.engine.redrive_call(one.id).await.unwrap_err().code(), Code::Conflict);
+    assert_eq!(world.redrive(one.id).await.unwrap_err().code(), Code::Conflict);
     sleep_ms(200_000).await;
     assert_eq!((world.finished(), world.queued().await), (3, (0, 1)));
     world.deploy("f", "echo").await;
-    world.engine.redrive_call(one.id).await.unwrap();
+    world.redrive(one.id).await.unwrap();
     sleep_ms(1_000).await;
     let kept = world.engine.call(one.id).await.unwrap().unwrap();
     assert!(matches!(kept.summary.standing, Standing::Ended(Ended::Succeeded, _)));

@@ -599,6 +599,18 @@ impl World {
         self.counts.finished.load(Ordering::SeqCst)
     }
 
+    /// Calls off a call that is there.
+    pub(crate) async fn cancel(&self, id: RequestId) -> model::Result<()> {
+        let call = self.engine.call(id).await?.unwrap();
+        self.engine.cancel_call(&call.summary).await
+    }
+
+    /// Brings a call back to life that is there.
+    pub(crate) async fn redrive(&self, id: RequestId) -> model::Result<()> {
+        let call = self.engine.call(id).await?.unwrap();
+        self.engine.redrive_call(&call.summary).await
+    }
+
     /// How many messages the queue still holds, and how many are dead.
     pub(crate) async fn queued(&self) -> (u64, usize) {
         let waiting = self.queue.depths().iter().map(|(_, depth)| depth.messages).sum();

@@ -117,7 +117,9 @@ impl Daemon {
             match dice.roll(12) {
                 0 => {
                     let any = mine[usize::try_from(dice.roll(mine.len() as u64)).unwrap()];
-                    if self.engine.cancel_call(any).await.is_ok() {
+                    if let Some(call) = self.engine.call(any).await.unwrap()
+                        && self.engine.cancel_call(&call.summary).await.is_ok()
+                    {
                         self.ledger.write(any, Entry::Cancelled);
                     }
                 }
@@ -172,7 +174,7 @@ impl Daemon {
         let Some(one) = dead.get(usize::try_from(dice.roll(dead.len() as u64)).unwrap()) else {
             return;
         };
-        if self.engine.redrive_call(one.id).await.is_ok() {
+        if self.engine.redrive_call(one).await.is_ok() {
             self.ledger.write(one.id, Entry::Redriven);
         }
     }

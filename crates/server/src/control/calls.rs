@@ -136,8 +136,8 @@ pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
     CallPath(namespace, id): CallPath,
 ) -> Answer<StatusCode> {
-    app.call(&namespace, id).await?;
-    app.engine.cancel_call(id).await?;
+    let call = app.call(&namespace, id).await?;
+    app.engine.cancel_call(&call.summary).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -156,8 +156,8 @@ pub(crate) async fn redrive(
     State(app): State<Arc<App>>,
     CallPath(namespace, id): CallPath,
 ) -> Answer<StatusCode> {
-    app.call(&namespace, id).await?;
-    app.engine.redrive_call(id).await?;
+    let call = app.call(&namespace, id).await?;
+    app.engine.redrive_call(&call.summary).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
