@@ -9,7 +9,7 @@
     reason = "an example: a failure is a panic, and what it prints is what it is for"
 )]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,13 +19,12 @@ use bytes::Bytes;
 use engine::{Deps, Engine, EngineConfig};
 use model::alias::Carried;
 use model::clock::{Clock, SystemClock};
-use model::function::{CodeRef, Function, FunctionConfig, FunctionSettings, RuntimeInfo, Version};
-use model::ids::{Digest, FunctionRef, RequestId};
-use model::invocation::{Call, CallContext, Invocation, Outcome, StartTimings};
+use model::function::FunctionConfig;
+use model::ids::{FunctionRef, RequestId};
+use model::invocation::{Call, CallContext, Failure, Invocation};
 use model::keys;
-use model::network::NetworkPolicy;
-use model::ports::{Expect, Image, Instance, PackageInfo, Patience, Sandbox, StartFailed, Turn};
-use model::stream::{StreamEnd, Taker};
+use model::ports::Expect;
+use model::suites::functions::{Functions, InProcess, deployed};
 use model::tasks::Tasks;
 use serde_json::json;
 use store::{Store, StoreConfig};
@@ -104,7 +103,7 @@ impl World {
             meta: Arc::clone(&store.meta),
             queue: Arc::clone(&store.queue),
             blobs: Arc::clone(&store.blobs),
-            sandbox: Arc::new(Functions(Arc::clone(&began))),
+            sandbox: Arc::new(InProcess(Arc::new(Noting(Arc::clone(&began))))),
             usage: Arc::clone(&store.usage),
             webhooks: Arc::new(model::ports::NoWebhooks),
             clock: Arc::new(SystemClock),
@@ -189,120 +188,23 @@ impl World {
 
 async fn deploy(store: &Store, name: &str) {
     let key = FunctionRef::parse("default", name).unwrap().key;
-    let now = SystemClock.now();
-    let latest = Version {
-        key: key.clone(),
-        number: None,
-        config: FunctionConfig::new("none", name),
-        code: CodeRef { digest: Digest::of(b""), size_bytes: 1, unpacked_bytes: 1 },
-        layers: Vec::new(),
-        runtime: RuntimeInfo { name: "none".into(), version: "1".into() },
-        modified_at: now,
-    };
-    let function = Function {
-        id: RequestId::generate(),
-        created_at: now,
-        settings: FunctionSettings::default(),
-        latest,
-        versions: Vec::new(),
-        next_version: 1,
-        aliases: BTreeMap::new(),
-        provisioned: BTreeMap::new(),
-        revision: 1,
-        change: None,
-        deleted: false,
-    };
+    let function = deployed(&key, FunctionConfig::new("none", name), SystemClock.now());
     let value = serde_json::to_vec(&function).unwrap();
     store.meta.put_if(&keys::function(&key), Expect::Absent, value.into()).await.unwrap();
 }
 
-/// Where functions do nothing but note when they began, and the crowd's take a while.
+/// Functions that do nothing but note when they began; the crowd's takes a while.
 #[derive(Debug)]
-struct Functions(Began);
+struct Noting(Began);
 
 #[async_trait]
-impl Sandbox for Functions {
-    fn runtimes(&self) -> Vec<RuntimeInfo> {
-        Vec::new()
-    }
-
-    fn resolve_runtime(&self, name: &str) -> model::Result<RuntimeInfo> {
-        Ok(RuntimeInfo { name: name.into(), version: "1".into() })
-    }
-
-    fn check_network(&self, _: &NetworkPolicy) -> model::Result<()> {
-        Ok(())
-    }
-
-    async fn check_package(&self, package: Bytes) -> model::Result<PackageInfo> {
-        Ok(PackageInfo { digest: Digest::of(&package), unpacked_bytes: 0, entries: 0 })
-    }
-
-    async fn prepare(&self, version: Arc<Version>) -> model::Result<Arc<dyn Image>> {
-        let is_crowd = version.key.name.as_str() == CROWD;
-        Ok(Arc::new(One { is_crowd, began: Arc::clone(&self.0) }))
-    }
-
-    async fn forget_package(&self, _: &Digest) {}
-}
-
-/// A function of [`Functions`].
-#[derive(Clone, Debug)]
-struct One {
-    is_crowd: bool,
-    began: Began,
-}
-
-#[async_trait]
-impl Image for One {
-    async fn start(&self) -> Result<Box<dyn Instance>, StartFailed> {
-        Ok(Box::new(Live { one: self.clone(), call: None }))
-    }
-}
-
-#[derive(Debug)]
-struct Live {
-    one: One,
-    call: Option<RequestId>,
-}
-
-#[async_trait]
-impl Instance for Live {
-    fn hand(&mut self, invocation: &Invocation) -> bool {
-        let is_free = self.call.is_none();
-        if is_free {
-            self.call = Some(invocation.id);
+impl Functions for Noting {
+    async fn run(&self, function: &str, call: &Invocation) -> Result<Bytes, Failure> {
+        if function == CROWD {
+            tokio::time::sleep(CROWD_RUNS).await;
+        } else {
+            self.0.lock().unwrap().insert(call.id, Instant::now());
         }
-        is_free
+        Ok(Bytes::from_static(b"null"))
     }
-
-    fn take_back(&mut self) -> Vec<RequestId> {
-        Vec::new()
-    }
-
-    async fn outcome(&mut self, _: Patience<'_>) -> Turn {
-        if let Some(id) = self.call.take() {
-            if self.one.is_crowd {
-                tokio::time::sleep(CROWD_RUNS).await;
-            } else {
-                self.one.began.lock().unwrap().insert(id, Instant::now());
-            }
-        }
-        let result = Ok(Bytes::from_static(b"null"));
-        Turn::Over(Outcome { result, run_us: 1, busy_us: None, memory_peak_bytes: None })
-    }
-
-    async fn stream(&mut self, _: Taker<'_>) -> StreamEnd {
-        unreachable!("no answer comes in pieces")
-    }
-
-    fn alive(&self) -> bool {
-        true
-    }
-
-    fn start_timings(&self) -> StartTimings {
-        StartTimings::default()
-    }
-
-    async fn stop(self: Box<Self>) {}
 }

@@ -1,6 +1,6 @@
 //! A sandbox whose instances do what the version's handler says, in the test's own time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,10 +11,7 @@ use engine::{Deps, Engine, EngineConfig, Faulty};
 use model::alias::{Alias, AliasRecord, Carried, Rollout};
 use model::clock::Clock;
 use model::error::{Code, Error};
-use model::function::{
-    CodeRef, Function, FunctionConfig, FunctionSettings, RuntimeInfo, Variable, Version,
-    VersionSummary,
-};
+use model::function::{Function, FunctionConfig, RuntimeInfo, Variable, Version, VersionSummary};
 use model::ids::{Digest, FunctionKey, FunctionRef, NamespaceName, RequestId};
 use model::invocation::{
     Call, CallContext, Failure, FailureKind, Invocation, Outcome, StartTimings,
@@ -27,6 +24,7 @@ use model::ports::{
     Queue, Sandbox, StartFailed, Turn,
 };
 use model::stream::{Part, StreamEnd, Taker};
+use model::suites::functions::deployed;
 use model::suites::memory::{MemoryBlobs, MemoryMeta, MemoryQueue, MemoryUsage, TestClock};
 
 use crate::blind::{BlindMeta, Blindness};
@@ -421,36 +419,13 @@ impl World {
         let key = key(name);
         let old = self.meta.get(&keys::function(&key)).await.unwrap();
         let config = FunctionConfig::new("scripted", handler);
-        let latest = Version {
-            key: key.clone(),
-            number: None,
-            config,
-            code: CodeRef { digest: Digest::of(b""), size_bytes: 10, unpacked_bytes: 10 },
-            layers: Vec::new(),
-            runtime: RuntimeInfo { name: "scripted".into(), version: "1".into() },
-            modified_at: self.clock.now(),
-        };
+        let new = deployed(&key, config, self.clock.now());
         let (expect, mut function) = match old {
             Some(entry) => {
                 let function: Function = serde_json::from_slice(&entry.value).unwrap();
-                (Expect::Revision(entry.revision), Function { latest, ..function })
+                (Expect::Revision(entry.revision), Function { latest: new.latest, ..function })
             }
-            None => {
-                let function = Function {
-                    id: RequestId::generate(),
-                    created_at: self.clock.now(),
-                    settings: FunctionSettings::default(),
-                    latest,
-                    versions: Vec::new(),
-                    next_version: 1,
-                    aliases: BTreeMap::new(),
-                    provisioned: BTreeMap::new(),
-                    revision: 1,
-                    change: None,
-                    deleted: false,
-                };
-                (Expect::Absent, function)
-            }
+            None => (Expect::Absent, new),
         };
         change(&mut function);
         let value = serde_json::to_vec(&function).unwrap();

@@ -1,6 +1,6 @@
 //! The part of a daemon that asynchronous calls go through: the store, the engine, and clients that keep them busy.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,19 +10,18 @@ use bytes::Bytes;
 use engine::{Deps, Engine, EngineConfig};
 use model::alias::Carried;
 use model::clock::Clock;
-use model::function::{
-    CallKey, CodeRef, Function, FunctionConfig, FunctionSettings, RuntimeInfo, Version,
-};
+use model::function::{CallKey, FunctionConfig};
 use model::ids::{Digest, FunctionRef, RequestId};
 use model::invocation::{Call, CallContext};
 use model::keys;
 use model::ports::{Ended, Enqueued, Expect, ListedStanding, Listing};
+use model::suites::functions::{InProcess, deployed};
 use model::tasks::Tasks;
 use store::{Store, StoreConfig};
 
 use crate::clock::FastClock;
 use crate::faults::Mortal;
-use crate::functions::{self, Functions};
+use crate::functions::{self, Known};
 use crate::ledger::{self, Entry, Ledger};
 use crate::{Dice, Orders};
 
@@ -65,11 +64,12 @@ impl Daemon {
         let has_long_calls = orders.fault.is_some_and(|fault| fault.is_of_long_calls());
         let (lease, times_as_slow) =
             if has_long_calls { (SHORT_LEASE, 100) } else { (LONG_LEASE, 1) };
+        let known = Known::new(Arc::clone(&ledger), done, times_as_slow);
         let deps = Deps {
             meta: Arc::clone(&store.meta),
             queue: Arc::new(Mortal::new(Arc::clone(&store.queue), orders.fault)),
             blobs: Arc::clone(&store.blobs),
-            sandbox: Arc::new(Functions::new(Arc::clone(&ledger), done, times_as_slow)),
+            sandbox: Arc::new(InProcess(Arc::new(known))),
             usage: Arc::clone(&store.usage),
             webhooks: Arc::new(model::ports::NoWebhooks),
             clock,
@@ -184,28 +184,7 @@ impl Daemon {
 async fn deploy(store: &Store, clock: &dyn Clock) {
     for name in functions::ALL {
         let key = FunctionRef::parse("default", name).unwrap().key;
-        let latest = Version {
-            key: key.clone(),
-            number: None,
-            config: FunctionConfig::new("test", name),
-            code: CodeRef { digest: Digest::of(b""), size_bytes: 1, unpacked_bytes: 1 },
-            layers: Vec::new(),
-            runtime: RuntimeInfo { name: "test".into(), version: "1".into() },
-            modified_at: clock.now(),
-        };
-        let function = Function {
-            id: RequestId::generate(),
-            created_at: clock.now(),
-            settings: FunctionSettings::default(),
-            latest,
-            versions: Vec::new(),
-            next_version: 1,
-            aliases: BTreeMap::new(),
-            provisioned: BTreeMap::new(),
-            revision: 1,
-            change: None,
-            deleted: false,
-        };
+        let function = deployed(&key, FunctionConfig::new("test", name), clock.now());
         let value = serde_json::to_vec(&function).unwrap();
         // A conflict: it is there.
         drop(store.meta.put_if(&keys::function(&key), Expect::Absent, value.into()).await);

@@ -6,6 +6,7 @@ pub mod blobs;
 pub mod bus;
 pub mod clock;
 pub mod corpus;
+pub mod functions;
 pub mod lease;
 pub mod logs;
 pub mod memory;

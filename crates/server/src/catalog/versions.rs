@@ -195,40 +195,15 @@ fn in_use(key: &FunctionKey, number: u64, aliases: &[String]) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use model::clock::UnixMillis;
-    use model::function::{CodeRef, FunctionSettings, RuntimeInfo};
-    use model::ids::Digest;
+    use model::function::FunctionConfig;
+    use model::suites::functions::deployed;
 
     use super::*;
 
     fn function() -> Function {
-        let now = UnixMillis(1);
-        Function {
-            id: RequestId::generate(),
-            created_at: now,
-            settings: FunctionSettings::default(),
-            latest: Version {
-                key: FunctionKey {
-                    namespace: "default".parse().unwrap(),
-                    name: "f".parse().unwrap(),
-                },
-                number: None,
-                config: serde_json::from_str(r#"{"runtime":"nodejs20","handler":"a.b"}"#).unwrap(),
-                code: CodeRef { digest: Digest::of(b"zip"), size_bytes: 3, unpacked_bytes: 3 },
-                layers: Vec::new(),
-                runtime: RuntimeInfo { name: "nodejs20".into(), version: "20.0.0".into() },
-                modified_at: now,
-            },
-            versions: Vec::new(),
-            next_version: 1,
-            aliases: BTreeMap::new(),
-            provisioned: BTreeMap::new(),
-            revision: 1,
-            change: None,
-            deleted: false,
-        }
+        let key = FunctionKey { namespace: "default".parse().unwrap(), name: "f".parse().unwrap() };
+        deployed(&key, FunctionConfig::new("nodejs20", "a.b"), UnixMillis(1))
     }
 
     fn turn(now: u64) -> Turn {
