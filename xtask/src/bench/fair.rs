@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use anyhow::{Result, bail};
 
 use super::Setup;
+use super::example::{self, Line};
 use super::report::{Bound, Table, Verdict};
 use super::stats::Spread;
 use crate::say::say;
@@ -24,8 +24,7 @@ const KINDS: [(&str, &str); 2] = [("alone", "nobody else calls"), ("crowd", "bes
 pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
     let super::Options { functions, backlog, rounds, seconds, .. } = setup.options;
     say!("bench fair: {functions} functions, of which one has {backlog} calls that wait");
-    shell::run(&mut shell::cargo("build --release -p hanshu --example fair"))?;
-    let mut fair = shell::command(shell::root().join("target/release/examples/fair"));
+    let mut fair = example::program("hanshu", "fair")?;
     fair.arg(setup.folder("fair")?);
     fair.args([functions, backlog, rounds].map(|n| n.to_string())).arg(seconds.to_string());
     let figures = Figures::parse(&shell::capture(&mut fair)?)?;
@@ -47,12 +46,9 @@ struct Figures {
 impl Figures {
     fn parse(lines: &str) -> Result<Self> {
         let mut figures = Self::default();
-        for line in lines.lines() {
-            let line: Value = serde_json::from_str(line).context("a line is no JSON")?;
-            let number = |field: &str| {
-                line[field].as_f64().with_context(|| format!("a line has no {field}: {line}"))
-            };
-            let what = line["what"].as_str().context("a line does not say what it is")?;
+        for line in Line::read(lines) {
+            let line = line?;
+            let (what, number) = (line.text("what")?, |field| line.number(field));
             if what == "fill" {
                 figures.waiting = number("messages")?;
                 figures.waiting_mb = number("bytes")? / 1e6;

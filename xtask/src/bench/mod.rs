@@ -15,6 +15,7 @@ mod child;
 mod cold;
 mod daemon;
 mod density;
+mod example;
 mod fair;
 mod frames;
 mod freeze;

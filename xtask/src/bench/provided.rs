@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::Setup;
+use super::example;
 use super::report::{Bound, Table, Verdict};
 use super::stats::{Pair, Round, Spread, median};
 use crate::say::say;
@@ -29,8 +30,7 @@ pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
     say!("bench provided: {starts} first calls, then rounds of {CALLS} warm ones");
     let example = shell::root().join("examples/hello-rust");
     shell::run(shell::cargo("build --release").current_dir(&example))?;
-    shell::run(&mut shell::cargo("build --release -p sandbox --example starts"))?;
-    let mut program = shell::command(shell::root().join("target/release/examples/starts"));
+    let mut program = example::program("sandbox", "starts")?;
     program.arg("provided").arg(setup.folder("provided")?);
     program.args([starts.to_string(), CALLS.to_string()]);
     let lines = shell::capture(program.arg(example.join("target/release/hello-rust")))?;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Setup;
 use super::daemon::{Api, Daemon};
+use super::example::{self, Line};
 use super::language::NODE;
 use super::report::{Bound, Table, Verdict};
 use super::stats::{Spread, median, percentile};
@@ -40,8 +41,7 @@ const FUNCTION: &str = "bench-queue";
 pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
     let (rounds, backlog) = (setup.options.rounds, setup.options.backlog);
     say!("bench queue: 64 callers, {rounds} rounds without and with {backlog} waiting calls");
-    shell::run(&mut shell::cargo("build --release -p store --example queue"))?;
-    let mut queue = shell::command(shell::root().join("target/release/examples/queue"));
+    let mut queue = example::program("store", "queue")?;
     queue.arg(setup.folder("queue")?).arg(rounds.to_string());
     queue.arg(setup.options.seconds.to_string()).arg(backlog.to_string());
     let figures = Figures::parse(&shell::capture(&mut queue)?)?;
@@ -97,12 +97,10 @@ struct Figures {
 impl Figures {
     fn parse(lines: &str) -> Result<Self> {
         let mut figures = Self::default();
-        for line in lines.lines() {
-            let line: Value = serde_json::from_str(line).context("a line is no JSON")?;
-            let number = |field: &str| {
-                line[field].as_f64().with_context(|| format!("a line has no {field}: {line}"))
-            };
-            match line["what"].as_str().context("a line does not say what it is")? {
+        for line in Line::read(lines) {
+            let line = line?;
+            let number = |field| line.number(field);
+            match line.text("what")? {
                 "fill" => {
                     figures.backlog_mb = number("bytes")? / 1e6;
                     (figures.backlog, figures.fill_s) = (number("messages")?, number("ms")? / 1e3);

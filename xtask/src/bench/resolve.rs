@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use anyhow::{Result, bail};
 
 use super::Setup;
+use super::example::{self, Line};
 use super::report::{Bound, Table, Verdict, millis};
 use super::stats::{Spread, median};
 use crate::say::say;
@@ -35,8 +35,7 @@ const KINDS: &[(&str, &str, bool)] = &[
 pub(crate) fn run(setup: &Setup) -> Result<Vec<Verdict>> {
     let rounds = setup.options.rounds.saturating_mul(ROUNDS_PER_ROUND);
     say!("bench resolve: {} kinds of targets in turn, {rounds} rounds", KINDS.len());
-    shell::run(&mut shell::cargo("build --release -p engine --example resolve"))?;
-    let mut resolve = shell::command(shell::root().join("target/release/examples/resolve"));
+    let mut resolve = example::program("engine", "resolve")?;
     let figures = Figures::parse(&shell::capture(resolve.arg(rounds.to_string()))?)?;
     figures.print();
     Ok(figures.verdicts())
@@ -54,18 +53,15 @@ struct Figures {
 impl Figures {
     fn parse(lines: &str) -> Result<Self> {
         let mut figures = Self::default();
-        for line in lines.lines() {
-            let line: Value = serde_json::from_str(line).context("a line is no JSON")?;
-            let kind = line["kind"].as_str().context("a line has no kind")?;
+        for line in Line::read(lines) {
+            let line = line?;
+            let kind = line.text("kind")?;
             if kind == "apply" {
-                let ns = line["ns"].as_u64().context("a line has no ns")?;
-                figures.apply.push(Duration::from_nanos(ns));
+                figures.apply.push(Duration::from_secs_f64(line.number("ns")? / 1e9));
                 continue;
             }
             for (figure, all) in [("p50_ns", &mut figures.p50), ("p99_ns", &mut figures.p99)] {
-                let ns =
-                    line[figure].as_f64().with_context(|| format!("a line has no {figure}"))?;
-                all.entry(kind.to_owned()).or_default().push(ns);
+                all.entry(kind.to_owned()).or_default().push(line.number(figure)?);
             }
         }
         match KINDS.iter().find(|(kind, ..)| !figures.p50.contains_key(*kind)) {
