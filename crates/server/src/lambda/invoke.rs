@@ -13,6 +13,7 @@ use model::ports::LogQuery;
 use super::Answer;
 use super::asked::Asked;
 use super::error::Fault;
+use super::names::Target;
 use super::reply;
 use crate::control::invoke::{client_context, trace};
 use crate::parameters::RequestParameters;
@@ -74,16 +75,9 @@ pub(super) async fn invoke(asked: Asked) -> Answer {
     let parameters = RequestParameters::of_call(headers, asked.from);
     let engine = &asked.app.engine;
     if kind == InvocationKind::DryRun {
-        let version = engine.route(&target.reference, &asked.id, &parameters, &asked.body);
-        let version = version.map_err(|error| asked.not_found(error, &target))?;
-        return Ok(versioned(reply::empty(StatusCode::NO_CONTENT), &version.into()));
+        return dry_run(&asked, &target, &parameters);
     }
-    let call = Call {
-        id: asked.id,
-        target: target.reference.clone(),
-        payload: asked.body.clone(),
-        context,
-    };
+    let call = call(&asked, &target, context);
     if kind == InvocationKind::Async {
         let queued = engine.enqueue(call, &parameters).await;
         queued.map_err(|error| asked.not_found(error, &target))?;
@@ -93,6 +87,24 @@ pub(super) async fn invoke(asked: Asked) -> Answer {
     let completed = completed.map_err(|error| asked.not_found(error, &target))?;
     let log = if log { Some(log_of(&asked, &target.reference, &completed).await?) } else { None };
     Ok(answer(completed, log))
+}
+
+/// Which version a call would reach.
+pub(super) fn dry_run(
+    asked: &Asked,
+    target: &Target,
+    parameters: &RequestParameters<'_>,
+) -> Answer {
+    let engine = &asked.app.engine;
+    let version = engine.route(&target.reference, &asked.id, parameters, &asked.body);
+    let version = version.map_err(|error| asked.not_found(error, target))?;
+    Ok(versioned(reply::empty(StatusCode::NO_CONTENT), &version.into()))
+}
+
+/// The call that is asked for.
+pub(super) fn call(asked: &Asked, target: &Target, context: CallContext) -> Call {
+    let (target, payload) = (target.reference.clone(), asked.body.clone());
+    Call { id: asked.id, target, payload, context }
 }
 
 fn answer(completed: Completed, log: Option<String>) -> Response<Body> {

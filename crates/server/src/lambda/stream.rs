@@ -9,17 +9,17 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use engine::Reply;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, header};
 use hyper::body::Frame;
 use model::ids::Qualifier;
-use model::invocation::{Call, ErrorCount, Failure, InvocationKind};
+use model::invocation::{ErrorCount, Failure, InvocationKind};
 use model::stream::Part;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::asked::Asked;
 use super::error::Fault;
-use super::{Answer, invoke, reply};
+use super::{Answer, invoke};
 use crate::gateway;
 use crate::parameters::RequestParameters;
 
@@ -38,24 +38,16 @@ pub(super) async fn invoke(asked: Asked) -> Answer {
         (invoke::kind(headers)?, invoke::wants_log(headers)?, invoke::context(headers)?);
     let target = asked.target()?;
     let parameters = RequestParameters::of_call(headers, asked.from);
-    let engine = &asked.app.engine;
     if kind == InvocationKind::Async {
         return Err(Fault::invalid(
             "InvocationType is not valid: expected RequestResponse or DryRun",
         ));
     }
     if kind == InvocationKind::DryRun {
-        let version = engine.route(&target.reference, &asked.id, &parameters, &asked.body);
-        let version = version.map_err(|error| asked.not_found(error, &target))?;
-        return Ok(invoke::versioned(reply::empty(StatusCode::NO_CONTENT), &version.into()));
+        return invoke::dry_run(&asked, &target, &parameters);
     }
-    let call = Call {
-        id: asked.id,
-        target: target.reference.clone(),
-        payload: asked.body.clone(),
-        context,
-    };
-    let answer = engine.invoke_in_pieces(call, &parameters).await;
+    let call = invoke::call(&asked, &target, context);
+    let answer = asked.app.engine.invoke_in_pieces(call, &parameters).await;
     Ok(match answer.map_err(|error| asked.not_found(error, &target))? {
         Reply::Whole(completed) => {
             let (_, parts) = mpsc::channel(1);
