@@ -307,6 +307,14 @@ impl FunctionRef {
         let key = FunctionKey { namespace: namespace.parse()?, name: name.parse()? };
         Ok(Self { key, qualifier })
     }
+
+    /// As [`FunctionRef::parse`] reads it within its namespace: `NAME`, or `NAME:QUALIFIER` where that is not `$LATEST`.
+    pub fn within_namespace(&self) -> String {
+        match &self.qualifier {
+            Qualifier::Latest => self.key.name.to_string(),
+            qualifier => format!("{}:{qualifier}", self.key.name),
+        }
+    }
 }
 
 impl fmt::Display for FunctionRef {

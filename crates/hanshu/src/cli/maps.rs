@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use model::api::MapView;
-use model::ids::{NamespaceName, Qualifier};
+use model::ids::NamespaceName;
 use model::map::{InputFormat, MapState, Tolerated};
 use serde_json::json;
 
@@ -134,13 +134,7 @@ impl MapArgs {
         client: &Client,
         namespace: &NamespaceName,
     ) -> anyhow::Result<MapView> {
-        let target = |name: &str| -> anyhow::Result<String> {
-            let target = cx.target(name, None)?;
-            Ok(match target.qualifier {
-                Qualifier::Latest => target.key.name.to_string(),
-                qualifier => format!("{}:{qualifier}", target.key.name),
-            })
-        };
+        let target = |name: &str| cx.target(name, None).map(|target| target.within_namespace());
         let format = self.format.map_or_else(|| guess(&self.input), InputFormat::from);
         let mut options = vec![
             ("function", target(&self.name)?),

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use model::api::{ChunkCounts, ErrorBody, ItemCounts, MapView, Page, ReduceCounts};
 use model::error::{Code, Error};
-use model::ids::{FunctionRef, Qualifier, RequestId};
+use model::ids::{FunctionRef, RequestId};
 use model::limits;
 use model::map::{InputFormat, Map, MapSpec};
 use model::tasks::Tasks;
@@ -293,14 +293,6 @@ fn unknown(id: RequestId) -> Error {
     Error::not_found("map", id)
 }
 
-/// A function as the caller may have named it.
-fn named(target: &FunctionRef) -> String {
-    match &target.qualifier {
-        Qualifier::Latest => target.key.name.to_string(),
-        qualifier => format!("{}:{qualifier}", target.key.name),
-    }
-}
-
 fn view(kept: &KeptMap) -> MapView {
     let KeptMap { map, progress } = kept;
     let Map { spec, stage, .. } = map;
@@ -308,8 +300,8 @@ fn view(kept: &KeptMap) -> MapView {
         |of_input: bool| if of_input == (stage.level == 0) { progress.running } else { 0 };
     MapView {
         id: map.id.to_string(),
-        function: named(&spec.function),
-        reduce: spec.reduce.as_ref().map(named),
+        function: spec.function.within_namespace(),
+        reduce: spec.reduce.as_ref().map(FunctionRef::within_namespace),
         state: map.state,
         error: map.error.clone(),
         created_at: map.created_at.to_string(),
